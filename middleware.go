@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+// response remembers what has been sent. Sessions don't need it: they are
+// saved before anything is.
+type response struct {
+	http.ResponseWriter
+	status int // 0 until the header has been written
+}
+
+func (w *response) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// ServeHTTP does what holds for every request, and then has it routed. It
+// stands outside of the router, because mux runs no middleware of its own for
+// 404 and 405.
+func (a *app) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	w := &response{ResponseWriter: rw}
+	defer a.done(w, r, began)
+
+	h := w.Header()
+	h["X-Content-Type-Options"] = nosniff
+	// Not no-referrer: with that, browsers send Origin: null with the page's own
+	// form, and the check below would take it for another site's.
+	h["Referrer-Policy"] = sameOrigin
+	if a.sessions.secure {
+		h["Strict-Transport-Security"] = hsts
+	}
+	if r.ContentLength != 0 {
+		// The server's own writer, which then closes the connection.
+		r.Body = http.MaxBytesReader(rw, r.Body, maxBody)
+	}
+	if a.csrf.Check(r) != nil {
+		a.fail(w, r, &problem{http.StatusForbidden, "This form was sent from another site, so nothing was changed. Send it from this site's own page."})
+		return
+	}
+	a.router.ServeHTTP(w, r)
+}
+
+var (
+	nosniff    = []string{"nosniff"}
+	sameOrigin = []string{"same-origin"}
+	hsts       = []string{"max-age=31536000"}
+)
+
+// done ends a request, also one whose handler panicked: that becomes an error
+// page, or the end of the connection where a part of the response has already gone out.
+func (a *app) done(w *response, r *http.Request, began time.Time) {
+	if p := recover(); p != nil {
+		// A panic may quote the visitor's data, only the runtime's own can't.
+		what := fmt.Sprintf("%T", p)
+		if e, ok := p.(runtime.Error); ok {
+			what = e.Error()
+		}
+		a.log.Error("panic in a handler", "panic", what, "stack", string(debug.Stack()))
+		if w.status != 0 || p == http.ErrAbortHandler {
+			panic(http.ErrAbortHandler)
+		}
+		a.fail(w, r, &problem{http.StatusInternalServerError, ourFault})
+	}
+	a.log.Debug("request", "method", r.Method, "status", w.status, "duration", time.Since(began))
+}

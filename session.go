@@ -1,0 +1,319 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/securecookie"
+)
+
+const (
+	// maxCookie is how many bytes the name and the value of a cookie may have
+	// together. Browsers silently drop a longer one (RFC 6265bis, 5.7).
+	maxCookie = 4096
+
+	// maxLifetime is how long browsers keep a cookie at most (RFC 6265bis, 5.5).
+	maxLifetime = 400 * 24 * time.Hour
+
+	// maxCandidates is how many cookies of our name are looked at. A browser
+	// sends several when another app on the same host, or on another port of
+	// it, uses the same name.
+	maxCandidates = 4
+
+	// maxSkew is how many seconds the clock of the copy that sealed a cookie
+	// may be ahead of ours.
+	maxSkew = 60
+)
+
+// session is what a visitor's cookie carries. It is comparable on purpose:
+// it has changed when s != old.
+type session struct {
+	Name   string
+	Issued int64 // Unix seconds when the session began: the absolute limit counts from here
+	Seen   int64 // Unix seconds when it was last written: the idle limit counts from here
+}
+
+// empty reports whether s carries nothing that a handler has put there.
+// An empty session is no cookie.
+func (s session) empty() bool {
+	s.Issued, s.Seen = 0, 0
+	return s == session{}
+}
+
+// appendPayload appends to b what is sealed into the cookie, a line like
+//
+//	1767225600 3600 5:Alice
+//
+// with Issued, the seconds from Issued to Seen, and Name behind its length
+// in bytes. The length keeps a later field apart from what is in the name.
+func (s session) appendPayload(b []byte) []byte {
+	b = strconv.AppendInt(b, s.Issued, 10)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, s.Seen-s.Issued, 10)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, int64(len(s.Name)), 10)
+	b = append(b, ':')
+	return append(b, s.Name...)
+}
+
+// parsePayload is the inverse of appendPayload. It accepts only the bytes that
+// appendPayload makes, so that a session has exactly one spelling.
+func parsePayload(p []byte) (session, bool) {
+	issued, rest, _ := bytes.Cut(p, []byte(" "))
+	since, rest, _ := bytes.Cut(rest, []byte(" "))
+	_, name, _ := bytes.Cut(rest, []byte(":"))
+	began, err1 := strconv.ParseInt(string(issued), 10, 64)
+	idle, err2 := strconv.ParseInt(string(since), 10, 64)
+	s := session{Name: string(name), Issued: began, Seen: began + idle}
+	if err1 != nil || err2 != nil || idle < 0 || s.Seen < s.Issued || !bytes.Equal(s.appendPayload(make([]byte, 0, 128)), p) {
+		return session{}, false
+	}
+	return s, true
+}
+
+// verdict is what became of the cookie that a request brought. Their order is
+// that of the checks: of several cookies, the one that got furthest counts.
+type verdict uint8
+
+const (
+	none       verdict = iota // no cookie of our name
+	malformed                 // not of the form that we make
+	tooLarge                  // more than maxCookie bytes
+	unknownKey                // sealed under a key that is not in the ring
+	tampered                  // the MAC is not that of the content
+	fromFuture                // sealed more than maxSkew ahead of our clock
+	expired                   // idle for too long
+	tooOld                    // began too long ago, however busy
+	valid
+)
+
+var verdictNames = [...]string{"none", "malformed", "too large", "unknown key", "tampered", "from the future", "expired", "too old", "valid"}
+
+func (v verdict) String() string { return verdictNames[v] }
+
+// manager reads sessions from cookies and writes them back. It keeps no
+// session itself. It may be used by many goroutines at once.
+type manager struct {
+	cookie   string               // name of the cookie
+	secure   bool                 // the cookie is for HTTPS only
+	persist  bool                 // the cookie outlives the browser
+	idle     int64                // seconds between two writes, at most
+	lifetime int64                // seconds from Issued, at most
+	ring     atomic.Pointer[ring] // replaced as a whole when the keys change
+}
+
+// newManager returns a manager whose limits are idle and lifetime, cut to
+// whole seconds.
+func newManager(ring *ring, secure, persist bool, idle, lifetime time.Duration) *manager {
+	m := &manager{
+		cookie:   "session",
+		secure:   secure,
+		persist:  persist,
+		idle:     int64(idle / time.Second),
+		lifetime: int64(lifetime / time.Second),
+	}
+	if secure {
+		// Browsers take a cookie of this prefix only with Secure, HttpOnly, Path=/
+		// and no Domain, so neither a script, nor plain http, nor a sibling
+		// domain can plant one (RFC 6265bis, 4.1.3).
+		m.cookie = "__Host-Http-session"
+	}
+	m.ring.Store(ring)
+	return m
+}
+
+// visit is one request's visitor: the session that came with it and what
+// became of its cookie. A handler changes session; render saves it.
+type visit struct {
+	session session // as it stands; a handler may change its own fields, not Issued and Seen
+	sealed  session // as the cookie has it, once its MAC was verified, also when it has ended
+	verdict verdict
+	keyID   string // as the cookie names it; empty when it names none
+	codec   *codec // that opened the cookie; nil when none did
+	size    int    // bytes of the cookie's name and value
+	passive bool   // the visitor isn't there to see it: never renew for this request
+	cleared bool
+}
+
+// clear empties the session. Unlike an untouched empty session, it deletes
+// the visitor's cookie even when that was refused.
+func (v *visit) clear() {
+	v.session = session{}
+	v.cleared = true
+}
+
+// load returns the visit that r is part of. It cannot fail: a cookie that is
+// not good is an empty session, and its verdict tells why.
+func (m *manager) load(r *http.Request) *visit {
+	v := &visit{passive: r.Method == http.MethodHead || strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch")}
+	now := time.Now().Unix()
+	for i, c := range r.CookiesNamed(m.cookie) {
+		if i == maxCandidates || v.verdict == valid {
+			break
+		}
+		o := m.open(c, now)
+		if o.verdict > v.verdict {
+			o.passive = v.passive
+			*v = o
+		}
+	}
+	return v
+}
+
+// open checks one cookie, the cheap checks first and nothing of what is in it
+// before the MAC has been verified.
+func (m *manager) open(c *http.Cookie, now int64) visit {
+	v := visit{verdict: malformed, size: len(m.cookie) + len(c.Value)}
+	if v.size > maxCookie {
+		v.verdict = tooLarge
+		return v
+	}
+	id, sealed, _ := strings.Cut(c.Value, ".")
+	if !isKeyID(id) || !canonical(sealed) || c.Quoted {
+		return v
+	}
+	v.keyID = id
+	codec := m.ring.Load().codecs[id]
+	if codec == nil {
+		v.verdict = unknownKey
+		return v
+	}
+	var payload []byte
+	switch err := codec.Decode(m.cookie, sealed, &payload); {
+	case errors.Is(err, securecookie.ErrMacInvalid):
+		v.verdict = tampered
+		return v
+	case err != nil:
+		return v
+	}
+	s, ok := parsePayload(payload)
+	if !ok {
+		return v
+	}
+	v.codec, v.sealed = codec, s
+	if v.verdict = m.age(s, now); v.verdict == valid {
+		v.session = s
+	}
+	return v
+}
+
+// age judges a session by the clock alone. A limit of n seconds is kept at
+// the nth second and passed at the next, as securecookie has it.
+func (m *manager) age(s session, now int64) verdict {
+	switch {
+	case s.Seen > now+maxSkew:
+		return fromFuture
+	case now-s.Issued > m.lifetime:
+		return tooOld
+	case now-s.Seen > m.idle:
+		return expired
+	}
+	return valid
+}
+
+// canonical reports whether s can be the one spelling of its bytes in base64.
+// securecookie's decoder takes others as well: it skips line breaks and
+// ignores the bits that the last character does not need. Whatever else is
+// wrong with s, the decoder finds.
+func canonical(s string) bool {
+	if len(s) < 4 || len(s)%4 != 0 || strings.ContainsAny(s, "\r\n") {
+		return false
+	}
+	var last [3]byte
+	_, err := strictBase64.Decode(last[:], []byte(s[len(s)-4:]))
+	return err == nil
+}
+
+var strictBase64 = base64.URLEncoding.Strict()
+
+// oversizedError says that a session does not fit into a cookie.
+type oversizedError struct{ over int } // bytes too many
+
+func (e *oversizedError) Error() string {
+	return fmt.Sprintf("session is %d bytes too large for a cookie of %d", e.over, maxCookie)
+}
+
+// reason is why a response writes the cookie.
+type reason uint8
+
+const (
+	unchanged reason = iota // it doesn't
+	changed                 // a handler changed the session
+	renewed                 // a quarter of the idle time has passed
+	resealed                // it was sealed under a codec that isn't the current one
+	cleared                 // the session is empty: the cookie is deleted
+)
+
+// reasonTo returns why, if at all, v's cookie is to be written at now, in Unix
+// seconds. A refused cookie is left alone until a handler stores or clears
+// something: the copy next door may know the key that this one doesn't.
+func (m *manager) reasonTo(v *visit, now int64) reason {
+	switch {
+	case v.session.empty() && (v.verdict == valid || v.verdict != none && v.cleared):
+		return cleared
+	case v.session.empty():
+		return unchanged
+	case v.verdict != valid || v.session != v.sealed:
+		return changed
+	case v.passive:
+		return unchanged
+	case v.codec.id != m.ring.Load().seal.id:
+		return resealed
+	case 4*(now-v.sealed.Seen) >= m.idle:
+		return renewed
+	}
+	return unchanged
+}
+
+// save adds the visit's cookie to the header of the response that is about to
+// be written, if there is a reason to. It fails with an oversizedError when
+// the session doesn't fit; then no cookie is set and the visitor keeps the old one.
+func (m *manager) save(h http.Header, v *visit) error {
+	now := time.Now().Unix()
+	switch m.reasonTo(v, now) {
+	case unchanged:
+		return nil
+	case cleared:
+		h.Add("Set-Cookie", m.newCookie("", -1).String())
+		return nil
+	}
+	s := v.session
+	if s.Issued == 0 {
+		s.Issued = now
+	}
+	s.Seen = max(now, s.Issued) // the copy that began the session may be ahead of us
+	value, err := m.ring.Load().seal.seal(m.cookie, s)
+	if err != nil {
+		return err
+	}
+	if over := len(m.cookie) + len(value) - maxCookie; over > 0 {
+		return &oversizedError{over}
+	}
+	maxAge := 0 // none: the cookie ends with the browser
+	if m.persist {
+		maxAge = int(max(1, min(m.idle, s.Issued+m.lifetime-now))) // 0 would be none
+	}
+	h.Add("Set-Cookie", m.newCookie(value, maxAge).String())
+	return nil
+}
+
+// newCookie returns the cookie with its attributes. A negative maxAge, in
+// seconds, deletes it.
+func (m *manager) newCookie(value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name:     m.cookie,
+		Value:    value,
+		Path:     "/",
+		MaxAge:   maxAge,
+		Secure:   m.secure,
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	}
+}
