@@ -285,7 +285,6 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		a.log.Error("request failed", "method", r.Method, "err", err)
 	}
-	w.Header()["Cache-Control"] = noStore
 	w.Header()["Vary"] = varyAccept
 	if prefersHTML(r) {
 		body, err := a.page("error", page{Title: http.StatusText(p.status), Sentence: p.text})
@@ -351,7 +350,6 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit, ans answe
 			return err
 		}
 	}
-	w.Header()["Cache-Control"] = noStore
 	w.Header()["Vary"] = vary
 	a.write(w, ans.status, kind, body)
 	return nil
@@ -382,7 +380,6 @@ const (
 // Ready-made header values. They are shared between requests: never append to
 // one or change it.
 var (
-	noStore          = []string{"no-store"}
 	varyAccept       = []string{"Accept"}
 	varyCookie       = []string{"Cookie"}
 	varyCookieAccept = []string{"Cookie, Accept"}

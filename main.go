@@ -203,14 +203,12 @@ func serve(ctx context.Context, cfg *config, h http.Handler, log *slog.Logger) e
 		return err
 	}
 	served := make(chan error, 1)
-	scheme := "http"
 	if cfg.tlsCert != "" {
-		scheme = "https"
 		go func() { served <- srv.ServeTLS(ln, cfg.tlsCert, cfg.tlsKey) }()
 	} else {
 		go func() { served <- srv.Serve(ln) }()
 	}
-	log.Info("listening", "url", scheme+"://"+ln.Addr().String())
+	log.Info("listening", "url", cfg.url(ln.Addr()))
 
 	select {
 	case err := <-served:
@@ -226,6 +224,20 @@ func serve(ctx context.Context, cfg *config, h http.Handler, log *slog.Logger) e
 		return fmt.Errorf("requests were still in flight after %v: %w", shutdownTimeout, err)
 	}
 	return nil
+}
+
+// url returns where to point a browser on this machine.
+func (cfg *config) url(addr net.Addr) string {
+	scheme := "http"
+	if cfg.tlsCert != "" {
+		scheme = "https"
+	}
+	host, _, _ := net.SplitHostPort(cfg.addr)
+	if host == "" {
+		host = "localhost"
+	}
+	_, port, _ := net.SplitHostPort(addr.String()) // not cfg's: that may be 0
+	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
 // newServer returns a server that a slow or greedy client can't hold up.

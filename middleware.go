@@ -29,6 +29,7 @@ func (a *app) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	defer a.done(w, r, began)
 
 	h := w.Header()
+	h["Cache-Control"] = noStore // but for assets, which are the same for everybody
 	h["X-Content-Type-Options"] = nosniff
 	// Not no-referrer: with that, browsers send Origin: null with the page's own
 	// form, and the check below would take it for another site's.
@@ -48,6 +49,7 @@ func (a *app) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 }
 
 var (
+	noStore    = []string{"no-store"}
 	nosniff    = []string{"nosniff"}
 	sameOrigin = []string{"same-origin"}
 	hsts       = []string{"max-age=31536000"}
