@@ -38,7 +38,8 @@ type codec struct {
 // seal returns the value of the cookie called name that carries s.
 func (c *codec) seal(name string, s session) (string, error) {
 	// securecookie encrypts in place, so the payload must be nobody else's.
-	sealed, err := c.Encode(name, s.appendPayload(nil))
+	payload := s.appendPayload(make([]byte, 0, len(s.Name)+32))
+	sealed, err := c.Encode(name, payload)
 	if err != nil {
 		return "", err
 	}

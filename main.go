@@ -70,8 +70,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 // usageError is a wrong use of the command line or of the environment.
 type usageError struct{ error }
 
-func (e usageError) Unwrap() error { return e.error }
-
 // config is what the flags say.
 type config struct {
 	addr            string

@@ -79,8 +79,8 @@ func (l *lockedBuffer) String() string {
 
 // started is a program that serves.
 type started struct {
-	url string
-	log *lockedBuffer
+	url  string
+	log  *lockedBuffer
 	cmd  *exec.Cmd    // nil when it runs in this process
 	wait func() error // returns how it ended
 	end  func() error // stops it first

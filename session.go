@@ -66,16 +66,29 @@ func (s session) appendPayload(b []byte) []byte {
 // parsePayload is the inverse of appendPayload. It accepts only the bytes that
 // appendPayload makes, so that a session has exactly one spelling.
 func parsePayload(p []byte) (session, bool) {
-	issued, rest, _ := bytes.Cut(p, []byte(" "))
-	since, rest, _ := bytes.Cut(rest, []byte(" "))
-	_, name, _ := bytes.Cut(rest, []byte(":"))
-	began, err1 := strconv.ParseInt(string(issued), 10, 64)
-	idle, err2 := strconv.ParseInt(string(since), 10, 64)
-	s := session{Name: string(name), Issued: began, Seen: began + idle}
-	if err1 != nil || err2 != nil || idle < 0 || s.Seen < s.Issued || !bytes.Equal(s.appendPayload(make([]byte, 0, 128)), p) {
+	issued, p, ok1 := cutNumber(p, ' ')
+	since, p, ok2 := cutNumber(p, ' ')
+	size, name, ok3 := cutNumber(p, ':')
+	if !ok1 || !ok2 || !ok3 || size != int64(len(name)) {
 		return session{}, false
 	}
-	return s, true
+	return session{Name: string(name), Issued: issued, Seen: issued + since}, true
+}
+
+// cutNumber reads a decimal number from the start of p, of up to 18 digits
+// and without leading zeros, and returns what follows the byte that ends it.
+func cutNumber(p []byte, end byte) (n int64, rest []byte, ok bool) {
+	digits, rest, found := bytes.Cut(p, []byte{end})
+	if !found || len(digits) == 0 || len(digits) > 18 || digits[0] == '0' && len(digits) > 1 {
+		return 0, nil, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, nil, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n, rest, true
 }
 
 // verdict is what became of the cookie that a request brought. Their order is
@@ -223,7 +236,7 @@ func (m *manager) age(s session, now int64) verdict {
 // ignores the bits that the last character does not need. Whatever else is
 // wrong with s, the decoder finds.
 func canonical(s string) bool {
-	if len(s) < 4 || len(s)%4 != 0 || strings.ContainsAny(s, "\r\n") {
+	if len(s) < 4 || len(s)%4 != 0 || strings.IndexByte(s, '\r') >= 0 || strings.IndexByte(s, '\n') >= 0 {
 		return false
 	}
 	var last [3]byte
