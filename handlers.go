@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -32,19 +33,26 @@ const (
 type app struct {
 	sessions *manager
 	csrf     *http.CrossOriginProtection
+	metrics  *metrics
 	log      *slog.Logger
+	flood    floodLog
+	draining atomic.Bool // the server is about to stop
 	pages    map[string]*template.Template
 	style    *asset
 	icon     *asset
 	router   http.Handler
+	other    *route // counts what has no route
 }
 
-// newApp returns the website. The origins may post to it from other sites.
+// newApp returns the website, which can answer once it has a ring. The origins
+// may post to it from other sites.
 func newApp(sessions *manager, origins []string, log *slog.Logger) (*app, error) {
 	a := &app{
 		sessions: sessions,
 		csrf:     http.NewCrossOriginProtection(),
+		metrics:  newMetrics(),
 		log:      log,
+		other:    &route{path: "other"},
 		pages:    parsePages(),
 		style:    newAsset("style.css", "text/css; charset=utf-8"),
 		icon:     newAsset("icon.svg", "image/svg+xml"),
@@ -56,6 +64,12 @@ func newApp(sessions *manager, origins []string, log *slog.Logger) (*app, error)
 	}
 	a.router = a.routes()
 	return a, nil
+}
+
+// useRing puts a ring in the place of the one in use, if any. Requests go on meanwhile.
+func (a *app) useRing(r *ring) {
+	a.metrics.watchRing(r, a.sessions.ring.Load())
+	a.sessions.ring.Store(r)
 }
 
 // routes is the table of contents.
@@ -92,7 +106,9 @@ func (a *app) handle(r *mux.Router, path string, get, post http.HandlerFunc) {
 	if post != nil {
 		allow = append(allow, http.MethodPost)
 	}
+	rt := &route{path: path}
 	h := func(w http.ResponseWriter, r *http.Request) {
+		w.(*response).route = rt
 		switch {
 		case get != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 			get(w, r)
@@ -117,6 +133,10 @@ type action func(r *http.Request, v *visit) (answer, error)
 func (a *app) visitor(do action) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := a.sessions.load(r)
+		a.metrics.visited(v)
+		if v.verdict != none && v.verdict != valid {
+			a.flood.refused(a.log, v, w.(*response).route.path)
+		}
 		ans, err := do(r, v)
 		if err == nil {
 			err = a.render(w, r, v, ans)
@@ -187,7 +207,12 @@ func (a *app) showSession(_ *http.Request, v *visit) (answer, error) {
 	return answer{status: http.StatusOK, text: a.sessions.report(v).String(), page: "session", title: "Your session"}, nil
 }
 
+// health tells a load balancer whether to send visitors here.
 func (a *app) health(w http.ResponseWriter, _ *http.Request) {
+	if a.draining.Load() {
+		a.write(w, http.StatusServiceUnavailable, plainText, []byte("shutting down\n"))
+		return
+	}
 	a.write(w, http.StatusOK, plainText, []byte("ok\n"))
 }
 
@@ -346,9 +371,11 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit, ans answe
 		kind = htmlText
 	}
 	if ans.status < 400 {
-		if err := a.sessions.save(w.Header(), v); err != nil {
+		why, size, err := a.sessions.save(w.Header(), v)
+		if err != nil {
 			return err
 		}
+		a.metrics.saved(why, size)
 	}
 	w.Header()["Vary"] = vary
 	a.write(w, ans.status, kind, body)

@@ -44,7 +44,9 @@ func newTestManager(t testing.TB, o options) *manager {
 	if o.lifetime == 0 {
 		o.lifetime = 2160 * time.Hour
 	}
-	return newManager(newRing(keys, !o.signed), o.secure, !o.browserSession, o.idle, o.lifetime)
+	m := newManager(o.secure, !o.browserSession, o.idle, o.lifetime)
+	m.ring.Store(newRing(keys, !o.signed))
+	return m
 }
 
 func newTestApp(t testing.TB, o options) *app {
@@ -52,10 +54,12 @@ func newTestApp(t testing.TB, o options) *app {
 	if o.log == nil {
 		o.log = t.Output()
 	}
-	a, err := newApp(newTestManager(t, o), o.origins, slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	m := newTestManager(t, o)
+	a, err := newApp(m, o.origins, slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.useRing(m.ring.Load())
 	return a
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -8,9 +9,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
 	"strings"
+	"time"
 
 	"github.com/gorilla/securecookie"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -33,6 +40,7 @@ type codec struct {
 	id        string
 	encrypted bool
 	*securecookie.SecureCookie
+	opened [valid + 1]prometheus.Counter // by verdict; set before the ring is used
 }
 
 // seal returns the value of the cookie called name that carries s.
@@ -66,7 +74,7 @@ func newKey(secret []byte) key {
 		sc := securecookie.New(derive(mode+" mac", 32), block)
 		// The manager checks age and length itself, to tell their verdicts apart.
 		sc.SetSerializer(securecookie.NopEncoder{}).MaxAge(0).MaxLength(0)
-		return &codec{strings.ToLower(id), block != nil, sc}
+		return &codec{id: strings.ToLower(id), encrypted: block != nil, SecureCookie: sc}
 	}
 	return key{
 		signed:    codec("signed", nil),
@@ -108,6 +116,20 @@ func newRing(keys []key, encrypt bool) *ring {
 	return r
 }
 
+// role returns what becomes of the cookies of the key called id, the id of
+// either mode: "seals", "verifies", or nothing for a key that is not in the ring.
+func (r *ring) role(id string) string {
+	switch {
+	case r.codecs[id] == nil:
+		return ""
+	case r.keys[0].has(id):
+		return "seals"
+	}
+	return "verifies"
+}
+
+func (k key) has(id string) bool { return k.signed.id == id || k.encrypted.id == id }
+
 // parseKey returns the key that text spells. Its errors never contain the text.
 func parseKey(text string) (key, error) {
 	if len(text) != 2*keyBytes {
@@ -130,18 +152,49 @@ func parseKey(text string) (key, error) {
 
 // parseKeyList reads the keys of COOKIESESSION_KEYS, separated by commas.
 func parseKeyList(list string) ([]key, error) {
-	var keys []key
-	seen := make(map[string]int)
-	for i, text := range strings.Split(list, ",") {
+	texts := strings.Split(list, ",")
+	return parseKeys(texts, func(i int) string { return fmt.Sprintf("COOKIESESSION_KEYS: key %d", i+1) })
+}
+
+// parseKeyFile reads a key file: one key a line, blank lines, and comments
+// from a # to the end of the line. Its errors have the form name:line: reason.
+func parseKeyFile(name string, content []byte) ([]key, error) {
+	var texts []string
+	var lines []int
+	for i, line := range strings.Split(string(content), "\n") {
+		if text := keyText(line); text != "" {
+			texts, lines = append(texts, text), append(lines, i+1)
+		}
+	}
+	if len(texts) == 0 {
+		return nil, fmt.Errorf("%s: there is no key in it (put one there with: cookiesession keys add FILE)", name)
+	}
+	return parseKeys(texts, func(i int) string { return fmt.Sprintf("%s:%d", name, lines[i]) })
+}
+
+// keyText returns the key that is on a line of a key file, if there is one.
+func keyText(line string) string {
+	text, _, _ := strings.Cut(line, "#")
+	return strings.TrimSpace(text)
+}
+
+// parseKeys returns the keys that texts spell. It refuses one that is there
+// twice; where tells, for the error, where each of them stands.
+func parseKeys(texts []string, where func(i int) string) ([]key, error) {
+	keys := make([]key, len(texts))
+	first := make(map[string]int) // by id, which also finds two keys that share one
+	for i, text := range texts {
 		k, err := parseKey(strings.TrimSpace(text))
 		if err != nil {
-			return nil, fmt.Errorf("key %d: %w", i+1, err)
+			return nil, fmt.Errorf("%s: %w (make one with: cookiesession keys new)", where(i), err)
 		}
-		if first := seen[k.signed.id]; first > 0 {
-			return nil, fmt.Errorf("key %d: the same as key %d", i+1, first)
+		for _, id := range []string{k.signed.id, k.encrypted.id} {
+			if at, ok := first[id]; ok {
+				return nil, fmt.Errorf("%s: the same key as in %s (remove one of them)", where(i), where(at))
+			}
+			first[id] = i
 		}
-		seen[k.signed.id] = i + 1
-		keys = append(keys, k)
+		keys[i] = k
 	}
 	return keys, nil
 }
@@ -151,4 +204,85 @@ func newSecret() string {
 	b := make([]byte, keyBytes)
 	rand.Read(b) // never fails, says its documentation
 	return hex.EncodeToString(b)
+}
+
+// maxKeyFile is how many bytes of a key file are read, far more than keys need.
+const maxKeyFile = 1 << 20
+
+// readKeyFile returns what is in the key file called name.
+func readKeyFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err == nil && len(content) > maxKeyFile {
+		err = fmt.Errorf("%s: too large for a key file", name)
+	}
+	return content, err
+}
+
+// keyFile keeps a manager's ring as a file has it.
+type keyFile struct {
+	name    string
+	encrypt bool
+	use     func(*ring) // takes a new ring into use
+	log     *slog.Logger
+	metrics *metrics
+	last    [sha256.Size]byte // of what the file said, or of why it couldn't be read
+}
+
+// load reads the file and takes its ring into use, if there is something new
+// in it or force is set. When the file is bad, the ring stays as it is.
+func (f *keyFile) load(force bool) error {
+	content, err := readKeyFile(f.name)
+	sum := sha256.Sum256(content)
+	if err != nil {
+		sum = sha256.Sum256([]byte(err.Error()))
+	}
+	if sum == f.last && !force {
+		return nil
+	}
+	f.last = sum
+	var keys []key
+	if err == nil {
+		keys, err = parseKeyFile(f.name, content)
+	}
+	f.metrics.reloaded(err)
+	if err != nil {
+		return err
+	}
+	f.use(newRing(keys, f.encrypt))
+	if info, err := os.Stat(f.name); err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
+		f.log.Warn("the key file can be read by every user of this machine: chmod o= it", "file", f.name)
+	}
+	return nil
+}
+
+// reloadInterval is how often the key file is looked at. It is read each time,
+// because a mounted Kubernetes secret changes behind a symbolic link.
+const reloadInterval = 3 * time.Second
+
+// watch loads the file again when it has changed, and at once when hup says
+// so, until ctx ends.
+func (f *keyFile) watch(ctx context.Context, hup <-chan os.Signal) {
+	tick := time.NewTicker(reloadInterval)
+	defer tick.Stop()
+	for {
+		force := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			force = true
+		case <-tick.C:
+		}
+		before := f.last
+		if err := f.load(force); err != nil {
+			f.log.Error("the key file is bad, the keys stay as they are", "err", err)
+		} else if force || f.last != before {
+			f.log.Info("key file loaded", "file", f.name)
+		}
+	}
 }

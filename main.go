@@ -5,13 +5,29 @@ the session itself travels in a signed, and unless switched off encrypted, cooki
 	cookiesession [flags]
 
 serves it. Each flag -some-flag can also be given as the environment variable
-COOKIESESSION_SOME_FLAG; the flag wins. The keys come from COOKIESESSION_KEYS,
-separated by commas, each of 64 hexadecimal digits. The first key seals, the
-others only verify. Without any, a random key is made that ends with the process.
+COOKIESESSION_SOME_FLAG; the flag wins. The keys are those of -key-file, one a
+line, or of COOKIESESSION_KEYS, separated by commas, each of 64 hexadecimal
+digits. The first key seals, the others only verify. Without any, a random key
+is made that ends with the process.
 
-SIGINT and SIGTERM finish the requests in flight, for ten seconds at most; a
-second one ends the program at once. The exit status is 2 when the program was
-called wrongly, 1 when it failed otherwise.
+The key file is looked at every few seconds, and at once on SIGHUP. SIGINT and
+SIGTERM finish the requests in flight, for ten seconds at most; a second one
+ends the program at once.
+
+	cookiesession keys new
+	cookiesession keys list FILE
+	cookiesession keys add FILE
+	cookiesession keys promote FILE
+	cookiesession keys drop FILE ID
+
+make a key and edit a key file, while servers use it or not.
+
+	cookiesession inspect [-key-file FILE] [-show] <cookie
+
+tells what is known of a cookie.
+
+The exit status is 2 when the program was called wrongly, 1 when it failed
+otherwise or the inspected cookie is not valid.
 */
 package main
 
@@ -44,35 +60,74 @@ func main() {
 	os.Exit(1)
 }
 
-// run is the whole program but for its exit status. It returns when ctx ends
-// or a signal has stopped it.
+// run is the whole program but for its exit status. It returns when the
+// command is done, ctx ends, or a signal has stopped the server.
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
-	cfg, err := parseFlags(args, getenv, stdout)
+	var err error
+	switch {
+	case len(args) > 0 && args[0] == "keys":
+		err = runKeys(args[1:], stdout)
+	case len(args) > 0 && args[0] == "inspect":
+		err = runInspect(args[1:], getenv, stdin, stdout)
+	default:
+		err = runServer(ctx, args, getenv, stdout, stderr)
+	}
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
 	}
+	return err
+}
+
+// runServer serves the website.
+func runServer(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	cfg, err := parseFlags(args, getenv, stdout)
 	if err != nil {
 		return usageError{err}
 	}
 	log := newLogger(cfg, stderr)
-	keys, err := loadKeys(getenv, log)
-	if err != nil {
-		return err
-	}
-	sessions := newManager(newRing(keys, cfg.encrypt), cfg.secure, cfg.persist, cfg.idle, cfg.lifetime)
-	app, err := newApp(sessions, cfg.trustedOrigins, log)
+	app, err := newApp(newManager(cfg.secure, cfg.persist, cfg.idle, cfg.lifetime), cfg.trustedOrigins, log)
 	if err != nil {
 		return usageError{err}
 	}
-	return serve(ctx, cfg, app, log)
+	var file *keyFile
+	if cfg.keyFile != "" {
+		file = &keyFile{name: cfg.keyFile, encrypt: cfg.encrypt, use: app.useRing, log: log, metrics: app.metrics}
+		err = file.load(true)
+	} else {
+		err = useKeys(app, cfg, getenv)
+	}
+	if err != nil {
+		return err
+	}
+	return serve(ctx, cfg, app, file, log)
+}
+
+// useKeys takes the keys of the environment into use, or a random one.
+func useKeys(a *app, cfg *config, getenv func(string) string) error {
+	list := getenv("COOKIESESSION_KEYS")
+	if list == "" {
+		a.log.Warn("no key is configured: sessions end with this process; make a key file with `cookiesession keys add FILE` and give it with -key-file")
+		list = newSecret()
+	}
+	keys, err := parseKeyList(list)
+	if err != nil {
+		return err
+	}
+	a.useRing(newRing(keys, cfg.encrypt))
+	return nil
 }
 
 // usageError is a wrong use of the command line or of the environment.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 // config is what the flags say.
 type config struct {
 	addr            string
+	adminAddr       string
+	shutdownDelay   time.Duration
+	keyFile         string
 	encrypt         bool
 	secure          bool
 	tlsCert, tlsKey string
@@ -83,6 +138,11 @@ type config struct {
 	logLevel        slog.Level
 }
 
+const (
+	defaultIdle     = 336 * time.Hour
+	defaultLifetime = 2160 * time.Hour
+)
+
 // flagSet binds the flags to cfg.
 func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
 	fs := flag.NewFlagSet("cookiesession", flag.ContinueOnError)
@@ -91,55 +151,69 @@ func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
 		addr = ":" + port
 	}
 	fs.StringVar(&cfg.addr, "addr", addr, "listen on `host:port`; the default is :$PORT where PORT is set")
+	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`, and again when it changes")
 	fs.BoolVar(&cfg.encrypt, "encrypt", true, "encrypt the session; if false, it is signed only and visitors can read it")
 	fs.BoolVar(&cfg.secure, "secure", false, "send the cookie over HTTPS only, as __Host-Http-session: for use behind a proxy that ends TLS; the default is true with TLS")
 	fs.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificate chain in this PEM `file`")
 	fs.StringVar(&cfg.tlsKey, "tls-key", "", "private key of the certificate, a PEM `file`")
-	fs.DurationVar(&cfg.idle, "idle", 336*time.Hour, "end a session that has not been used for this long")
-	fs.DurationVar(&cfg.lifetime, "lifetime", 2160*time.Hour, "end a session this long after it began, however busy it is; at most 9600h")
+	fs.DurationVar(&cfg.idle, "idle", defaultIdle, "end a session that has not been used for this long")
+	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "end a session this long after it began, however busy it is; at most 9600h")
 	fs.BoolVar(&cfg.persist, "persist", true, "keep the cookie when the browser is closed; if false, it ends with the browser")
 	fs.Func("trusted-origin", "let this `origin` (scheme://host[:port]) post from another site; repeat it, or separate several with commas", func(s string) error {
 		cfg.trustedOrigins = append(cfg.trustedOrigins, strings.Split(s, ",")...)
 		return nil
 	})
+	fs.StringVar(&cfg.adminAddr, "admin-addr", "", "serve metrics, health and profiles on this `host:port`, which visitors must not reach")
+	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0, "go on serving for this long after SIGTERM, while /healthz answers 503")
 	fs.StringVar(&cfg.logFormat, "log-format", "text", "log as `text` or json")
 	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn or error")
 	return fs
 }
 
-// parseFlags reads the flags and, for those that are not given, the
-// environment. With -h it prints the usage to stdout and returns flag.ErrHelp.
+// parseFlags returns the server's configuration.
 func parseFlags(args []string, getenv func(string) string, stdout io.Writer) (*config, error) {
 	cfg := new(config)
-	fs := cfg.flagSet(getenv)
+	given, err := parse(cfg.flagSet(getenv), args, getenv, stdout, "[flags]\n       cookiesession keys new|list|add|promote|drop -h\n       cookiesession inspect -h")
+	if err != nil {
+		return nil, err
+	}
+	if cfg.keyFile != "" && getenv("COOKIESESSION_KEYS") != "" {
+		return nil, errBothKeys
+	}
+	return cfg, cfg.check(given)
+}
+
+var errBothKeys = errors.New("-key-file and COOKIESESSION_KEYS are both given: keys come from one place")
+
+// parse reads the flags and, for those that are not given, the environment,
+// and returns which were given. With -h it prints the usage to stdout and returns flag.ErrHelp.
+func parse(fs *flag.FlagSet, args []string, getenv func(string) string, stdout io.Writer, usage string) (given map[string]bool, err error) {
 	fs.SetOutput(io.Discard) // an error is said once and in one line, by main
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fs.SetOutput(stdout)
-			fmt.Fprintln(stdout, "Usage: cookiesession [flags]\n\nEach flag -some-flag can also be given as COOKIESESSION_SOME_FLAG. The keys come from COOKIESESSION_KEYS.")
+			fmt.Fprintf(stdout, "Usage: %s %s\n\nEach flag -some-flag can also be given as COOKIESESSION_SOME_FLAG. Without -key-file, the keys come from COOKIESESSION_KEYS.\n", fs.Name(), usage)
 			fs.PrintDefaults()
 		}
 		return nil, err
 	}
 	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q: see cookiesession -h", fs.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q: see %s -h", fs.Arg(0), fs.Name())
 	}
-	given := make(map[string]bool)
+	given = make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	var errs []error
 	fs.VisitAll(func(f *flag.Flag) {
 		name := "COOKIESESSION_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value := getenv(name); value != "" && !given[f.Name] {
-			given[f.Name] = true
-			if err := fs.Set(f.Name, value); err != nil {
-				errs = append(errs, fmt.Errorf("invalid value %q of %s: %v", value, name, err))
-			}
+		value := getenv(name)
+		if value == "" || given[f.Name] || err != nil {
+			return
+		}
+		given[f.Name] = true
+		if e := fs.Set(f.Name, value); e != nil {
+			err = fmt.Errorf("invalid value %q of %s: %v", value, name, e)
 		}
 	})
-	if len(errs) > 0 {
-		return nil, errs[0]
-	}
-	return cfg, cfg.check(given)
+	return given, err
 }
 
 // check completes the configuration and finds contradictions in it.
@@ -159,6 +233,8 @@ func (cfg *config) check(given map[string]bool) error {
 		return errors.New("-lifetime must be a second at least")
 	case cfg.lifetime > maxLifetime:
 		return fmt.Errorf("-lifetime must be %d hours at most: browsers keep no cookie for longer", maxLifetime/time.Hour)
+	case cfg.shutdownDelay < 0:
+		return errors.New("-shutdown-delay must not be negative")
 	case cfg.logFormat != "text" && cfg.logFormat != "json":
 		return fmt.Errorf("-log-format must be text or json, not %q", cfg.logFormat)
 	}
@@ -173,48 +249,59 @@ func newLogger(cfg *config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// loadKeys returns the keys that are configured, or a random one.
-func loadKeys(getenv func(string) string, log *slog.Logger) ([]key, error) {
-	if list := getenv("COOKIESESSION_KEYS"); list != "" {
-		keys, err := parseKeyList(list)
-		if err != nil {
-			return nil, fmt.Errorf("COOKIESESSION_KEYS: %w (cookiesession needs keys as `openssl rand -hex 32` makes them)", err)
-		}
-		return keys, nil
-	}
-	log.Warn("no key is configured: sessions end with this process; set COOKIESESSION_KEYS, for example to the output of `openssl rand -hex 32`")
-	k, err := parseKey(newSecret())
-	return []key{k}, err
-}
-
 // shutdownTimeout is how long requests in flight may take to finish.
 const shutdownTimeout = 10 * time.Second
 
-// serve runs the servers until ctx ends or a signal comes.
-func serve(ctx context.Context, cfg *config, h http.Handler, log *slog.Logger) error {
+// serve runs the servers until ctx ends or a signal comes. The file is nil when the keys
+// are not from one.
+func serve(ctx context.Context, cfg *config, a *app, file *keyFile, log *slog.Logger) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // without a key file, it is ignored
+	defer signal.Stop(hup)
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-
-	srv := newServer(h, log)
+	if file != nil {
+		go file.watch(ctx, hup)
+	}
+	failed := make(chan error, 2)
+	if cfg.adminAddr != "" {
+		admin := newServer(a.metrics.admin(log), log)
+		admin.WriteTimeout = 0 // a profile takes as long as it is asked for
+		ln, err := net.Listen("tcp", cfg.adminAddr)
+		if err != nil {
+			return err
+		}
+		defer admin.Close() // last, so that the end can be watched
+		go func() { failed <- admin.Serve(ln) }()
+		log.Info("admin listening", "url", "http://"+ln.Addr().String())
+	}
+	srv := newServer(a, log)
 	ln, err := net.Listen("tcp", cfg.addr)
 	if err != nil {
 		return err
 	}
-	served := make(chan error, 1)
 	if cfg.tlsCert != "" {
-		go func() { served <- srv.ServeTLS(ln, cfg.tlsCert, cfg.tlsKey) }()
+		go func() { failed <- srv.ServeTLS(ln, cfg.tlsCert, cfg.tlsKey) }()
 	} else {
-		go func() { served <- srv.Serve(ln) }()
+		go func() { failed <- srv.Serve(ln) }()
 	}
 	log.Info("listening", "url", cfg.url(ln.Addr()))
 
 	select {
-	case err := <-served:
-		return err // it never began: a certificate that can't be read, for example
+	case err := <-failed:
+		return err // a certificate that can't be read, for example
 	case <-ctx.Done():
 	}
 	stop() // from here on a signal ends the program at once
-	log.Info("shutting down")
+	return a.shutDown(srv, cfg.shutdownDelay)
+}
+
+// shutDown ends srv, but first lets a load balancer see for as long as delay
+// that it is about to.
+func (a *app) shutDown(srv *http.Server, delay time.Duration) error {
+	a.log.Info("shutting down", "delay", delay)
+	a.draining.Store(true)
+	time.Sleep(delay)
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if err := srv.Shutdown(ctx); err != nil {

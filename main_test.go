@@ -455,7 +455,7 @@ func TestKeysFromTheEnvironment(t *testing.T) {
 		{keyA + ",", "key 2: want 64 hexadecimal digits, have 0"},
 		{keyA + "," + strings.Replace(keyB, "f", "g", 1), "key 2: want 64 hexadecimal digits"},
 		{keyA + "," + keyB + "," + weak, "key 3: too regular"},
-		{keyA + " , " + strings.ToUpper(keyA), "key 2: the same as key 1"},
+		{keyA + " , " + strings.ToUpper(keyA), "key 2: the same key as in COOKIESESSION_KEYS: key 1"},
 	}
 	for _, tt := range tests {
 		var log bytes.Buffer

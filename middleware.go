@@ -1,17 +1,20 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime"
 	"runtime/debug"
 	"time"
 )
 
-// response remembers what has been sent. Sessions don't need it: they are
-// saved before anything is.
+// response remembers what the metrics want to know. Sessions don't need it:
+// they are saved before anything is written.
 type response struct {
 	http.ResponseWriter
+	route  *route
 	status int // 0 until the header has been written
 }
 
@@ -25,7 +28,7 @@ func (w *response) WriteHeader(status int) {
 // 404 and 405.
 func (a *app) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	w := &response{ResponseWriter: rw}
+	w := &response{ResponseWriter: rw, route: a.other}
 	defer a.done(w, r, began)
 
 	h := w.Header()
@@ -70,5 +73,9 @@ func (a *app) done(w *response, r *http.Request, began time.Time) {
 		}
 		a.fail(w, r, &problem{http.StatusInternalServerError, ourFault})
 	}
-	a.log.Debug("request", "method", r.Method, "status", w.status, "duration", time.Since(began))
+	took := time.Since(began)
+	a.metrics.served(w.route, r.Method, w.status, took)
+	if a.log.Enabled(context.Background(), slog.LevelDebug) {
+		a.log.Debug("request", "route", w.route.path, "method", r.Method, "status", w.status, "duration", took)
+	}
 }

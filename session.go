@@ -111,6 +111,10 @@ var verdictNames = [...]string{"none", "malformed", "too large", "unknown key", 
 
 func (v verdict) String() string { return verdictNames[v] }
 
+// verified reports whether the MAC and the form of the cookie were good, so that what it says
+// of itself is true.
+func (v verdict) verified() bool { return v >= fromFuture }
+
 // manager reads sessions from cookies and writes them back. It keeps no
 // session itself. It may be used by many goroutines at once.
 type manager struct {
@@ -122,9 +126,9 @@ type manager struct {
 	ring     atomic.Pointer[ring] // replaced as a whole when the keys change
 }
 
-// newManager returns a manager whose limits are idle and lifetime, cut to
-// whole seconds.
-func newManager(ring *ring, secure, persist bool, idle, lifetime time.Duration) *manager {
+// newManager returns a manager, still without a ring, whose limits are idle and
+// lifetime, cut to whole seconds.
+func newManager(secure, persist bool, idle, lifetime time.Duration) *manager {
 	m := &manager{
 		cookie:   "session",
 		secure:   secure,
@@ -138,7 +142,6 @@ func newManager(ring *ring, secure, persist bool, idle, lifetime time.Duration) 
 		// domain can plant one (RFC 6265bis, 4.1.3).
 		m.cookie = "__Host-Http-session"
 	}
-	m.ring.Store(ring)
 	return m
 }
 
@@ -149,7 +152,7 @@ type visit struct {
 	sealed  session // as the cookie has it, once its MAC was verified, also when it has ended
 	verdict verdict
 	keyID   string // as the cookie names it; empty when it names none
-	codec   *codec // that opened the cookie; nil when none did
+	codec   *codec // of that id; nil when the ring has none
 	size    int    // bytes of the cookie's name and value
 	passive bool   // the visitor isn't there to see it: never renew for this request
 	cleared bool
@@ -193,13 +196,13 @@ func (m *manager) open(c *http.Cookie, now int64) visit {
 		return v
 	}
 	v.keyID = id
-	codec := m.ring.Load().codecs[id]
-	if codec == nil {
+	v.codec = m.ring.Load().codecs[id]
+	if v.codec == nil {
 		v.verdict = unknownKey
 		return v
 	}
 	var payload []byte
-	switch err := codec.Decode(m.cookie, sealed, &payload); {
+	switch err := v.codec.Decode(m.cookie, sealed, &payload); {
 	case errors.Is(err, securecookie.ErrMacInvalid):
 		v.verdict = tampered
 		return v
@@ -210,7 +213,7 @@ func (m *manager) open(c *http.Cookie, now int64) visit {
 	if !ok {
 		return v
 	}
-	v.codec, v.sealed = codec, s
+	v.sealed = s
 	if v.verdict = m.age(s, now); v.verdict == valid {
 		v.session = s
 	}
@@ -264,6 +267,10 @@ const (
 	cleared                 // the session is empty: the cookie is deleted
 )
 
+var reasonNames = [...]string{"unchanged", "changed", "renewed", "re-sealed", "cleared"}
+
+func (r reason) String() string { return reasonNames[r] }
+
 // reasonTo returns why, if at all, v's cookie is to be written at now, in Unix
 // seconds. A refused cookie is left alone until a handler stores or clears
 // something: the copy next door may know the key that this one doesn't.
@@ -286,16 +293,17 @@ func (m *manager) reasonTo(v *visit, now int64) reason {
 }
 
 // save adds the visit's cookie to the header of the response that is about to
-// be written, if there is a reason to. It fails with an oversizedError when
-// the session doesn't fit; then no cookie is set and the visitor keeps the old one.
-func (m *manager) save(h http.Header, v *visit) error {
+// be written, if there is a reason to, which it returns with the cookie's bytes. It fails with an
+// oversizedError when the session doesn't fit; then no cookie is set and the
+// visitor keeps the old one.
+func (m *manager) save(h http.Header, v *visit) (why reason, size int, err error) {
 	now := time.Now().Unix()
-	switch m.reasonTo(v, now) {
+	switch why = m.reasonTo(v, now); why {
 	case unchanged:
-		return nil
+		return why, 0, nil
 	case cleared:
 		h.Add("Set-Cookie", m.newCookie("", -1).String())
-		return nil
+		return why, 0, nil
 	}
 	s := v.session
 	if s.Issued == 0 {
@@ -304,17 +312,18 @@ func (m *manager) save(h http.Header, v *visit) error {
 	s.Seen = max(now, s.Issued) // the copy that began the session may be ahead of us
 	value, err := m.ring.Load().seal.seal(m.cookie, s)
 	if err != nil {
-		return err
+		return why, 0, err
 	}
-	if over := len(m.cookie) + len(value) - maxCookie; over > 0 {
-		return &oversizedError{over}
+	size = len(m.cookie) + len(value)
+	if size > maxCookie {
+		return why, size, &oversizedError{size - maxCookie}
 	}
 	maxAge := 0 // none: the cookie ends with the browser
 	if m.persist {
 		maxAge = int(max(1, min(m.idle, s.Issued+m.lifetime-now))) // 0 would be none
 	}
 	h.Add("Set-Cookie", m.newCookie(value, maxAge).String())
-	return nil
+	return why, size, nil
 }
 
 // newCookie returns the cookie with its attributes. A negative maxAge, in

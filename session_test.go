@@ -389,7 +389,7 @@ func TestBudget(t *testing.T) {
 		for n := 2000; n < 2400; n++ {
 			v := &visit{session: session{Name: strings.Repeat("x", n)}}
 			h := make(http.Header)
-			err := m.save(h, v)
+			_, _, err := m.save(h, v)
 			if err == nil {
 				fits = n
 				name, value, _ := strings.Cut(strings.Split(h.Get("Set-Cookie"), ";")[0], "=")
@@ -561,7 +561,7 @@ func FuzzForgedCookie(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		v := m.open(&http.Cookie{Name: m.cookie, Value: value}, 946684810)
 		want := slices.Contains(ours, value)
-		if (v.verdict == valid) != want || (v.codec != nil) != want || (v.session != session{}) != want {
+		if (v.verdict == valid) != want || v.verdict.verified() != want || (v.session != session{}) != want {
 			t.Fatalf("got %v with %+v for a cookie that is ours: %v", v.verdict, v.session, want)
 		}
 	})

@@ -1,0 +1,395 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// fleet is three copies of the program behind HAProxy, as deploy/haproxy.cfg has them.
+type fleet struct {
+	t      *testing.T
+	url    string
+	ring   string // the operator's own key file
+	copies [3]*fleetCopy
+
+	requests, restarts, rotations atomic.Int64
+	resealed                      int64 // by copies that have ended
+}
+
+// fleetCopy is one of the copies, with a key file of its own.
+type fleetCopy struct {
+	addr, admin, ring string
+	*started
+}
+
+// newFleet starts the copies with the same key, and HAProxy before them.
+func newFleet(t *testing.T) *fleet {
+	haproxy := needTool(t, "haproxy")
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no signals to send on Windows")
+	}
+	dir := t.TempDir()
+	f := &fleet{t: t, ring: filepath.Join(dir, "ring")}
+	mustRun(t, "keys", "add", f.ring)
+	front := freeAddr(t)
+	f.url = "http://" + front
+	config := strings.Replace(readFile(t, "deploy/haproxy.cfg"), "127.0.0.1:8080", front, 2)
+	for i := range f.copies {
+		c := &fleetCopy{addr: freeAddr(t), admin: freeAddr(t), ring: filepath.Join(dir, fmt.Sprint("ring", i+1))}
+		f.copies[i] = c
+		f.giveRing(c)
+		f.start(c)
+		config = strings.ReplaceAll(config, fmt.Sprintf("127.0.0.1:808%d", i+1), c.addr)
+	}
+	writeFile(t, filepath.Join(dir, "haproxy.cfg"), config)
+	log := new(lockedBuffer)
+	cmd := exec.Command(haproxy, "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("HAProxy: %s", log)
+		}
+	})
+	f.await("HAProxy", func() bool {
+		res, err := http.Get(f.url + "/healthz")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.StatusCode == 200
+	})
+	return f
+}
+
+// freeAddr returns an address on loopback that nobody listens on.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func (f *fleet) await(what string, done func() bool) {
+	f.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("waited for %s in vain", what)
+		}
+	}
+}
+
+func (f *fleet) start(c *fleetCopy, flags ...string) {
+	f.t.Helper()
+	c.started = startProcess(f.t, nil, append([]string{"-addr", c.addr, "-admin-addr", c.admin, "-key-file", c.ring, "-shutdown-delay", "3s"}, flags...)...)
+}
+
+// giveRing brings the operator's keys to one copy.
+func (f *fleet) giveRing(c *fleetCopy) {
+	f.t.Helper()
+	writeFile(f.t, c.ring+".new", readFile(f.t, f.ring))
+	if err := os.Rename(c.ring+".new", c.ring); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// spread brings the operator's keys to one copy after the other, at leisure, and waits until
+// all of them use them: the first by SIGHUP, the others by themselves.
+func (f *fleet) spread() {
+	f.t.Helper()
+	keys, err := parseKeyFile(f.ring, []byte(readFile(f.t, f.ring)))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for i, c := range f.copies {
+		f.giveRing(c)
+		if i == 0 {
+			c.cmd.Process.Signal(syscall.SIGHUP)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	f.await("the keys to be loaded", func() bool {
+		for _, c := range f.copies {
+			page := metricsOf(f.t, c.admin)
+			for _, k := range keys {
+				if !strings.Contains(page, `cookiesession_key_info{key_id="`+k.encrypted.id) {
+					return false
+				}
+			}
+			if strings.Count(page, "\ncookiesession_key_info{") != 2*len(keys) || !strings.Contains(page, `role="seals"`) {
+				return false
+			}
+			seals := strings.Contains(page, fmt.Sprintf(`key_info{key_id="%s",mode="encrypted",role="seals"}`, keys[0].encrypted.id)) ||
+				strings.Contains(page, fmt.Sprintf(`key_info{key_id="%s",mode="signed",role="seals"}`, keys[0].signed.id))
+			if !seals {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// metricsOf returns the page of metrics that an admin listener serves.
+func metricsOf(t testing.TB, admin string) string {
+	t.Helper()
+	_, page := send(t, "GET", "http://"+admin+"/metrics", "", http.Header{})
+	return page
+}
+
+// metric adds up the samples whose line begins with start.
+func metric(t testing.TB, page, start string) (sum float64) {
+	t.Helper()
+	for line := range strings.Lines(page) {
+		if strings.HasPrefix(line, start) {
+			value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " "):]), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += value
+		}
+	}
+	return sum
+}
+
+// restart ends one copy with SIGTERM and starts it again with these flags.
+func (f *fleet) restart(c *fleetCopy, flags ...string) {
+	f.t.Helper()
+	f.resealed += int64(metric(f.t, metricsOf(f.t, c.admin), `cookiesession_cookies_written_total{reason="re-sealed"}`))
+	if err := c.end(); err != nil {
+		f.t.Errorf("a copy ended with %v: %s", err, c.log)
+	}
+	f.start(c, flags...)
+	f.restarts.Add(1)
+	time.Sleep(1500 * time.Millisecond) // until HAProxy has seen it
+}
+
+func (f *fleet) totalResealed() int64 {
+	sum := f.resealed
+	for _, c := range f.copies {
+		sum += int64(metric(f.t, metricsOf(f.t, c.admin), `cookiesession_cookies_written_total{reason="re-sealed"}`))
+	}
+	return sum
+}
+
+// idle waits until no visitor has brought a cookie of this key for two seconds, as
+// an operator does with the README's query before a drop.
+func (f *fleet) idle(k key) {
+	f.t.Helper()
+	used := func() (sum float64) {
+		for _, c := range f.copies {
+			page := metricsOf(f.t, c.admin)
+			for _, id := range []string{k.signed.id, k.encrypted.id} {
+				sum += metric(f.t, page, `cookiesession_cookies_total{key_id="`+id+`",verdict="valid"}`)
+			}
+		}
+		return sum
+	}
+	last, since := used(), time.Now()
+	f.await("the old key to be used no more", func() bool {
+		if now := used(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > 2*time.Second
+	})
+}
+
+// rotate takes a new key into use, in the right order.
+func (f *fleet) rotate() {
+	f.t.Helper()
+	old, err := parseKeyFile(f.ring, []byte(readFile(f.t, f.ring)))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	mustRun(f.t, "keys", "add", f.ring)
+	f.spread()
+	mustRun(f.t, "keys", "promote", f.ring)
+	f.spread()
+	f.idle(old[0])
+	mustRun(f.t, "keys", "drop", f.ring, old[0].encrypted.id)
+	f.spread()
+	f.rotations.Add(1)
+}
+
+// fleetVisitor is a simulated visitor with a jar of its own.
+type fleetVisitor struct {
+	f      *fleet
+	client *http.Client
+	name   string // what it last stored
+}
+
+func (f *fleet) newVisitor() *fleetVisitor {
+	jar, _ := cookiejar.New(nil)
+	return &fleetVisitor{f, &http.Client{Jar: jar, Timeout: 20 * time.Second}, ""}
+}
+
+// ask makes one request and returns its one line.
+func (v *fleetVisitor) ask(path string, form url.Values) (string, error) {
+	v.f.requests.Add(1)
+	res, err := v.client.Get(v.f.url + path)
+	if form != nil {
+		res, err = v.client.PostForm(v.f.url+path, form)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != 200 {
+		err = fmt.Errorf("status %d: %s", res.StatusCode, body)
+	}
+	return strings.TrimSpace(string(body)), err
+}
+
+// errWrongName is an answer with another name than the visitor's, or none.
+var errWrongName = errors.New("wrong name")
+
+func (v *fleetVisitor) set(name string) error {
+	got, err := v.ask("/set_name", url.Values{"name": {name}})
+	if err == nil && got != "Name "+name+" set in session" {
+		err = fmt.Errorf("%w: got %q, want %q set", errWrongName, got, name)
+	}
+	if err == nil {
+		v.name = name
+	}
+	return err
+}
+
+func (v *fleetVisitor) check() error {
+	got, err := v.ask("/get_name", nil)
+	if err == nil && got != "Name: "+v.name {
+		err = fmt.Errorf("%w: got %q, want %q", errWrongName, got, v.name)
+	}
+	return err
+}
+
+const fleetVisitors = 200
+
+// TestFleet rotates keys, restarts copies and switches encryption while
+// visitors come and go. None of them may notice.
+func TestFleet(t *testing.T) {
+	f := newFleet(t)
+	began := time.Now()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var failures atomic.Int64
+	for i := range fleetVisitors {
+		wg.Go(func() {
+			v := f.newVisitor()
+			for n := 0; ; n++ {
+				var err error
+				if n%5 == 0 {
+					err = v.set(fmt.Sprintf("visitor %d.%d", i, n))
+				} else {
+					err = v.check()
+				}
+				if err != nil && failures.Add(1) <= 10 {
+					t.Errorf("visitor %d, %v after the start: %v", i, time.Since(began), err)
+				}
+				select {
+				case <-stop:
+					return
+				case <-time.After(50*time.Millisecond + rand.N(150*time.Millisecond)):
+				}
+			}
+		})
+	}
+	f.rotate()
+	for _, mode := range []string{"-encrypt=false", "-encrypt=true"} {
+		for _, c := range f.copies {
+			f.restart(c, mode)
+		}
+	}
+	f.rotate()
+	time.Sleep(time.Until(began.Add(30 * time.Second)))
+	close(stop)
+	wg.Wait()
+	fmt.Printf("fleet: %d visitors made %d requests in %v, during %d restarts and %d rotations; %d sessions were re-sealed, %d requests failed\n",
+		fleetVisitors, f.requests.Load(), time.Since(began).Round(time.Second), f.restarts.Load(), f.rotations.Load(), f.totalResealed(), failures.Load())
+	if failures.Load() > 0 || f.totalResealed() < 4*fleetVisitors {
+		t.Errorf("got %d failures and %d re-seals", failures.Load(), f.totalResealed())
+	}
+	for _, c := range f.copies {
+		if log := c.log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "DATA RACE") || strings.Contains(log, "visitor ") {
+			t.Errorf("got the log %s", log)
+		}
+	}
+}
+
+// TestFleetInTheWrongOrder promotes a key that only one copy knows. Visitors
+// whose cookie that copy has sealed again have no session at the others, which is what
+// the README warns of; when the others learn the key, all of them are back.
+func TestFleetInTheWrongOrder(t *testing.T) {
+	f := newFleet(t)
+	visitors := make([]*fleetVisitor, fleetVisitors)
+	each := func(do func(i int, v *fleetVisitor) error) (wrong int64) {
+		var wg sync.WaitGroup
+		var count atomic.Int64
+		for i := range visitors {
+			wg.Go(func() {
+				if err := do(i, visitors[i]); errors.Is(err, errWrongName) {
+					count.Add(1)
+				} else if err != nil {
+					t.Errorf("visitor %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		return count.Load()
+	}
+	check := func(_ int, v *fleetVisitor) error {
+		var err error
+		for range 6 {
+			err = errors.Join(err, v.check())
+			time.Sleep(rand.N(20 * time.Millisecond))
+		}
+		return err
+	}
+	each(func(i int, _ *fleetVisitor) error {
+		visitors[i] = f.newVisitor()
+		return visitors[i].set(fmt.Sprint("visitor ", i))
+	})
+	if wrong := each(check); wrong > 0 {
+		t.Fatalf("got %d visitors without their name before anything was done", wrong)
+	}
+
+	mustRun(t, "keys", "add", f.ring)
+	mustRun(t, "keys", "promote", f.ring)
+	f.giveRing(f.copies[0])
+	f.copies[0].cmd.Process.Signal(syscall.SIGHUP)
+	f.await("the first copy to load its keys", func() bool { return strings.Contains(f.copies[0].log.String(), "key file loaded") })
+	lost := each(check)
+
+	f.spread()
+	still := each(check)
+	fmt.Printf("fleet in the wrong order: %d of %d visitors were without their name while one copy sealed with a key that the others did not know, %d after they learnt it\n", lost, fleetVisitors, still)
+	if lost < fleetVisitors/2 {
+		t.Errorf("got %d visitors without their name, want nearly all of them", lost)
+	}
+	if still != 0 {
+		t.Errorf("got %d visitors without their name at the end, want none", still)
+	}
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// watched is an app whose keys are watched in a file.
+type watched struct {
+	*app
+	file string
+	hup  chan os.Signal
+	log  *lockedBuffer
+}
+
+// watchFile starts to watch a key file, in a bubble of synctest.
+func watchFile(t *testing.T, file string) *watched {
+	t.Helper()
+	log := new(lockedBuffer)
+	a := newTestApp(t, options{log: log, signed: true})
+	w := &watched{a, file, make(chan os.Signal), log}
+	f := &keyFile{name: file, use: a.useRing, log: slog.New(slog.NewTextHandler(log, nil)), metrics: a.metrics}
+	if err := f.load(true); err != nil {
+		t.Fatal(err)
+	}
+	go f.watch(t.Context(), w.hup)
+	synctest.Wait()
+	return w
+}
+
+// wantSeals waits for the next look at the file.
+func (w *watched) wantSeals(t *testing.T, id string, inRing int) {
+	t.Helper()
+	time.Sleep(reloadInterval)
+	synctest.Wait()
+	if r := w.sessions.ring.Load(); r.seal.id != id || len(r.keys) != inRing {
+		t.Errorf("got %s of %d keys sealing, want %s of %d", r.seal.id, len(r.keys), id, inRing)
+	}
+}
+
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ring")
+	writeFile(t, file, keyA)
+	synctest.Test(t, func(t *testing.T) {
+		w := watchFile(t, file)
+		count := func(what string, want int) {
+			t.Helper()
+			if got := strings.Count(w.log.String(), what); got != want {
+				t.Errorf("got %d lines with %q, want %d: %s", got, what, want, w.log)
+			}
+		}
+		gauge := func(want float64) {
+			t.Helper()
+			if got := testutil.ToFloat64(w.metrics.fileOK); got != want {
+				t.Errorf("got cookiesession_key_file_ok %v, want %v", got, want)
+			}
+		}
+		w.wantSeals(t, signedA, 1)
+		count("key file loaded", 0)
+
+		writeFile(t, file, keyB+"\n"+keyA+"\n")
+		w.wantSeals(t, signedB, 2)
+		count("key file loaded", 1)
+
+		// A bad file keeps the old ring, and is said to be bad once.
+		writeFile(t, file, keyA+"\n"+keyB[:60]+"\n")
+		w.wantSeals(t, signedB, 2)
+		w.wantSeals(t, signedB, 2)
+		count("level=ERROR", 1)
+		count(":2: want 64", 1)
+		gauge(0)
+		writeFile(t, file, "nonsense")
+		w.wantSeals(t, signedB, 2)
+		count("level=ERROR", 2)
+		os.Remove(file)
+		w.wantSeals(t, signedB, 2)
+		w.wantSeals(t, signedB, 2)
+		count("level=ERROR", 3)
+
+		writeFile(t, file, keyA)
+		w.wantSeals(t, signedA, 1)
+		gauge(1)
+		// The content counts, not the time of the file.
+		os.Chtimes(file, time.Now(), time.Now())
+		w.wantSeals(t, signedA, 1)
+		count("key file loaded", 2)
+
+		// SIGHUP is at once.
+		writeFile(t, file, keyB)
+		w.hup <- syscall.SIGHUP
+		synctest.Wait()
+		if got := w.sessions.ring.Load().seal.id; got != signedB {
+			t.Errorf("got %s sealing after SIGHUP, want %s", got, signedB)
+		}
+		count("key file loaded", 3)
+		if got := testutil.ToFloat64(w.metrics.reloads.WithLabelValues("ok")); got != 4 {
+			t.Errorf("got %v loads counted, want 4", got)
+		}
+		if got := testutil.ToFloat64(w.metrics.reloads.WithLabelValues("error")); got != 3 {
+			t.Errorf("got %v bad loads counted, want 3", got)
+		}
+		if s := w.log.String(); strings.Contains(s, keyA[:8]) || strings.Contains(s, keyB[:8]) || strings.Contains(s, "nonsense") {
+			t.Errorf("got a part of the file in the log: %s", s)
+		}
+	})
+}
+
+// A Kubernetes secret is a link to a link to a folder, of which the middle one
+// is swapped.
+func TestReloadBehindALink(t *testing.T) {
+	dir := t.TempDir()
+	for name, key := range map[string]string{"v1": keyA, "v2": keyB} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, name, "ring"), key)
+	}
+	if err := os.Symlink("v1", filepath.Join(dir, "..data")); err != nil {
+		t.Skipf("no symbolic links here: %v", err)
+	}
+	file := filepath.Join(dir, "ring")
+	os.Symlink(filepath.Join("..data", "ring"), file)
+	synctest.Test(t, func(t *testing.T) {
+		w := watchFile(t, file)
+		w.wantSeals(t, signedA, 1)
+		os.Symlink("v2", filepath.Join(dir, "..new"))
+		os.Rename(filepath.Join(dir, "..new"), filepath.Join(dir, "..data"))
+		w.wantSeals(t, signedB, 1)
+	})
+}
+
+func TestKeyFileOthersCanRead(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no such modes on Windows")
+	}
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o604: true} {
+		file := filepath.Join(t.TempDir(), "ring")
+		writeFile(t, file, keyA)
+		os.Chmod(file, mode)
+		var log bytes.Buffer
+		a := newTestApp(t, options{log: io.Discard})
+		f := &keyFile{name: file, use: a.useRing, log: slog.New(slog.NewTextHandler(&log, nil)), metrics: a.metrics}
+		if err := f.load(true); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "level=WARN"); got != want {
+			t.Errorf("mode %v: got a warning: %v", mode, got)
+		}
+	}
+}
+
+// The real program reloads on SIGHUP and by itself while requests run.
+func TestReloadUnderLoad(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGHUP on Windows")
+	}
+	file := filepath.Join(t.TempDir(), "ring")
+	writeFile(t, file, keyA+"\n"+keyB+"\n")
+	p := startProcess(t, nil, "-key-file", file)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			cookie := ""
+			header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if cookie != "" {
+					header.Set("Cookie", cookie)
+				}
+				method, path, want := "GET", "/get_name", "Name: Alice\n"
+				if i == 0 {
+					method, path, want = "POST", "/set_name", "Name Alice set in session\n"
+				}
+				res, body := send(t, method, p.url+path, "name=Alice", header)
+				if res.StatusCode != 200 || body != want {
+					t.Errorf("got status %d and %q, want %q", res.StatusCode, body, want)
+					return
+				}
+				if c := res.Cookies(); len(c) > 0 {
+					cookie = c[0].Name + "=" + c[0].Value
+				}
+			}
+		})
+	}
+	contents := []string{keyB + "\n" + keyA, "bad", keyA + "\n" + keyB, keyA + "\n" + keyB + "\n" + keyC}
+	for i := range 40 {
+		temporary := file + ".new"
+		writeFile(t, temporary, contents[i%len(contents)])
+		os.Rename(temporary, file)
+		p.cmd.Process.Signal(syscall.SIGHUP)
+		time.Sleep(20 * time.Millisecond)
+	}
+	close(stop)
+	wg.Wait()
+	if log := p.log.String(); strings.Count(log, "key file loaded") < 10 || strings.Count(log, "the key file is bad") < 5 || strings.Contains(log, "DATA RACE") {
+		t.Errorf("got the log %s", log)
+	}
+	// Without a signal, it takes a few seconds.
+	writeFile(t, file, keyC)
+	before := strings.Count(p.log.String(), "key file loaded")
+	for deadline := time.Now().Add(3 * reloadInterval); strings.Count(p.log.String(), "key file loaded") == before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the changed file was not loaded")
+		}
+	}
+}
