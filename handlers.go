@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -204,7 +205,7 @@ func (a *app) clearName(_ *http.Request, v *visit) (answer, error) {
 }
 
 func (a *app) showSession(_ *http.Request, v *visit) (answer, error) {
-	return answer{status: http.StatusOK, text: a.sessions.report(v).String(), page: "session", title: "Your session"}, nil
+	return answer{status: http.StatusOK, text: a.sessions.report(v).Text(), page: "session", title: "Your session"}, nil
 }
 
 // health tells a load balancer whether to send visitors here.
@@ -325,6 +326,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 // page is what a template sees.
 type page struct {
 	Title    string
+	Page     string // last part of its path, for the navigation
 	Sentence string
 	Field    field
 	Report   report
@@ -338,7 +340,7 @@ var templates embed.FS
 
 // parsePages returns the pages by name, each with the layout around it.
 func parsePages() map[string]*template.Template {
-	layout := template.Must(template.ParseFS(templates, "templates/layout.html"))
+	layout := template.Must(template.ParseFS(templates, "templates/layout.html", "templates/shared.html"))
 	pages := make(map[string]*template.Template)
 	for _, name := range []string{"home", "set_name", "message", "session", "error"} {
 		pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(templates, "templates/"+name+".html"))
@@ -364,7 +366,7 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit, ans answe
 	}
 	if ans.htmlOnly || prefersHTML(r) {
 		var err error
-		body, err = a.page(ans.page, page{Title: ans.title, Sentence: ans.text, Field: ans.field, Report: a.sessions.report(v), Name: v.session.Name})
+		body, err = a.page(ans.page, page{Title: ans.title, Page: cmp.Or(strings.Trim(r.URL.Path, "/"), "home"), Sentence: ans.text, Field: ans.field, Report: a.sessions.report(v), Name: v.session.Name})
 		if err != nil {
 			return err
 		}

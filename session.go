@@ -153,6 +153,7 @@ type visit struct {
 	verdict verdict
 	keyID   string // as the cookie names it; empty when it names none
 	codec   *codec // of that id; nil when the ring has none
+	value   string // of the cookie: never to be shown or logged
 	size    int    // bytes of the cookie's name and value
 	passive bool   // the visitor isn't there to see it: never renew for this request
 	cleared bool
@@ -186,7 +187,7 @@ func (m *manager) load(r *http.Request) *visit {
 // open checks one cookie, the cheap checks first and nothing of what is in it
 // before the MAC has been verified.
 func (m *manager) open(c *http.Cookie, now int64) visit {
-	v := visit{verdict: malformed, size: len(m.cookie) + len(c.Value)}
+	v := visit{verdict: malformed, value: c.Value, size: len(m.cookie) + len(c.Value)}
 	if v.size > maxCookie {
 		v.verdict = tooLarge
 		return v

@@ -1,0 +1,720 @@
+package main
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+var screenshots = flag.String("screenshots", "", "put screenshots of the pages into this `folder`")
+
+// chromium is a browser, whose tabs share a fresh profile.
+type chromium struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+// startBrowser starts Chromium. It trusts the certificate in the file cert, if
+// one is named, and takes evil.example for this machine.
+func startBrowser(t *testing.T, cert string) *chromium {
+	t.Helper()
+	exe := needTool(t, "chromium")
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
+		chromedp.WSURLReadTimeout(time.Minute),
+	)
+	if cert != "" {
+		block, _ := pem.Decode([]byte(readFile(t, cert)))
+		parsed, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(parsed.RawSubjectPublicKeyInfo)
+		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(sum[:])))
+	}
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return &chromium{t, ctx}
+}
+
+// tab is one tab of a browser.
+type tab struct {
+	t    *testing.T
+	ctx  context.Context
+	base string // of the app, without a slash at the end
+
+	mu       sync.Mutex
+	problems []string // exceptions, console errors, CSP violations
+	requests []string // the URLs
+	received float64  // bytes, with headers
+}
+
+// newTab opens a tab for the app at base.
+func (c *chromium) newTab(base string) *tab {
+	c.t.Helper()
+	ctx, cancel := chromedp.NewContext(c.ctx)
+	c.t.Cleanup(cancel)
+	ctx, cancel = context.WithTimeout(ctx, 25*time.Second)
+	c.t.Cleanup(cancel)
+	b := &tab{t: c.t, ctx: ctx, base: base}
+	if err := chromedp.Listen(ctx, b.listen); err != nil {
+		c.t.Fatal(err)
+	}
+	call(b, network.Enable, network.EnableParams{})
+	call(b, log.Enable, cdp.Empty{})
+	call(b, network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: true})
+	c.t.Cleanup(b.wantQuiet)
+	return b
+}
+
+func (b *tab) listen(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		b.problems = append(b.problems, e.ExceptionDetails.Text)
+	case *runtime.EventConsoleAPICalled:
+		b.problems = append(b.problems, fmt.Sprintf("console.%s", e.Type))
+	case *log.EventEntryAdded:
+		// A page whose status is an error is one to Chromium, too.
+		if e.Entry.Source != log.EntrySourceNetwork || !strings.Contains(e.Entry.Text, "with a status of 4") {
+			b.problems = append(b.problems, e.Entry.Text)
+		}
+	case *network.EventRequestWillBeSent:
+		b.requests = append(b.requests, e.Request.URL)
+	case *network.EventLoadingFinished:
+		b.received += e.EncodedDataLength
+	}
+}
+
+// wantQuiet fails when anything went wrong in the tab, or a request left for elsewhere.
+func (b *tab) wantQuiet() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.problems {
+		b.t.Errorf("the browser says %q", p)
+	}
+	for _, u := range b.requests {
+		if parsed, err := url.Parse(u); err != nil || !strings.HasPrefix(u, b.base+"/") && parsed.Hostname() != "evil.example" {
+			b.t.Errorf("a request left for %s", u)
+		}
+	}
+}
+
+func (b *tab) run(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// get returns what an action finds.
+func get[T any](b *tab, action chromedp.Action[T]) T {
+	b.t.Helper()
+	value, err := chromedp.Run(b.ctx, action)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return value
+}
+
+// call runs a command of the browser's protocol.
+func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
+	b.t.Helper()
+	result, err := chromedp.Call(b.ctx, command, params)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return result
+}
+
+// open loads a path of the app.
+func (b *tab) open(path string) {
+	b.t.Helper()
+	b.run(chromedp.Navigate(b.base + path))
+}
+
+// text returns what is to be read in the page's main part.
+func (b *tab) text() string {
+	b.t.Helper()
+	return get(b, chromedp.Text(chromedp.CSS("main")))
+}
+
+func (b *tab) wantText(want string) {
+	b.t.Helper()
+	if got := b.text(); !strings.Contains(got, want) {
+		b.t.Errorf("got the page %q, want %q in it", got, want)
+	}
+}
+
+// eval returns what a script says in the page.
+func eval[T any](b *tab, script string, options ...chromedp.EvaluateOption) T {
+	b.t.Helper()
+	return get(b, chromedp.Evaluate[T](script, options...))
+}
+
+// reload presses the browser's button.
+func (b *tab) reload() chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, cdppage.Reload, cdppage.ReloadParams{})
+		return err
+	})
+}
+
+// traverse goes back or forward, and waits for the page that says want.
+func (b *tab) traverse(direction, want string) {
+	b.t.Helper()
+	eval[bool](b, "setTimeout(() => history."+direction+"()), true")
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.querySelector("main").innerText`))
+		if strings.Contains(text, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s: got %q and %v, want %q", direction, text, err, want)
+		}
+	}
+}
+
+// setName fills in the form as a visitor does, with the keyboard alone.
+func (b *tab) setName(name string) {
+	b.t.Helper()
+	b.open("/set_name")
+	b.awaitFocus()
+	b.run(chromedp.Clear(chromedp.CSS("#name")), chromedp.SendKeys(chromedp.CSS("#name"), name))
+	b.load(chromedp.KeyEvent(kb.Enter))
+}
+
+// awaitFocus waits for the form's field to have the focus, which it gets
+// some time after the page has been loaded.
+func (b *tab) awaitFocus() {
+	b.t.Helper()
+	get(b, chromedp.Poll[bool](`document.activeElement.id === "name"`, chromedp.WithPollingTimeout(10*time.Second)))
+}
+
+// load does something that loads another page, and waits for that.
+func (b *tab) load(action chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	eval[bool](b, "window.left = true")
+	b.run(action)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		// It fails for as long as there is no page.
+		loaded, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`!window.left && document.readyState === "complete"`))
+		if err == nil && loaded {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("no page was loaded: %v", err)
+		}
+	}
+}
+
+func (b *tab) click(selector string) {
+	b.t.Helper()
+	b.load(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// cookies returns the cookies that the browser holds for the app.
+func (b *tab) cookies() []*network.Cookie {
+	b.t.Helper()
+	return call(b, network.GetCookies, network.GetCookiesParams{URLs: []string{b.base + "/"}}).Cookies
+}
+
+// cookie returns the one cookie that the browser holds for the app.
+func (b *tab) cookie() *network.Cookie {
+	b.t.Helper()
+	cookies := b.cookies()
+	if len(cookies) != 1 {
+		b.t.Fatalf("got %d cookies, want one", len(cookies))
+	}
+	return cookies[0]
+}
+
+// put changes the cookie's value, as the developer tools do.
+func (b *tab) put(c *network.Cookie, value string) {
+	b.t.Helper()
+	call(b, network.SetCookie, network.SetCookieParams{Name: c.Name, Value: value, URL: b.base + "/", Path: c.Path, Secure: &c.Secure, HTTPOnly: &c.HTTPOnly, SameSite: c.SameSite})
+}
+
+// inBothSchemes runs f with the app over HTTP and over TLS, each with a
+// browser of its own. The app is at a fixed address and can be started again.
+func inBothSchemes(t *testing.T, f func(t *testing.T, c *chromium, start func(env map[string]string, flags ...string) *started)) {
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			_, port, _ := net.SplitHostPort(freeAddr(t))
+			fixed := []string{"-addr", "localhost:" + port}
+			cert := ""
+			if scheme == "https" {
+				var key string
+				cert, key, _ = newCertificate(t)
+				fixed = append(fixed, "-tls-cert", cert, "-tls-key", key)
+			}
+			f(t, startBrowser(t, cert), func(env map[string]string, flags ...string) *started {
+				t.Helper()
+				return startProcess(t, env, append(slices.Clone(fixed), flags...)...)
+			})
+		})
+	}
+}
+
+func TestBrowserFlow(t *testing.T) {
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		env := map[string]string{"COOKIESESSION_KEYS": keyA}
+		p := start(env)
+		b := c.newTab(p.url)
+		secure := strings.HasPrefix(p.url, "https:")
+
+		b.open("/")
+		b.wantText("You are at the first step")
+		b.open("/get_name")
+		b.wantText("Name not found in session")
+		b.setName("Alice")
+		b.wantText("Name Alice set in session")
+		b.click(`main a[href="/get_name"]`)
+		b.wantText("Name: Alice")
+		b.open("/")
+		b.wantText("Welcome back, Alice.")
+		b.wantText("You are at the fourth step")
+		b.open("/session")
+		b.wantText("Verdict: valid.")
+		b.wantText("signed and encrypted")
+
+		k := b.cookie()
+		wantName := "session"
+		if secure {
+			wantName = "__Host-Http-session"
+		}
+		rest := time.Until(time.Unix(int64(k.Expires), 0))
+		if k.Name != wantName || !k.HTTPOnly || k.SameSite != network.CookieSameSiteLax || k.Secure != secure || k.Path != "/" || k.Domain != "localhost" || k.Session || rest < 335*time.Hour || rest > 336*time.Hour+time.Minute || int(k.Size) != len(k.Name)+len(k.Value) || k.Size > 160 {
+			t.Errorf("got the cookie %s of %d bytes, HttpOnly %v, SameSite %s, Secure %v, path %s, domain %s, expires in %v", k.Name, k.Size, k.HTTPOnly, k.SameSite, k.Secure, k.Path, k.Domain, rest)
+		}
+		if got := eval[string](b, "document.cookie"); got != "" {
+			t.Error("got the cookie in document.cookie")
+		}
+		if got := eval[string](b, "document.documentElement.outerHTML"); strings.Contains(got, k.Value[idLen+1:idLen+20]) {
+			t.Error("got the cookie's value in the page")
+		}
+
+		// The server is started again: with the same key, then with another that seals.
+		p.end()
+		p = start(env)
+		b.open("/get_name")
+		b.wantText("Name: Alice")
+		if b.cookie().Value != k.Value {
+			t.Error("got another cookie without a reason")
+		}
+		p.end()
+		p = start(map[string]string{"COOKIESESSION_KEYS": keyB + "," + keyA})
+		b.open("/get_name")
+		b.wantText("Name: Alice")
+		if got := b.cookie().Value; got[:idLen] != encryptedB {
+			t.Errorf("got key id %s after a rotation, want %s", got[:idLen], encryptedB)
+		}
+		p.end()
+		start(map[string]string{"COOKIESESSION_KEYS": keyB})
+		b.open("/get_name")
+		b.wantText("Name: Alice")
+
+		b.click(`form[action="/clear_name"] button`)
+		b.wantText("Name cleared from session")
+		if n := len(b.cookies()); n != 0 {
+			t.Errorf("got %d cookies after clearing", n)
+		}
+		b.open("/get_name")
+		b.wantText("Name not found in session")
+	})
+}
+
+// The session ends while the browser still has the cookie, which ends only with it.
+func TestBrowserExpiry(t *testing.T) {
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		p := start(map[string]string{"COOKIESESSION_KEYS": keyA}, "-idle", "2s", "-persist=false")
+		b := c.newTab(p.url)
+		b.setName("Alice")
+		k := b.cookie()
+		if !k.Session {
+			t.Error("got a cookie that outlives the browser")
+		}
+		time.Sleep(3200 * time.Millisecond)
+		b.open("/get_name")
+		b.wantText("Name not found in session")
+		b.wantText("Your cookie was refused: expired.")
+		b.open("/session")
+		b.wantText("Ended if idle")
+		if b.cookie().Value != k.Value {
+			t.Error("got the expired cookie replaced")
+		}
+		b.setName("Bob")
+		b.wantText("Name Bob set in session")
+	})
+}
+
+// The lesson that the session page teaches.
+func TestBrowserTampering(t *testing.T) {
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		p := start(map[string]string{"COOKIESESSION_KEYS": keyA})
+		b := c.newTab(p.url)
+		b.setName("Alice")
+		k := b.cookie()
+		middle := len(k.Value) / 2
+		other := "A"
+		if k.Value[middle] == 'A' {
+			other = "B"
+		}
+		forged := k.Value[:middle] + other + k.Value[middle+1:]
+		b.put(k, forged)
+		b.open("/session")
+		b.wantText("Verdict: tampered.")
+		b.wantText("Nothing was deleted")
+		b.wantText("MAC failed")
+		if got := eval[int](b, `document.querySelectorAll(".bar .failed").length`); got != 1 {
+			t.Errorf("got %d parts marked, want the one that failed", got)
+		}
+		b.open("/get_name")
+		b.wantText("Name not found in session")
+		b.wantText("Your cookie was refused: tampered.")
+		b.open("/")
+		b.wantText("a cookie that the server refused")
+		if b.cookie().Value != forged {
+			t.Error("got the forged cookie replaced, want it left alone")
+		}
+		b.put(k, k.Value)
+		b.open("/get_name")
+		b.wantText("Name: Alice")
+		b.put(k, "aaaaaa"+k.Value[idLen:])
+		b.open("/session")
+		b.wantText("Verdict: unknown key.")
+	})
+}
+
+// Another site posts the form, and has a link.
+func TestBrowserCrossSite(t *testing.T) {
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		p := start(map[string]string{"COOKIESESSION_KEYS": keyA})
+		evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprintf(w, `<!DOCTYPE html><title>Evil</title><link rel="icon" href="data:,"><form method="post" action="%[1]s/set_name"><input name="name" value="Eve"><button>Win</button></form><a href="%[1]s/get_name">Look</a>`, p.url)
+		}))
+		defer evil.Close()
+		site := "http://evil.example:" + evil.URL[strings.LastIndex(evil.URL, ":")+1:]
+		b := c.newTab(p.url)
+		b.setName("Alice")
+		before := b.cookie().Value
+		b.run(chromedp.Navigate(site))
+		b.click("button")
+		b.wantText("This form was sent from another site")
+		if got := eval[int](b, `performance.getEntriesByType("navigation")[0].responseStatus`); got != 403 {
+			t.Errorf("got status %d, want 403", got)
+		}
+		if b.cookie().Value != before {
+			t.Error("got the session changed by another site")
+		}
+		b.run(chromedp.Navigate(site))
+		b.click("a")
+		b.wantText("Name: Alice")
+	})
+}
+
+// Names that could harm are shown as text.
+func TestBrowserNames(t *testing.T) {
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		p := start(map[string]string{"COOKIESESSION_KEYS": keyA})
+		b := c.newTab(p.url)
+		for _, name := range []string{
+			"<script>document.title='owned'</script>",
+			`"><img src=x onerror="document.title='owned'">`,
+			"<b>Bold</b> & </p></main>",
+			"שרה אבו־חסן",
+			"\U0001F468\u200D\U0001F469\u200D\U0001F467\u200D\U0001F466",
+			strings.Repeat("\U0001F36A", 200),
+			"Ẑ̨̛a̴l̷g̵o̶",
+		} {
+			// As from the clipboard: SendKeys would type the parts of a family one by one.
+			b.open("/set_name")
+			b.run(chromedp.SetValue(chromedp.CSS("#name"), name))
+			b.click("main button")
+			want, _ := json.Marshal("Name " + name + " set in session")
+			if !eval[bool](b, "document.querySelector('main .lead').textContent === "+string(want)) {
+				t.Errorf("%q: got %q", name, b.text())
+			}
+			b.open("/get_name")
+			want, _ = json.Marshal("Name: " + name)
+			if !eval[bool](b, "document.querySelector('main .lead').textContent === "+string(want)) {
+				t.Errorf("%q: got %q", name, b.text())
+			}
+			b.open("/session")
+			if got := eval[string](b, "document.title"); got != "Your session · cookiesession" {
+				t.Errorf("%q: got the title %q: the name was executed", name, got)
+			}
+		}
+		// An overlong name: the form comes back with it, and says what to do.
+		before := b.cookie().Value
+		long := strings.Repeat("x", 250)
+		b.open("/set_name")
+		b.run(chromedp.SetValue(chromedp.CSS("#name"), long))
+		b.click("main button")
+		b.wantText("The name has 250 characters: shorten it to 200 at most.")
+		script := `(() => { const f = document.getElementById("name"); return [f.value, f.getAttribute("aria-invalid"), document.activeElement.id,
+			f.getAttribute("aria-describedby").split(" ").map(id => document.getElementById(id).textContent).join(" ")].join("|") })()`
+		if got, want := eval[string](b, script), long+"|true|name|The name has 250 characters: shorten it to 200 at most. Up to 200 characters of any script."; got != want {
+			t.Errorf("got the field %q, want %q", got, want)
+		}
+		if b.cookie().Value != before {
+			t.Error("got another cookie after a refused name")
+		}
+		// What the keyboard pastes is cut where no valid name could be as long.
+		if got := eval[int](b, "document.getElementById('name').maxLength"); got != 400 {
+			t.Errorf("got maxlength %d, want room for 200 characters of two units each", got)
+		}
+	})
+}
+
+func TestBrowserHistory(t *testing.T) {
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		p := start(map[string]string{"COOKIESESSION_KEYS": keyA})
+		b := c.newTab(p.url)
+		b.setName("Alice")
+		b.load(b.reload()) // sends the form again
+		b.wantText("Name Alice set in session")
+		b.open("/get_name")
+		b.setName("Bob")
+		b.open("/get_name")
+		b.wantText("Name: Bob")
+		b.traverse("back", "Name Bob set in session")
+		b.traverse("back", "Up to 200 characters")
+		b.traverse("back", "Name: Bob") // not Alice from a cache
+		b.traverse("forward", "Up to 200 characters")
+
+		// Two tabs share the session, and the last one to write wins.
+		other := c.newTab(p.url)
+		other.setName("Carol")
+		b.open("/get_name")
+		b.wantText("Name: Carol")
+		b.setName("Dave")
+		other.open("/get_name")
+		other.wantText("Name: Dave")
+	})
+}
+
+// pageStates are all pages, each in all its states.
+var pageStates = []struct {
+	name string
+	open func(b *tab)
+}{
+	{"home-new", func(b *tab) { b.open("/") }},
+	{"form", func(b *tab) { b.open("/set_name") }},
+	{"form-error", func(b *tab) {
+		b.open("/set_name")
+		b.run(chromedp.SetValue(chromedp.CSS("#name"), strings.Repeat("x", 250)))
+		b.click("main button")
+	}},
+	{"get-none", func(b *tab) { b.open("/get_name") }},
+	{"session-none", func(b *tab) { b.open("/session") }},
+	{"not-found", func(b *tab) { b.open("/nowhere") }},
+	{"not-allowed", func(b *tab) { b.open("/clear_name") }},
+	{"result", func(b *tab) { b.setName("Alice") }},
+	{"get", func(b *tab) { b.open("/get_name") }},
+	{"home", func(b *tab) { b.open("/") }},
+	{"session", func(b *tab) { b.open("/session") }},
+	{"session-tampered", func(b *tab) {
+		k := b.cookie()
+		b.put(k, flipLast(k.Value))
+		b.open("/session")
+	}},
+	{"get-tampered", func(b *tab) { b.open("/get_name") }},
+	{"home-tampered", func(b *tab) { b.open("/") }},
+	{"cleared", func(b *tab) {
+		b.setName("Alice")
+		b.open("/get_name")
+		b.click(`form[action="/clear_name"] button`)
+	}},
+}
+
+// prefer has the browser prefer something, as in a media query.
+func (b *tab) prefer(name, value string) {
+	b.t.Helper()
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
+}
+
+// Every page is small, still, has room on the narrowest screen, and one
+// heading of each level in order.
+func TestBrowserPages(t *testing.T) {
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
+	c := startBrowser(t, "")
+	b := c.newTab(p.url)
+	for _, state := range pageStates {
+		b.mu.Lock()
+		b.received = 0
+		b.mu.Unlock()
+		state.open(b)
+		b.run(chromedp.WaitReady(chromedp.CSS("footer")))
+		b.mu.Lock()
+		received := b.received
+		b.mu.Unlock()
+		if one := state.name != "form-error" && state.name != "result" && state.name != "cleared"; one && (received > 20_000 || received < 2_000) {
+			t.Errorf("%s: got %v bytes on a first visit, want 20,000 at most", state.name, received)
+		}
+		for _, width := range []int64{320, 375, 640, 1280} {
+			b.run(chromedp.EmulateViewport(width, 800))
+			if got := eval[int64](b, "document.documentElement.scrollWidth"); got > width {
+				t.Errorf("%s: got %d pixels of width on a screen of %d", state.name, got, width)
+			}
+		}
+		b.prefer("prefers-reduced-motion", "reduce")
+		if got := eval[int](b, "document.getAnimations().length"); got != 0 {
+			t.Errorf("%s: got %d animations", state.name, got)
+		}
+		outline := eval[string](b, `[...document.querySelectorAll("h1, h2, h3")].map(h => h.tagName).join(" ")`)
+		if !strings.HasPrefix(outline, "H1") || strings.Count(outline, "H1") != 1 || strings.Contains(outline, "H3") {
+			t.Errorf("%s: got the headings %s", state.name, outline)
+		}
+		if got := eval[int](b, `document.querySelectorAll("header nav[aria-label], main, footer").length`); got != 3 {
+			t.Errorf("%s: got %d landmarks, want navigation, main and footer", state.name, got)
+		}
+		// The first stop of the keyboard skips the navigation.
+		if got := eval[string](b, `document.querySelector("a, button, input").textContent`); got != "Skip to the content" {
+			t.Errorf("%s: got %q as the first link", state.name, got)
+		}
+		if got := eval[int](b, `document.querySelectorAll("script, [style], [onclick]").length`); got != 0 {
+			t.Errorf("%s: got scripts or inline styles", state.name)
+		}
+	}
+}
+
+// TestBrowserScreenshots takes pictures, when asked for with -screenshots.
+func TestBrowserScreenshots(t *testing.T) {
+	if *screenshots == "" {
+		t.Log("no screenshots: they are taken with -screenshots FOLDER")
+		return
+	}
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{375, 1280} {
+			b := startBrowser(t, "").newTab(p.url)
+			b.run(chromedp.EmulateViewport(width, 800))
+			b.prefer("prefers-color-scheme", scheme)
+			for _, state := range pageStates {
+				state.open(b)
+				png := get(b, chromedp.FullScreenshot(100))
+				name := filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%d.png", state.name, scheme, width))
+				if err := os.WriteFile(name, png, 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+const (
+	axeVersion = "4.14.1"
+	axeSHA512  = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+)
+
+// axe returns the source of axe-core, which npm fetches.
+func axe(t *testing.T) string {
+	t.Helper()
+	npm := needTool(t, "npm")
+	cmd := exec.Command(npm, "pack", "--silent", "axe-core@"+axeVersion)
+	cmd.Dir = t.TempDir()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("npm can't fetch axe-core: %v: %s", err, out)
+		}
+		t.Skipf("npm can't fetch axe-core, so this test is skipped: %v", err)
+	}
+	packed := readFile(t, filepath.Join(cmd.Dir, "axe-core-"+axeVersion+".tgz"))
+	if sum := sha512.Sum512([]byte(packed)); base64.StdEncoding.EncodeToString(sum[:]) != axeSHA512 {
+		t.Fatalf("got another axe-core, of %s", base64.StdEncoding.EncodeToString(sum[:]))
+	}
+	unzipped, err := gzip.NewReader(strings.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for files := tar.NewReader(unzipped); ; {
+		file, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			t.Fatal("axe-core has no axe.min.js")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path.Base(file.Name) == "axe.min.js" {
+			source, err := io.ReadAll(files)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(source)
+		}
+	}
+}
+
+// axe-core finds nothing to complain about, on any page, in either scheme.
+func TestBrowserAccessibility(t *testing.T) {
+	needTool(t, "chromium")
+	source := axe(t)
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
+	for _, scheme := range []string{"light", "dark"} {
+		b := startBrowser(t, "").newTab(p.url)
+		b.prefer("prefers-color-scheme", scheme)
+		for _, state := range pageStates {
+			state.open(b)
+			eval[int](b, source+"; 0")
+			type result struct {
+				Violations []struct {
+					ID, Help string
+					Nodes    []struct{ HTML, FailureSummary string }
+				}
+				Passes []struct{ ID string }
+			}
+			found := eval[result](b, `axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})`, chromedp.EvalAwaitPromise)
+			for _, v := range found.Violations {
+				t.Errorf("%s, %s: %s: %s: %v", state.name, scheme, v.ID, v.Help, v.Nodes)
+			}
+			contrast := func(p struct{ ID string }) bool { return p.ID == "color-contrast" }
+			if !slices.ContainsFunc(found.Passes, contrast) {
+				t.Errorf("%s, %s: the contrast was not checked, only %v", state.name, scheme, found.Passes)
+			}
+		}
+	}
+}
