@@ -188,10 +188,19 @@ func (b *tab) wantText(want string) {
 	}
 }
 
-// eval returns what a script says in the page.
+// eval returns what a script says in the page. While one page gives way to
+// the next there is none to ask, so it tries for a while.
 func eval[T any](b *tab, script string, options ...chromedp.EvaluateOption) T {
 	b.t.Helper()
-	return get(b, chromedp.Evaluate[T](script, options...))
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](script, options...))
+		if err == nil {
+			return value
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatal(err)
+		}
+	}
 }
 
 // reload presses the browser's button.

@@ -78,7 +78,7 @@ var whys = [...]string{
 	malformed:  "It does not have the form of a cookie of this site. Perhaps another program on the same host name uses a cookie of this name.",
 	tooLarge:   "It is larger than any cookie of this site.",
 	unknownKey: "It was sealed with a key that this server does not have, or has no more.",
-	tampered:   "It was changed after it had been sealed, for its MAC does not fit the rest. Which of them was changed, a MAC cannot tell.",
+	tampered:   "It was changed after it had been sealed: its MAC does not fit the rest. A MAC cannot tell where the change is.",
 	fromFuture: "It was sealed at a time that is still to come. Perhaps a clock is wrong.",
 	expired:    "Its session had not been used for so long that it has ended.",
 	tooOld:     "Its session began so long ago that it has ended, although it was in use.",
@@ -88,7 +88,7 @@ var whys = [...]string{
 // parts takes the visit's cookie apart, if it has the form. Nothing of it needs to be verified.
 func (v *visit) parts() []part {
 	p, ok := dissect(v.value)
-	if !ok {
+	if !ok || v.verdict == tooLarge {
 		return nil
 	}
 	// A byte of what base64 encodes takes four thirds of a character.
