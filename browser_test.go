@@ -42,8 +42,9 @@ var screenshots = flag.String("screenshots", "", "put screenshots of the pages i
 
 // chromium is a browser, whose tabs share a fresh profile.
 type chromium struct {
-	t   *testing.T
-	ctx context.Context
+	t      *testing.T
+	ctx    context.Context
+	cancel []func() // in the order of their calls
 }
 
 // startBrowser starts Chromium. It trusts the certificate in the file cert, if
@@ -68,14 +69,19 @@ func startBrowser(t *testing.T, cert string) *chromium {
 		sum := sha256.Sum256(parsed.RawSubjectPublicKeyInfo)
 		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(sum[:])))
 	}
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
+	ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewContext(ctx)
+	// The browser first: its tabs would each take seconds to close.
+	c := &chromium{t, ctx, []func(){end, cancel}}
+	t.Cleanup(func() {
+		for _, cancel := range c.cancel {
+			cancel()
+		}
+	})
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return &chromium{t, ctx}
+	return c
 }
 
 // tab is one tab of a browser.
@@ -94,9 +100,8 @@ type tab struct {
 func (c *chromium) newTab(base string) *tab {
 	c.t.Helper()
 	ctx, cancel := chromedp.NewContext(c.ctx)
-	c.t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 25*time.Second)
-	c.t.Cleanup(cancel)
+	ctx, stop := context.WithTimeout(ctx, 2*time.Minute)
+	c.cancel = append(c.cancel, stop, cancel)
 	b := &tab{t: c.t, ctx: ctx, base: base}
 	if err := chromedp.Listen(ctx, b.listen); err != nil {
 		c.t.Fatal(err)

@@ -291,6 +291,7 @@ const fleetVisitors = 200
 // TestFleet rotates keys, restarts copies and switches encryption while
 // visitors come and go. None of them may notice.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	began := time.Now()
 	stop := make(chan struct{})

@@ -146,6 +146,7 @@ func hammer(t testing.TB, host string, n int, request func(i int) (cookies, want
 // TestSlowClients opens connections that never get anywhere. The server drops
 // them in time, goes on meanwhile, and is afterwards as it was before.
 func TestSlowClients(t *testing.T) {
+	t.Parallel() // it does little but wait, as does the fleet
 	admin := freeAddr(t)
 	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA}, "-admin-addr", admin)
 	host := strings.TrimPrefix(p.url, "http://")

@@ -55,7 +55,7 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/clear_name", "", true, 200, "Name cleared from session", "Name cleared from session", "deleted", "text"},
 		{"POST", "/clear_name", "", false, 200, "Name cleared from session", "Name cleared from session", "", "text"},
 		{"GET", "/session", "", true, 200, "verdict       valid...", "4096", "", "text"},
-		{"GET", "/session", "", false, 200, "verdict       none", "none", "", "text"},
+		{"GET", "/session", "", false, 200, "verdict       none\nmeaning       Your browser has brought no session cookie.", "none", "", "text"},
 		{"GET", "/healthz", "", true, 200, "ok", "", "", "health"},
 		{"GET", "/style.css", "", true, 200, ":root...", "", "", "css"},
 		{"GET", "/icon.svg", "", true, 200, "<svg ...", "", "", "svg"},
