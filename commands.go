@@ -247,7 +247,8 @@ func runInspect(args []string, getenv func(string) string, stdin io.Reader, stdo
 	for _, c := range cookies {
 		mc := newManager(c.Name != "session", true, cfg.idle, cfg.lifetime)
 		mc.ring.Store(newRing(keys, true))
-		if v := mc.open(c, time.Now().Unix()); v.verdict > best.verdict {
+		v := visit{now: time.Now().Unix()}
+		if mc.open(&v, c); v.verdict > best.verdict {
 			best, m = v, mc
 		}
 	}

@@ -211,10 +211,10 @@ func (a *app) showSession(_ *http.Request, v *visit) (answer, error) {
 // health tells a load balancer whether to send visitors here.
 func (a *app) health(w http.ResponseWriter, _ *http.Request) {
 	if a.draining.Load() {
-		a.write(w, http.StatusServiceUnavailable, plainText, []byte("shutting down\n"))
+		a.write(w, http.StatusServiceUnavailable, false, []byte("shutting down\n"))
 		return
 	}
-	a.write(w, http.StatusOK, plainText, []byte("ok\n"))
+	a.write(w, http.StatusOK, false, []byte("ok\n"))
 }
 
 // readForm reads the form in r's body, and nothing from its query.
@@ -315,12 +315,17 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if prefersHTML(r) {
 		body, err := a.page("error", page{Title: http.StatusText(p.status), Sentence: p.text})
 		if err == nil {
-			a.write(w, p.status, htmlText, body)
+			a.write(w, p.status, true, body)
 			return
 		}
 		a.log.Error("the error page failed", "err", err)
 	}
-	a.write(w, p.status, plainText, []byte(p.text+"\n"))
+	a.write(w, p.status, false, line(p.text))
+}
+
+// line returns text as a client without HTML gets it.
+func line(text string) []byte {
+	return append(append(make([]byte, 0, len(text)+1), text...), '\n')
 }
 
 // page is what a template sees.
@@ -359,18 +364,17 @@ func (a *app) page(name string, p page) ([]byte, error) {
 // render writes ans in the form that the client prefers. It saves the session
 // before it writes anything, and after everything that can fail.
 func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit, ans answer) error {
-	kind, body := plainText, []byte(ans.text+"\n")
+	html, body := ans.htmlOnly || prefersHTML(r), line(ans.text)
 	vary := varyCookieAccept
 	if ans.htmlOnly {
 		vary = varyCookie
 	}
-	if ans.htmlOnly || prefersHTML(r) {
+	if html {
 		var err error
 		body, err = a.page(ans.page, page{Title: ans.title, Page: cmp.Or(strings.Trim(r.URL.Path, "/"), "home"), Sentence: ans.text, Field: ans.field, Report: a.sessions.report(v), Name: v.session.Name})
 		if err != nil {
 			return err
 		}
-		kind = htmlText
 	}
 	if ans.status < 400 {
 		why, size, err := a.sessions.save(w.Header(), v)
@@ -380,7 +384,7 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit, ans answe
 		a.metrics.saved(why, size)
 	}
 	w.Header()["Vary"] = vary
-	a.write(w, ans.status, kind, body)
+	a.write(w, ans.status, html, body)
 	return nil
 }
 
@@ -398,13 +402,8 @@ func prefersHTML(r *http.Request) bool {
 	return false
 }
 
-const (
-	plainText = "text/plain; charset=utf-8"
-	htmlText  = "text/html; charset=utf-8"
-
-	// policy forbids a page everything but its own stylesheet, icon and forms.
-	policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+// policy forbids a page everything but its own stylesheet, icon and forms.
+const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // Ready-made header values. They are shared between requests: never append to
 // one or change it.
@@ -412,16 +411,25 @@ var (
 	varyAccept       = []string{"Accept"}
 	varyCookie       = []string{"Cookie"}
 	varyCookieAccept = []string{"Cookie, Accept"}
+
+	plainText      = []string{"text/plain; charset=utf-8"}
+	htmlText       = []string{"text/html; charset=utf-8"}
+	contentPolicy  = []string{policy}
+	referrerPolicy = []string{"same-origin"}
 )
 
-// write sends a whole response.
-func (a *app) write(w http.ResponseWriter, status int, kind string, body []byte) {
+// write sends a whole response, a page or plain text.
+func (a *app) write(w http.ResponseWriter, status int, html bool, body []byte) {
 	h := w.Header()
-	if kind == htmlText {
-		h.Set("Content-Security-Policy", policy)
+	h["Content-Type"] = plainText
+	if html {
+		h["Content-Type"] = htmlText
+		h["Content-Security-Policy"] = contentPolicy
+		// Not no-referrer: with that, browsers send Origin: null with the page's own
+		// form, which would be taken for another site's.
+		h["Referrer-Policy"] = referrerPolicy
 	}
-	h.Set("Content-Type", kind)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	w.Write(body) // fails only when the client has gone
 }

@@ -123,5 +123,7 @@ func setCookie(t testing.TB, a *app, res *http.Response) *http.Cookie {
 
 // openValue has m judge one cookie.
 func openValue(m *manager, value string) visit {
-	return m.open(&http.Cookie{Name: m.cookie, Value: value}, time.Now().Unix())
+	v := visit{now: time.Now().Unix()}
+	m.open(&v, &http.Cookie{Name: m.cookie, Value: value})
+	return v
 }

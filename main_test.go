@@ -26,6 +26,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,26 +35,44 @@ import (
 	"time"
 )
 
-// TestMain lets the test's own binary be the program, so that real processes
-// can be started without another build.
-func TestMain(m *testing.M) {
-	if os.Getenv("COOKIESESSION_TEST_PROGRAM") != "" {
-		main()
-		return
+// programFile builds the program, once for all tests that run it as a process, and with
+// the race detector if they have it.
+var programFile = sync.OnceValues(func() (string, error) {
+	args := []string{"build", "-o", filepath.Join(programDir, "cookiesession.exe")}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
 	}
-	os.Exit(m.Run())
+	out, err := exec.Command("go", args...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return args[2], err
+})
+
+var programDir string // deleted at the end
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "cookiesession")
+	if err != nil {
+		panic(err)
+	}
+	programDir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // program returns a command that runs the program as a process of its own,
 // with nothing from this environment but env.
 func program(t testing.TB, env map[string]string, args ...string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
+	file, err := programFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, args...)
-	cmd.Env = []string{"COOKIESESSION_TEST_PROGRAM=1", "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"), "PATH=" + os.Getenv("PATH"), "SYSTEMROOT=" + os.Getenv("SYSTEMROOT")}
+	cmd := exec.Command(file, args...)
+	// The race detector would have each process sleep for a second at its end.
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=10", "PATH=" + os.Getenv("PATH"), "SYSTEMROOT=" + os.Getenv("SYSTEMROOT")}
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}

@@ -34,9 +34,6 @@ func (a *app) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Cache-Control"] = noStore // but for assets, which are the same for everybody
 	h["X-Content-Type-Options"] = nosniff
-	// Not no-referrer: with that, browsers send Origin: null with the page's own
-	// form, and the check below would take it for another site's.
-	h["Referrer-Policy"] = sameOrigin
 	if a.sessions.secure {
 		h["Strict-Transport-Security"] = hsts
 	}
@@ -52,10 +49,9 @@ func (a *app) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 }
 
 var (
-	noStore    = []string{"no-store"}
-	nosniff    = []string{"nosniff"}
-	sameOrigin = []string{"same-origin"}
-	hsts       = []string{"max-age=31536000"}
+	noStore = []string{"no-store"}
+	nosniff = []string{"nosniff"}
+	hsts    = []string{"max-age=31536000"}
 )
 
 // done ends a request, also one whose handler panicked: that becomes an error

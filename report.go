@@ -60,7 +60,7 @@ func (m *manager) report(v *visit) report {
 		Parts:     v.parts(),
 	}
 	if v.verdict.verified() {
-		s, now := v.sealed, time.Now().Unix()
+		s, now := v.sealed, v.now
 		at := func(seconds int64) instant { return instant{time.Unix(seconds, 0).UTC(), seconds - now} }
 		rep.Verified = true
 		rep.Encrypted = v.codec.encrypted

@@ -155,6 +155,7 @@ type visit struct {
 	codec   *codec // of that id; nil when the ring has none
 	value   string // of the cookie: never to be shown or logged
 	size    int    // bytes of the cookie's name and value
+	now     int64  // Unix seconds when the request came
 	passive bool   // the visitor isn't there to see it: never renew for this request
 	cleared bool
 }
@@ -169,56 +170,61 @@ func (v *visit) clear() {
 // load returns the visit that r is part of. It cannot fail: a cookie that is
 // not good is an empty session, and its verdict tells why.
 func (m *manager) load(r *http.Request) *visit {
-	v := &visit{passive: r.Method == http.MethodHead || strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch")}
-	now := time.Now().Unix()
+	v := &visit{
+		now:     time.Now().Unix(),
+		passive: r.Method == http.MethodHead || strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch"),
+	}
 	for i, c := range r.CookiesNamed(m.cookie) {
+		if i == 0 {
+			m.open(v, c)
+			continue
+		}
 		if i == maxCandidates || v.verdict == valid {
 			break
 		}
-		o := m.open(c, now)
-		if o.verdict > v.verdict {
-			o.passive = v.passive
-			*v = o
+		other := *v
+		if m.open(&other, c); other.verdict > v.verdict {
+			*v = other
 		}
 	}
 	return v
 }
 
-// open checks one cookie, the cheap checks first and nothing of what is in it
-// before the MAC has been verified.
-func (m *manager) open(c *http.Cookie, now int64) visit {
-	v := visit{verdict: malformed, value: c.Value, size: len(m.cookie) + len(c.Value)}
+// open has v judge one cookie, by the cheap checks first and by nothing of
+// what is in it before the MAC has been verified.
+func (m *manager) open(v *visit, c *http.Cookie) {
+	v.verdict, v.value, v.size = malformed, c.Value, len(m.cookie)+len(c.Value)
+	v.keyID, v.codec = "", nil
 	if v.size > maxCookie {
 		v.verdict = tooLarge
-		return v
+		return
 	}
 	id, sealed, _ := strings.Cut(c.Value, ".")
 	if !isKeyID(id) || !canonical(sealed) || c.Quoted {
-		return v
+		return
 	}
 	v.keyID = id
 	v.codec = m.ring.Load().codecs[id]
 	if v.codec == nil {
 		v.verdict = unknownKey
-		return v
+		return
 	}
 	var payload []byte
 	switch err := v.codec.Decode(m.cookie, sealed, &payload); {
 	case errors.Is(err, securecookie.ErrMacInvalid):
 		v.verdict = tampered
-		return v
+		return
 	case err != nil:
-		return v
+		return
 	}
 	s, ok := parsePayload(payload)
 	if !ok {
-		return v
+		return
 	}
 	v.sealed = s
-	if v.verdict = m.age(s, now); v.verdict == valid {
+	if v.verdict = m.age(s, v.now); v.verdict == valid {
 		v.session = s
 	}
-	return v
 }
 
 // age judges a session by the clock alone. A limit of n seconds is kept at
@@ -272,10 +278,9 @@ var reasonNames = [...]string{"unchanged", "changed", "renewed", "re-sealed", "c
 
 func (r reason) String() string { return reasonNames[r] }
 
-// reasonTo returns why, if at all, v's cookie is to be written at now, in Unix
-// seconds. A refused cookie is left alone until a handler stores or clears
+// reasonTo returns why, if at all, v's cookie is to be written. A refused cookie is left alone until a handler stores or clears
 // something: the copy next door may know the key that this one doesn't.
-func (m *manager) reasonTo(v *visit, now int64) reason {
+func (m *manager) reasonTo(v *visit) reason {
 	switch {
 	case v.session.empty() && (v.verdict == valid || v.verdict != none && v.cleared):
 		return cleared
@@ -287,7 +292,7 @@ func (m *manager) reasonTo(v *visit, now int64) reason {
 		return unchanged
 	case v.codec.id != m.ring.Load().seal.id:
 		return resealed
-	case 4*(now-v.sealed.Seen) >= m.idle:
+	case 4*(v.now-v.sealed.Seen) >= m.idle:
 		return renewed
 	}
 	return unchanged
@@ -298,8 +303,7 @@ func (m *manager) reasonTo(v *visit, now int64) reason {
 // oversizedError when the session doesn't fit; then no cookie is set and the
 // visitor keeps the old one.
 func (m *manager) save(h http.Header, v *visit) (why reason, size int, err error) {
-	now := time.Now().Unix()
-	switch why = m.reasonTo(v, now); why {
+	switch why = m.reasonTo(v); why {
 	case unchanged:
 		return why, 0, nil
 	case cleared:
@@ -308,9 +312,9 @@ func (m *manager) save(h http.Header, v *visit) (why reason, size int, err error
 	}
 	s := v.session
 	if s.Issued == 0 {
-		s.Issued = now
+		s.Issued = v.now
 	}
-	s.Seen = max(now, s.Issued) // the copy that began the session may be ahead of us
+	s.Seen = max(v.now, s.Issued) // the copy that began the session may be ahead of us
 	value, err := m.ring.Load().seal.seal(m.cookie, s)
 	if err != nil {
 		return why, 0, err
@@ -321,7 +325,7 @@ func (m *manager) save(h http.Header, v *visit) (why reason, size int, err error
 	}
 	maxAge := 0 // none: the cookie ends with the browser
 	if m.persist {
-		maxAge = int(max(1, min(m.idle, s.Issued+m.lifetime-now))) // 0 would be none
+		maxAge = int(max(1, min(m.idle, s.Issued+m.lifetime-v.now))) // 0 would be none
 	}
 	h.Add("Set-Cookie", m.newCookie(value, maxAge).String())
 	return why, size, nil

@@ -150,7 +150,8 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("with %q at the end: got %v", extra, v.verdict)
 			}
 		}
-		if v := m.open(&http.Cookie{Name: m.cookie, Value: good, Quoted: true}, now); v.verdict != malformed {
+		v := visit{now: now}
+		if m.open(&v, &http.Cookie{Name: m.cookie, Value: good, Quoted: true}); v.verdict != malformed {
 			t.Errorf("in quotes: got %v, want malformed", v.verdict)
 		}
 	})
@@ -387,7 +388,7 @@ func TestBudget(t *testing.T) {
 		m := newTestManager(t, o)
 		fits := -1
 		for n := 2000; n < 2400; n++ {
-			v := &visit{session: session{Name: strings.Repeat("x", n)}}
+			v := &visit{session: session{Name: strings.Repeat("x", n)}, now: time.Now().Unix()}
 			h := make(http.Header)
 			_, _, err := m.save(h, v)
 			if err == nil {
@@ -559,7 +560,8 @@ func FuzzForgedCookie(f *testing.F) {
 	}
 	m := newTestManager(f, options{})
 	f.Fuzz(func(t *testing.T, value string) {
-		v := m.open(&http.Cookie{Name: m.cookie, Value: value}, 946684810)
+		v := visit{now: 946684810}
+		m.open(&v, &http.Cookie{Name: m.cookie, Value: value})
 		want := slices.Contains(ours, value)
 		if (v.verdict == valid) != want || v.verdict.verified() != want || (v.session != session{}) != want {
 			t.Fatalf("got %v with %+v for a cookie that is ours: %v", v.verdict, v.session, want)

@@ -1,0 +1,374 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+	"github.com/gorilla/mux"
+	"github.com/gorilla/securecookie"
+	"github.com/gorilla/sessions"
+)
+
+// names are those of the small and of the large session.
+var names = map[string]string{"Alice": "Alice", "1KB": strings.Repeat("Rumpelstiltskin ", 64)}
+
+// benchModes runs f for each mode and size.
+func benchModes(b *testing.B, f func(b *testing.B, signed bool, name string)) {
+	for _, mode := range []string{"signed", "encrypted"} {
+		for _, size := range []string{"Alice", "1KB"} {
+			b.Run(mode+"/"+size, func(b *testing.B) { f(b, mode == "signed", names[size]) })
+		}
+	}
+}
+
+// peerCodec is a codec as gorilla/sessions makes one: with gob, for a map.
+func peerCodec(signed bool) *securecookie.SecureCookie {
+	hash, block := []byte(keyA[:32]), []byte(keyB[:32])
+	if signed {
+		block = nil
+	}
+	return securecookie.New(hash, block)
+}
+
+// bareSeal is the least that a signed cookie could cost: one HMAC and base64.
+func bareSeal(payload []byte) string {
+	h := hmac.New(sha256.New, []byte(keyA[:32]))
+	h.Write(payload)
+	return base64.RawURLEncoding.EncodeToString(h.Sum(payload))
+}
+
+func bareOpen(value string) bool {
+	b, err := base64.RawURLEncoding.DecodeString(value)
+	if err != nil || len(b) < sha256.Size {
+		return false
+	}
+	h := hmac.New(sha256.New, []byte(keyA[:32]))
+	h.Write(b[:len(b)-sha256.Size])
+	return hmac.Equal(h.Sum(nil), b[len(b)-sha256.Size:])
+}
+
+func BenchmarkSeal(b *testing.B) {
+	benchModes(b, func(b *testing.B, signed bool, name string) {
+		m := newTestManager(b, options{signed: signed})
+		c := m.ring.Load().seal
+		now := time.Now().Unix()
+		s := session{name, now, now}
+		run := func(kind string, f func() int) {
+			b.Run(kind, func(b *testing.B) {
+				b.ReportAllocs()
+				n := 0
+				for b.Loop() {
+					n = f()
+				}
+				b.ReportMetric(float64(n), "cookie-bytes")
+			})
+		}
+		run("cookiesession", func() int {
+			value, _ := c.seal(m.cookie, s)
+			return len(m.cookie) + len(value)
+		})
+		payload := s.appendPayload(nil)
+		buf := make([]byte, len(payload))
+		run("floor", func() int {
+			copy(buf, payload) // it is overwritten
+			value, _ := c.Encode(m.cookie, buf)
+			return len(m.cookie) + len(value)
+		})
+		peer := peerCodec(signed)
+		run("gorilla", func() int {
+			value, _ := peer.Encode(m.cookie, map[any]any{"name": name})
+			return len(m.cookie) + len(value)
+		})
+		run("hmac", func() int { return len(m.cookie) + len(bareSeal(payload)) })
+	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	benchModes(b, func(b *testing.B, signed bool, name string) {
+		m := newTestManager(b, options{signed: signed})
+		now := time.Now().Unix()
+		s := session{name, now, now}
+		value := seal(b, m, s)
+		cookie := &http.Cookie{Name: m.cookie, Value: value}
+		run := func(kind string, f func() bool) {
+			b.Run(kind, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if !f() {
+						b.Fatal("a good cookie was refused")
+					}
+				}
+			})
+		}
+		run("cookiesession", func() bool {
+			v := visit{now: now}
+			m.open(&v, cookie)
+			return v.verdict == valid
+		})
+		c := m.ring.Load().seal
+		run("floor", func() bool {
+			var payload []byte
+			return c.Decode(m.cookie, value[idLen+1:], &payload) == nil
+		})
+		peer := peerCodec(signed)
+		theirs, _ := peer.Encode(m.cookie, map[any]any{"name": name})
+		run("gorilla", func() bool {
+			values := make(map[any]any)
+			return peer.Decode(m.cookie, theirs, &values) == nil
+		})
+		bare := bareSeal(s.appendPayload(nil))
+		run("hmac", func() bool { return bareOpen(bare) })
+	})
+}
+
+// sink is a recorder that costs next to nothing.
+type sink struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (s *sink) Header() http.Header    { return s.header }
+func (s *sink) WriteHeader(status int) { s.status = status }
+func (s *sink) Write(p []byte) (int, error) {
+	s.body = append(s.body, p...)
+	return len(p), nil
+}
+
+func (s *sink) reset() {
+	clear(s.header)
+	s.status, s.body = 0, s.body[:0]
+}
+
+// site is an app to compare: its handler, and what the cookies of a visitor are called.
+type site struct {
+	name    string
+	handler http.Handler
+}
+
+// answerText is what all of them answer with.
+func answerText(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	io.WriteString(w, text)
+}
+
+// newSites returns this app and its peers, all with the same two pages.
+func newSites(b *testing.B, signed bool, name string) []site {
+	a := newTestApp(b, options{signed: signed, log: io.Discard})
+	a.log = slog.New(slog.DiscardHandler)
+
+	bare := mux.NewRouter()
+	bare.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) { answerText(w, "Name: "+name+"\n") }).Methods("GET")
+	bare.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
+		answerText(w, "Name "+r.PostFormValue("name")+" set in session\n")
+	}).Methods("POST")
+
+	hash, block := []byte(keyA[:32]), []byte(keyB[:32])
+	if signed {
+		block = nil
+	}
+	store := sessions.NewCookieStore(hash, block)
+	gorilla := mux.NewRouter()
+	gorilla.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) {
+		s, _ := store.Get(r, "session")
+		name, _ := s.Values["name"].(string)
+		answerText(w, "Name: "+name+"\n")
+	}).Methods("GET")
+	gorilla.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
+		s, _ := store.Get(r, "session")
+		s.Values["name"] = r.PostFormValue("name")
+		if err := s.Save(r, w); err != nil {
+			b.Fatal(err)
+		}
+		answerText(w, "Name "+r.PostFormValue("name")+" set in session\n")
+	}).Methods("POST")
+
+	manager := scs.New()
+	manager.Store = memstore.NewWithCleanupInterval(0)
+	server := mux.NewRouter()
+	server.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) {
+		answerText(w, "Name: "+manager.GetString(r.Context(), "name")+"\n")
+	}).Methods("GET")
+	server.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
+		manager.Put(r.Context(), "name", r.PostFormValue("name"))
+		answerText(w, "Name "+r.PostFormValue("name")+" set in session\n")
+	}).Methods("POST")
+
+	// As many routes as a small site has; the names are those that are measured.
+	return []site{{"cookiesession", a}, {"bare", bare}, {"gorilla", gorilla}, {"scs", manager.LoadAndSave(server)}}
+}
+
+// body is a form that is sent again and again.
+type body struct{ *strings.Reader }
+
+func (body) Close() error { return nil }
+
+// post returns a request that sends a name. Its body must be rewound before each use.
+func post(name, cookie string) (*http.Request, body) {
+	form := body{strings.NewReader(url.Values{"name": {name}}.Encode())}
+	r := httptest.NewRequest("POST", "/set_name", nil)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.ContentLength = int64(form.Len())
+	r.Body = form
+	if cookie != "" {
+		r.Header.Set("Cookie", cookie)
+	}
+	return r, form
+}
+
+// signIn stores a name and returns the visitor's cookie.
+func signIn(h http.Handler, name string) string {
+	w := httptest.NewRecorder()
+	r, _ := post(name, "")
+	h.ServeHTTP(w, r)
+	cookie, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+	return cookie
+}
+
+func BenchmarkGetName(b *testing.B) {
+	benchModes(b, func(b *testing.B, signed bool, name string) {
+		for _, s := range newSites(b, signed, name) {
+			cookie := signIn(s.handler, name)
+			if a, ok := s.handler.(*app); ok { // its form takes no name of 1 KB
+				cookie = a.sessions.cookie + "=" + seal(b, a.sessions, session{name, time.Now().Unix(), time.Now().Unix()})
+			}
+			b.Run(s.name, func(b *testing.B) {
+				b.ReportAllocs()
+				r := httptest.NewRequest("GET", "/get_name", nil)
+				r.Header.Set("Cookie", cookie)
+				w := &sink{header: make(http.Header)}
+				for b.Loop() {
+					w.reset()
+					s.handler.ServeHTTP(w, r)
+				}
+				if got, want := string(w.body), "Name: "+name+"\n"; got != want {
+					b.Fatalf("got %q, want %q", got, want)
+				}
+			})
+		}
+	})
+}
+
+func BenchmarkSetName(b *testing.B) {
+	benchModes(b, func(b *testing.B, signed bool, name string) {
+		if len(name) > maxName {
+			name = strings.Repeat("\U0001F36A", maxName) // the most that the form takes, 800 bytes
+		}
+		for _, s := range newSites(b, signed, name) {
+			cookie := signIn(s.handler, "Somebody else")
+			b.Run(s.name, func(b *testing.B) {
+				b.ReportAllocs()
+				r, form := post(name, cookie)
+				w := &sink{header: make(http.Header)}
+				for b.Loop() {
+					w.reset()
+					form.Seek(0, io.SeekStart)
+					r.Form, r.PostForm, r.Body = nil, nil, form
+					s.handler.ServeHTTP(w, r)
+				}
+				if got, want := string(w.body), "Name "+name+" set in session\n"; got != want {
+					b.Fatalf("got %q, want %q", got, want)
+				}
+				if written := len(w.header["Set-Cookie"]) == 1; written == (s.name == "bare") {
+					b.Fatalf("got a cookie written: %v", written)
+				}
+			})
+		}
+	})
+}
+
+// BenchmarkKeys opens a cookie of the last of many keys.
+func BenchmarkKeys(b *testing.B) {
+	for _, n := range []int{1, 4, 16} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			keys := []string{keyA}
+			for len(keys) < n {
+				keys = append([]string{newSecret()}, keys...)
+			}
+			m := newTestManager(b, options{keys: keys})
+			cookie := &http.Cookie{Name: m.cookie, Value: seal(b, newTestManager(b, options{}), alice(0, 0))}
+			now := time.Now().Unix()
+			for b.Loop() {
+				v := visit{now: now}
+				if m.open(&v, cookie); v.verdict != valid {
+					b.Fatal(v.verdict)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkGarbage refuses what a good cookie is compared with.
+func BenchmarkGarbage(b *testing.B) {
+	m := newTestManager(b, options{})
+	good := seal(b, m, alice(0, 0))
+	forged := flipLast(good)
+	for _, x := range []struct {
+		name, header string
+		want         verdict
+	}{
+		{"good", "session=" + good, valid},
+		{"forged", "session=" + forged, tampered},
+		{"truncated", "session=" + good[:len(good)-4], tampered},
+		{"4KB", "session=" + good[:idLen+1] + strings.Repeat("A", 4080), tampered},
+		{"too large", "session=" + strings.Repeat("A", 8192), tooLarge},
+		{"hundreds", strings.Repeat("session="+forged+"; ", 200), tampered},
+	} {
+		b.Run(x.name, func(b *testing.B) {
+			b.ReportAllocs()
+			r := httptest.NewRequest("GET", "/get_name", nil)
+			r.Header.Set("Cookie", x.header)
+			for b.Loop() {
+				if v := m.load(r); v.verdict != x.want {
+					b.Fatalf("got %v, want %v", v.verdict, x.want)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkMemory starts many sessions and reports what stays in memory for each.
+func BenchmarkMemory(b *testing.B) {
+	for i, name := range []string{"cookiesession", "", "", "scs"} {
+		if name == "" {
+			continue
+		}
+		b.Run(name, func(b *testing.B) {
+			const visitors = 100_000
+			for range b.N {
+				h := newSites(b, false, "")[i].handler
+				heap := func() float64 {
+					var m runtime.MemStats
+					runtime.GC()
+					runtime.GC()
+					runtime.ReadMemStats(&m)
+					return float64(m.HeapAlloc)
+				}
+				signIn(h, "first")
+				before := heap()
+				for j := range visitors {
+					if signIn(h, fmt.Sprint("visitor ", j)) == "" {
+						b.Fatal("got no cookie")
+					}
+				}
+				b.ReportMetric((heap()-before)/visitors, "live-B/session")
+				runtime.KeepAlive(h)
+			}
+		})
+	}
+}
