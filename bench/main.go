@@ -34,7 +34,7 @@ const workers = 8 // connections that the load comes in on
 
 // servers are measured in this order, again in each round. The first is what
 // the others are compared with.
-var servers = []string{"bare mux", "cookiesession", "scs", "gorilla/sessions"}
+var servers = []string{"bare mux", "mux + securecookie", "cookiesession", "scs", "gorilla/sessions"}
 
 func main() {
 	rounds := flag.Int("rounds", 5, "how often each server is measured")
@@ -102,7 +102,7 @@ func start(dir, name string) *server {
 	addr := ln.Addr().String()
 	ln.Close()
 	cmd := exec.Command(filepath.Join(dir, "cookiesession"), "-addr", addr)
-	if peer := map[string]string{"bare mux": "bare", "gorilla/sessions": "gorilla", "scs": "scs"}[name]; peer != "" {
+	if peer := map[string]string{"bare mux": "bare", "mux + securecookie": "floor", "gorilla/sessions": "gorilla", "scs": "scs"}[name]; peer != "" {
 		cmd = exec.Command(filepath.Join(dir, "peers"), peer, addr)
 	}
 	check(cmd.Start())
@@ -273,14 +273,14 @@ func ratios(results map[string][]figures, name string, value func(figures) float
 }
 
 // Colours that can be told apart on light and on dark paper.
-var colours = map[string]string{"bare mux": "#888888", "cookiesession": "#b8742f", "scs": "#3b82c4", "gorilla/sessions": "#9a55b0"}
+var colours = map[string]string{"bare mux": "#888888", "mux + securecookie": "#6b9e6b", "cookiesession": "#b8742f", "scs": "#3b82c4", "gorilla/sessions": "#9a55b0"}
 
 const svgHead = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 %d" font-family="sans-serif" font-size="13" fill="#777">` + "\n"
 
 // drawCPU draws a bar for each server and method.
 func drawCPU(file string, results map[string][]figures) {
 	var b strings.Builder
-	fmt.Fprintf(&b, svgHead, 260)
+	fmt.Fprintf(&b, svgHead, 300)
 	fmt.Fprintln(&b, `<text x="10" y="20" font-weight="bold">Processor time of a request, in microseconds</text>`)
 	y := 40
 	for i, value := range []func(figures) float64{func(f figures) float64 { return f.get.cpu }, func(f figures) float64 { return f.post.cpu }} {

@@ -1,7 +1,8 @@
 // Peers serves the two pages of cookiesession in another way: with nothing but
-// mux, with gorilla/sessions, or with scs and its store in memory.
+// mux, with mux and securecookie and no more than that, with gorilla/sessions,
+// or with scs and its store in memory.
 //
-//	peers bare|gorilla|scs ADDR
+//	peers bare|floor|gorilla|scs ADDR
 package main
 
 import (
@@ -20,9 +21,9 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		log.Fatal("usage: peers bare|gorilla|scs ADDR")
+		log.Fatal("usage: peers bare|floor|gorilla|scs ADDR")
 	}
-	handlers := map[string]func() http.Handler{"bare": bare, "gorilla": gorilla, "scs": server}
+	handlers := map[string]func() http.Handler{"bare": bare, "floor": floor, "gorilla": gorilla, "scs": server}
 	log.Fatal(http.ListenAndServe(os.Args[2], handlers[os.Args[1]]()))
 }
 
@@ -47,6 +48,29 @@ func site(get func(r *http.Request) string, set func(w http.ResponseWriter, r *h
 
 func bare() http.Handler {
 	return site(func(*http.Request) string { return "Alice" }, func(http.ResponseWriter, *http.Request, string) {})
+}
+
+// floor encrypts, signs and verifies the name, and leaves out all else that a
+// session needs.
+func floor() http.Handler {
+	codec := securecookie.New(securecookie.GenerateRandomKey(32), securecookie.GenerateRandomKey(32)).SetSerializer(securecookie.NopEncoder{})
+	return site(func(r *http.Request) string {
+		var name []byte
+		if c, err := r.Cookie("session"); err == nil {
+			codec.Decode("session", c.Value, &name)
+		}
+		return string(name)
+	}, func(w http.ResponseWriter, r *http.Request, name string) {
+		var old []byte
+		if c, err := r.Cookie("session"); err == nil {
+			codec.Decode("session", c.Value, &old)
+		}
+		value, err := codec.Encode("session", []byte(name))
+		if err != nil {
+			log.Fatal(err)
+		}
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: value, Path: "/", MaxAge: 1209600, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	})
 }
 
 func gorilla() http.Handler {
