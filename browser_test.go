@@ -643,11 +643,11 @@ func TestBrowserScreenshots(t *testing.T) {
 		return
 	}
 	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
-	for _, scheme := range []string{"light", "dark"} {
+	for scheme, feature := range map[string]string{"light": "prefers-color-scheme", "dark": "prefers-color-scheme", "active": "forced-colors"} {
 		for _, width := range []int64{375, 1280} {
 			b := startBrowser(t, "").newTab(p.url)
 			b.run(chromedp.EmulateViewport(width, 800))
-			b.prefer("prefers-color-scheme", scheme)
+			b.prefer(feature, scheme)
 			for _, state := range pageStates {
 				state.open(b)
 				png := get(b, chromedp.FullScreenshot(100))

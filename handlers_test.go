@@ -560,6 +560,9 @@ func TestPanicInTheMiddle(t *testing.T) {
 		res.Body.Close()
 		t.Errorf("got status %d, want the connection closed", res.StatusCode)
 	}
+	if got := metric(t, scrape(t, a), `cookiesession_http_request_duration_seconds_count{method="GET",route="other",status="200"}`); got != 1 {
+		t.Errorf("got %v requests counted, want 1", got)
+	}
 }
 
 func TestOversizedSaysByHowMuch(t *testing.T) {

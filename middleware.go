@@ -27,9 +27,9 @@ func (w *response) WriteHeader(status int) {
 // stands outside of the router, because mux runs no middleware of its own for
 // 404 and 405.
 func (a *app) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	began := time.Now()
 	w := &response{ResponseWriter: rw, route: a.other}
-	defer a.done(w, r, began)
+	defer a.count(w, r, time.Now())
+	defer a.recovered(w, r)
 
 	h := w.Header()
 	h["Cache-Control"] = noStore // but for assets, which are the same for everybody
@@ -54,21 +54,27 @@ var (
 	hsts    = []string{"max-age=31536000"}
 )
 
-// done ends a request, also one whose handler panicked: that becomes an error
-// page, or the end of the connection where a part of the response has already gone out.
-func (a *app) done(w *response, r *http.Request, began time.Time) {
-	if p := recover(); p != nil {
-		// A panic may quote the visitor's data, only the runtime's own can't.
-		what := fmt.Sprintf("%T", p)
-		if e, ok := p.(runtime.Error); ok {
-			what = e.Error()
-		}
-		a.log.Error("panic in a handler", "panic", what, "stack", string(debug.Stack()))
-		if w.status != 0 || p == http.ErrAbortHandler {
-			panic(http.ErrAbortHandler)
-		}
-		a.fail(w, r, &problem{http.StatusInternalServerError, ourFault})
+// recovered makes an error page of a handler's panic, or ends the connection
+// where a part of the response has already gone out. It must be deferred.
+func (a *app) recovered(w *response, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
 	}
+	// A panic may quote the visitor's data, only the runtime's own can't.
+	what := fmt.Sprintf("%T", p)
+	if e, ok := p.(runtime.Error); ok {
+		what = e.Error()
+	}
+	a.log.Error("panic in a handler", "panic", what, "stack", string(debug.Stack()))
+	if w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	a.fail(w, r, &problem{http.StatusInternalServerError, ourFault})
+}
+
+// count adds a request that has ended to the metrics.
+func (a *app) count(w *response, r *http.Request, began time.Time) {
 	took := time.Since(began)
 	a.metrics.served(w.route, r.Method, w.status, took)
 	if a.log.Enabled(context.Background(), slog.LevelDebug) {
