@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -60,11 +61,7 @@ func runKeys(args []string, stdout io.Writer) error {
 }
 
 func listKeys(stdout io.Writer, args []string) error {
-	content, err := readKeyFile(args[0])
-	if err != nil {
-		return err
-	}
-	keys, err := parseKeyFile(args[0], content)
+	keys, err := keysFromFile(args[0])
 	if err != nil {
 		return err
 	}
@@ -239,13 +236,13 @@ func runInspect(args []string, getenv func(string) string, stdin io.Reader, stdo
 		return errors.New("there is no session cookie on standard input")
 	}
 	if keys == nil {
-		fmt.Fprintln(stdout, peek(cookies[0], *show))
+		fmt.Fprint(stdout, peek(cookies[0], *show))
 		return errors.New("nothing of this is verified: give the keys with -key-file or COOKIESESSION_KEYS")
 	}
 	var best visit
 	var m *manager
 	for _, c := range cookies {
-		mc := newManager(c.Name != "session", true, cfg.idle, cfg.lifetime)
+		mc := newManager(c.Name == secureName, true, cfg.idle, cfg.lifetime)
 		mc.ring.Store(newRing(keys, true))
 		v := visit{now: time.Now().Unix()}
 		if mc.open(&v, c); v.verdict > best.verdict {
@@ -254,9 +251,9 @@ func runInspect(args []string, getenv func(string) string, stdin io.Reader, stdo
 	}
 	rep := m.report(&best)
 	rep.Role = m.ring.Load().role(best.keyID)
-	fmt.Fprintln(stdout, rep)
+	fmt.Fprint(stdout, rep)
 	if *show && best.verdict.verified() {
-		fmt.Fprintf(stdout, "name          %q\n", best.sealed.Name)
+		fmt.Fprint(stdout, fact("name", strconv.Quote(best.sealed.Name)))
 	}
 	if best.verdict != valid {
 		return fmt.Errorf("the cookie is not valid: %v", best.verdict)
@@ -271,11 +268,7 @@ func inspectKeys(cfg *config, getenv func(string) string) ([]key, error) {
 	case cfg.keyFile != "" && list != "":
 		return nil, usageError{errBothKeys}
 	case cfg.keyFile != "":
-		content, err := readKeyFile(cfg.keyFile)
-		if err != nil {
-			return nil, err
-		}
-		return parseKeyFile(cfg.keyFile, content)
+		return keysFromFile(cfg.keyFile)
 	case list != "":
 		return parseKeyList(list)
 	}
@@ -305,13 +298,13 @@ func findCookies(text string) []*http.Cookie {
 		}
 		for part := range strings.SplitSeq(line, ";") {
 			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-			if name == "session" || name == "__Host-Http-session" {
+			if name == plainName || name == secureName {
 				cookies = append(cookies, &http.Cookie{Name: name, Value: value})
 				bare = false
 			}
 		}
 		if bare && !strings.ContainsAny(line, " \t") {
-			cookies = append(cookies, &http.Cookie{Name: "session", Value: line}, &http.Cookie{Name: "__Host-Http-session", Value: line})
+			cookies = append(cookies, &http.Cookie{Name: plainName, Value: line}, &http.Cookie{Name: secureName, Value: line})
 		}
 	}
 	return cookies

@@ -223,6 +223,15 @@ func readKeyFile(name string) ([]byte, error) {
 	return content, err
 }
 
+// keysFromFile returns the keys that are in the key file called name.
+func keysFromFile(name string) ([]key, error) {
+	content, err := readKeyFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return parseKeyFile(name, content)
+}
+
 // keyFile keeps a manager's ring as a file has it.
 type keyFile struct {
 	name    string

@@ -159,10 +159,13 @@ func (t instant) Rough() string {
 	return "now"
 }
 
+// fact returns a line that is aligned with others of its kind.
+func fact(name string, value any) string { return fmt.Sprintf("%-14s%v\n", name, value) }
+
 // String returns the report as aligned lines, without what is in the cookie.
 func (rep report) String() string {
 	var b strings.Builder
-	line := func(name string, value any) { fmt.Fprintf(&b, "%-14s%v\n", name, value) }
+	line := func(name string, value any) { b.WriteString(fact(name, value)) }
 	line("verdict", rep.Verdict)
 	if rep.Size > 0 {
 		line("size", fmt.Sprintf("%d of %d bytes", rep.Size, rep.MaxSize))
@@ -177,7 +180,7 @@ func (rep report) String() string {
 		line("ends, idle", rep.IdleEnd.ISO())
 		line("ends, latest", rep.End.ISO())
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return b.String()
 }
 
 // Mode tells who can read what is in the cookie.
@@ -188,22 +191,21 @@ func (rep report) Mode() string {
 	return "signed"
 }
 
-// Text returns all that the visitor's own page says, as aligned lines.
+// Text returns all that the visitor's own page says, as aligned lines of
+// which the last has no end.
 func (rep report) Text() string {
-	var b strings.Builder
-	b.WriteString(rep.String())
+	text := rep.String()
 	for _, p := range rep.Parts {
 		failed := ""
 		if p.Failed {
 			failed = ", failed"
 		}
-		fmt.Fprintf(&b, "\n%-14s%d characters%s", strings.ToLower(strings.Fields(p.Name)[0]+" part"), p.Chars, failed)
+		text += fact(strings.ToLower(strings.Fields(p.Name)[0]+" part"), fmt.Sprintf("%d characters%s", p.Chars, failed))
 	}
 	if rep.Verified {
-		fmt.Fprintf(&b, "\n%-14s%s", "name", rep.Name)
+		text += fact("name", rep.Name)
 	}
-	fmt.Fprintf(&b, "\n%-14s%s", "meaning", rep.Why)
-	return b.String()
+	return text + strings.TrimSuffix(fact("meaning", rep.Why), "\n")
 }
 
 // anatomy is what a cookie's value consists of.
@@ -238,7 +240,7 @@ func peek(c *http.Cookie, show bool) string {
 	}
 	rep.KeyID = p.keyID
 	text := rep.String()
-	line := func(name string, value any) { text += fmt.Sprintf("\n%-14s%v", name, value) }
+	line := func(name string, value any) { text += fact(name, value) }
 	if sealed, err := strconv.ParseInt(p.stamp, 10, 64); err == nil {
 		line("sealed", time.Unix(sealed, 0).UTC().Format(time.RFC3339))
 	}

@@ -27,6 +27,12 @@ const (
 	// it, uses the same name.
 	maxCandidates = 4
 
+	// The names of the cookie. Browsers take one with the prefix only with Secure,
+	// HttpOnly, Path=/ and no Domain, so neither a script, nor plain http, nor a
+	// sibling domain can plant it (RFC 6265bis, 4.1.3).
+	plainName  = "session"
+	secureName = "__Host-Http-session"
+
 	// maxSkew is how many seconds the clock of the copy that sealed a cookie
 	// may be ahead of ours.
 	maxSkew = 60
@@ -130,17 +136,14 @@ type manager struct {
 // lifetime, cut to whole seconds.
 func newManager(secure, persist bool, idle, lifetime time.Duration) *manager {
 	m := &manager{
-		cookie:   "session",
+		cookie:   plainName,
 		secure:   secure,
 		persist:  persist,
 		idle:     int64(idle / time.Second),
 		lifetime: int64(lifetime / time.Second),
 	}
 	if secure {
-		// Browsers take a cookie of this prefix only with Secure, HttpOnly, Path=/
-		// and no Domain, so neither a script, nor plain http, nor a sibling
-		// domain can plant one (RFC 6265bis, 4.1.3).
-		m.cookie = "__Host-Http-session"
+		m.cookie = secureName
 	}
 	return m
 }
