@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -143,7 +142,7 @@ func TestFloodLog(t *testing.T) {
 
 // A refused cookie is one line, whose verdict is that of the page.
 func TestRefusedIsLogged(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	a := newTestApp(t, options{log: &log})
 	do(t, a, exchange{method: "GET", target: "/session/", cookie: "aaaaaa.AAAA"})
 	do(t, a, exchange{method: "GET", target: "/session", cookie: seal(t, a.sessions, alice(0, 0))})
