@@ -75,25 +75,30 @@ func (a *app) useRing(r *ring) {
 
 // routes is the table of contents.
 func (a *app) routes() http.Handler {
-	// Without SkipClean, mux answers POST //set_name with a redirect, which
-	// browsers follow with a GET: the form would be lost.
-	r := mux.NewRouter().SkipClean(true)
+	router := mux.NewRouter()
 
-	a.handle(r, "/get_name", a.visitor(a.getName), nil)
-	a.handle(r, "/set_name", a.visitor(a.nameForm), a.visitor(a.setName))
-	a.handle(r, "/clear_name", nil, a.visitor(a.clearName))
-	a.handle(r, "/session", a.visitor(a.showSession), nil)
-	a.handle(r, "/", a.visitor(a.home), nil)
+	a.handle(router, "/get_name", a.visitor(a.getName), nil)
+	a.handle(router, "/set_name", a.visitor(a.nameForm), a.visitor(a.setName))
+	a.handle(router, "/clear_name", nil, a.visitor(a.clearName))
+	a.handle(router, "/session", a.visitor(a.showSession), nil)
+	a.handle(router, "/", a.visitor(a.home), nil)
 
-	a.handle(r, "/healthz", a.health, nil)
-	a.handle(r, "/style.css", a.style.ServeHTTP, nil)
-	a.handle(r, "/icon.svg", a.icon.ServeHTTP, nil)
-	a.handle(r, "/favicon.ico", a.icon.ServeHTTP, nil)
+	a.handle(router, "/healthz", a.health, nil)
+	a.handle(router, "/style.css", a.style.ServeHTTP, nil)
+	a.handle(router, "/icon.svg", a.icon.ServeHTTP, nil)
+	a.handle(router, "/favicon.ico", a.icon.ServeHTTP, nil)
 
-	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, &problem{http.StatusNotFound, "There is no page at this address. Begin at / instead."})
 	})
-	return r
+	// Not router.ServeHTTP: that copies each request twice, for mux.Vars and
+	// mux.CurrentRoute, which nothing here asks for. And it answers POST //set_name
+	// with a redirect, which browsers follow with a GET: the form would be lost.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var match mux.RouteMatch
+		router.Match(r, &match) // always finds a handler, if only the one above
+		match.Handler.ServeHTTP(w, r)
+	})
 }
 
 // handle serves path, with and without a trailing slash: with get for GET and HEAD
@@ -246,10 +251,11 @@ func readForm(r *http.Request) (url.Values, error) {
 
 // formError tells a body that is too large from one that is broken.
 func formError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &tooLarge), errors.Is(err, multipart.ErrMessageTooLarge):
 		return &problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("The form is too large: at most %d bytes are read.", maxBody)}
 	}
