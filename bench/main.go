@@ -37,8 +37,8 @@ const workers = 8 // connections that the load comes in on
 var servers = []string{"bare mux", "mux + securecookie", "cookiesession", "scs", "gorilla/sessions"}
 
 func main() {
-	rounds := flag.Int("rounds", 5, "how often each server is measured")
-	length := flag.Duration("time", 3*time.Second, "how long each load lasts")
+	rounds := flag.Int("rounds", 15, "how often each server is measured")
+	length := flag.Duration("time", time.Second, "how long each load lasts")
 	docs := flag.String("docs", "", "draw the charts into this `folder`")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "bench")
