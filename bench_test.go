@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,39 +62,75 @@ func bareOpen(value string) bool {
 	return hmac.Equal(h.Sum(nil), b[len(b)-sha256.Size:])
 }
 
+// contender is one of several functions that do the same thing.
+type contender struct {
+	name string
+	do   func()
+}
+
+// compare runs a benchmark of each contender, and then all of them in turns, to
+// report what the first one takes over each of the others. Turns of a few
+// milliseconds, and the median over them, keep what else goes on in the machine
+// out of the ratios.
+func compare(b *testing.B, contenders ...contender) {
+	for _, c := range contenders {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c.do()
+			}
+		})
+	}
+	b.Run("ratio", func(b *testing.B) {
+		took := make([][]float64, len(contenders))
+		for b.Loop() {
+			for i, c := range contenders {
+				began, n := time.Now(), 0.0
+				for ; time.Since(began) < 3*time.Millisecond; n += 16 {
+					for range 16 {
+						c.do()
+					}
+				}
+				took[i] = append(took[i], float64(time.Since(began))/n)
+			}
+		}
+		for i, c := range contenders[1:] {
+			var ratios []float64
+			for turn, t := range took[i+1] {
+				ratios = append(ratios, took[0][turn]/t)
+			}
+			slices.Sort(ratios)
+			b.ReportMetric(ratios[len(ratios)/2], "/"+c.name)
+		}
+		b.ReportMetric(0, "ns/op") // of no meaning here
+	})
+}
+
 func BenchmarkSeal(b *testing.B) {
 	benchModes(b, func(b *testing.B, signed bool, name string) {
 		m := newTestManager(b, options{signed: signed})
 		c := m.ring.Load().seal
 		now := time.Now().Unix()
 		s := session{name, now, now}
-		run := func(kind string, f func() int) {
-			b.Run(kind, func(b *testing.B) {
-				b.ReportAllocs()
-				n := 0
-				for b.Loop() {
-					n = f()
-				}
-				b.ReportMetric(float64(n), "cookie-bytes")
-			})
-		}
-		run("cookiesession", func() int {
-			value, _ := c.seal(m.cookie, s)
-			return len(m.cookie) + len(value)
-		})
 		payload := s.appendPayload(nil)
 		buf := make([]byte, len(payload))
-		run("floor", func() int {
-			copy(buf, payload) // it is overwritten
-			value, _ := c.Encode(m.cookie, buf)
-			return len(m.cookie) + len(value)
-		})
 		peer := peerCodec(signed)
-		run("gorilla", func() int {
-			value, _ := peer.Encode(m.cookie, map[any]any{"name": name})
-			return len(m.cookie) + len(value)
+		var ours, floor, gorilla, bare string
+		compare(b,
+			contender{"cookiesession", func() { ours, _ = c.seal(m.cookie, s) }},
+			contender{"floor", func() {
+				copy(buf, payload) // it is overwritten
+				floor, _ = c.Encode(m.cookie, buf)
+			}},
+			contender{"gorilla", func() { gorilla, _ = peer.Encode(m.cookie, map[any]any{"name": name}) }},
+			contender{"hmac", func() { bare = bareSeal(payload) }},
+		)
+		b.Run("bytes", func(b *testing.B) {
+			for kind, value := range map[string]string{"cookiesession": ours, "floor": floor, "gorilla": gorilla, "hmac": bare} {
+				b.ReportMetric(float64(len(m.cookie)+len(value)), kind+"-B")
+			}
+			b.ReportMetric(0, "ns/op")
 		})
-		run("hmac", func() int { return len(m.cookie) + len(bareSeal(payload)) })
 	})
 }
 
@@ -104,34 +141,31 @@ func BenchmarkOpen(b *testing.B) {
 		s := session{name, now, now}
 		value := seal(b, m, s)
 		cookie := &http.Cookie{Name: m.cookie, Value: value}
-		run := func(kind string, f func() bool) {
-			b.Run(kind, func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if !f() {
-						b.Fatal("a good cookie was refused")
-					}
-				}
-			})
-		}
-		run("cookiesession", func() bool {
-			v := visit{now: now}
-			m.open(&v, cookie)
-			return v.verdict == valid
-		})
 		c := m.ring.Load().seal
-		run("floor", func() bool {
-			var payload []byte
-			return c.Decode(m.cookie, value[idLen+1:], &payload) == nil
-		})
 		peer := peerCodec(signed)
 		theirs, _ := peer.Encode(m.cookie, map[any]any{"name": name})
-		run("gorilla", func() bool {
-			values := make(map[any]any)
-			return peer.Decode(m.cookie, theirs, &values) == nil
-		})
 		bare := bareSeal(s.appendPayload(nil))
-		run("hmac", func() bool { return bareOpen(bare) })
+		good := func(ok bool) {
+			if !ok {
+				b.Fatal("a good cookie was refused")
+			}
+		}
+		compare(b,
+			contender{"cookiesession", func() {
+				v := visit{now: now}
+				m.open(&v, cookie)
+				good(v.verdict == valid)
+			}},
+			contender{"floor", func() {
+				var payload []byte
+				good(c.Decode(m.cookie, value[idLen+1:], &payload) == nil)
+			}},
+			contender{"gorilla", func() {
+				values := make(map[any]any)
+				good(peer.Decode(m.cookie, theirs, &values) == nil)
+			}},
+			contender{"hmac", func() { good(bareOpen(bare)) }},
+		)
 	})
 }
 
@@ -242,25 +276,25 @@ func signIn(h http.Handler, name string) string {
 
 func BenchmarkGetName(b *testing.B) {
 	benchModes(b, func(b *testing.B, signed bool, name string) {
+		var contenders []contender
 		for _, s := range newSites(b, signed, name) {
 			cookie := signIn(s.handler, name)
 			if a, ok := s.handler.(*app); ok { // its form takes no name of 1 KB
 				cookie = a.sessions.cookie + "=" + seal(b, a.sessions, session{name, time.Now().Unix(), time.Now().Unix()})
 			}
-			b.Run(s.name, func(b *testing.B) {
-				b.ReportAllocs()
-				r := httptest.NewRequest("GET", "/get_name", nil)
-				r.Header.Set("Cookie", cookie)
-				w := &sink{header: make(http.Header)}
-				for b.Loop() {
-					w.reset()
-					s.handler.ServeHTTP(w, r)
+			r := httptest.NewRequest("GET", "/get_name", nil)
+			r.Header.Set("Cookie", cookie)
+			w := &sink{header: make(http.Header)}
+			want := "Name: " + name + "\n"
+			contenders = append(contenders, contender{s.name, func() {
+				w.reset()
+				s.handler.ServeHTTP(w, r)
+				if string(w.body) != want {
+					b.Fatalf("got %q, want %q", w.body, want)
 				}
-				if got, want := string(w.body), "Name: "+name+"\n"; got != want {
-					b.Fatalf("got %q, want %q", got, want)
-				}
-			})
+			}})
 		}
+		compare(b, contenders...)
 	})
 }
 
@@ -269,77 +303,75 @@ func BenchmarkSetName(b *testing.B) {
 		if len(name) > maxName {
 			name = strings.Repeat("\U0001F36A", maxName) // the most that the form takes, 800 bytes
 		}
+		var contenders []contender
 		for _, s := range newSites(b, signed, name) {
-			cookie := signIn(s.handler, "Somebody else")
-			b.Run(s.name, func(b *testing.B) {
-				b.ReportAllocs()
-				r, form := post(name, cookie)
-				w := &sink{header: make(http.Header)}
-				for b.Loop() {
-					w.reset()
-					form.Seek(0, io.SeekStart)
-					r.Form, r.PostForm, r.Body = nil, nil, form
-					s.handler.ServeHTTP(w, r)
-				}
-				if got, want := string(w.body), "Name "+name+" set in session\n"; got != want {
-					b.Fatalf("got %q, want %q", got, want)
+			r, form := post(name, signIn(s.handler, "Somebody else"))
+			w := &sink{header: make(http.Header)}
+			want := "Name " + name + " set in session\n"
+			contenders = append(contenders, contender{s.name, func() {
+				w.reset()
+				form.Seek(0, io.SeekStart)
+				r.Form, r.PostForm, r.Body = nil, nil, form
+				s.handler.ServeHTTP(w, r)
+				if string(w.body) != want {
+					b.Fatalf("got %q, want %q", w.body, want)
 				}
 				if written := len(w.header["Set-Cookie"]) == 1; written == (s.name == "bare") {
 					b.Fatalf("got a cookie written: %v", written)
 				}
-			})
+			}})
 		}
+		compare(b, contenders...)
 	})
 }
 
 // BenchmarkKeys opens a cookie of the last of many keys.
 func BenchmarkKeys(b *testing.B) {
-	for _, n := range []int{1, 4, 16} {
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			keys := []string{keyA}
-			for len(keys) < n {
-				keys = append([]string{newSecret()}, keys...)
+	var contenders []contender
+	for _, n := range []int{16, 4, 1} {
+		keys := []string{keyA}
+		for len(keys) < n {
+			keys = append([]string{newSecret()}, keys...)
+		}
+		m := newTestManager(b, options{keys: keys})
+		cookie := &http.Cookie{Name: m.cookie, Value: seal(b, newTestManager(b, options{}), alice(0, 0))}
+		now := time.Now().Unix()
+		contenders = append(contenders, contender{strconv.Itoa(n), func() {
+			v := visit{now: now}
+			if m.open(&v, cookie); v.verdict != valid {
+				b.Fatal(v.verdict)
 			}
-			m := newTestManager(b, options{keys: keys})
-			cookie := &http.Cookie{Name: m.cookie, Value: seal(b, newTestManager(b, options{}), alice(0, 0))}
-			now := time.Now().Unix()
-			for b.Loop() {
-				v := visit{now: now}
-				if m.open(&v, cookie); v.verdict != valid {
-					b.Fatal(v.verdict)
-				}
-			}
-		})
+		}})
 	}
+	compare(b, contenders...)
 }
 
-// BenchmarkGarbage refuses what a good cookie is compared with.
+// BenchmarkGarbage refuses cookies, beside accepting a good one.
 func BenchmarkGarbage(b *testing.B) {
 	m := newTestManager(b, options{})
 	good := seal(b, m, alice(0, 0))
 	forged := flipLast(good)
+	var contenders []contender
 	for _, x := range []struct {
 		name, header string
 		want         verdict
 	}{
-		{"good", "session=" + good, valid},
 		{"forged", "session=" + forged, tampered},
+		{"good", "session=" + good, valid},
 		{"truncated", "session=" + good[:len(good)-4], tampered},
 		{"4KB", "session=" + good[:idLen+1] + strings.Repeat("A", 4080), tampered},
-		{"too large", "session=" + strings.Repeat("A", 8192), tooLarge},
+		{"too-large", "session=" + strings.Repeat("A", 8192), tooLarge},
 		{"hundreds", strings.Repeat("session="+forged+"; ", 200), tampered},
 	} {
-		b.Run(x.name, func(b *testing.B) {
-			b.ReportAllocs()
-			r := httptest.NewRequest("GET", "/get_name", nil)
-			r.Header.Set("Cookie", x.header)
-			for b.Loop() {
-				if v := m.load(r); v.verdict != x.want {
-					b.Fatalf("got %v, want %v", v.verdict, x.want)
-				}
+		r := httptest.NewRequest("GET", "/get_name", nil)
+		r.Header.Set("Cookie", x.header)
+		contenders = append(contenders, contender{x.name, func() {
+			if v := m.load(r); v.verdict != x.want {
+				b.Fatalf("got %v, want %v", v.verdict, x.want)
 			}
-		})
+		}})
 	}
+	compare(b, contenders...)
 }
 
 // BenchmarkMemory starts many sessions and reports what stays in memory for each.

@@ -124,26 +124,28 @@ func (v verdict) verified() bool { return v >= fromFuture }
 // manager reads sessions from cookies and writes them back. It keeps no
 // session itself. It may be used by many goroutines at once.
 type manager struct {
-	cookie   string               // name of the cookie
-	secure   bool                 // the cookie is for HTTPS only
-	persist  bool                 // the cookie outlives the browser
-	idle     int64                // seconds between two writes, at most
-	lifetime int64                // seconds from Issued, at most
-	ring     atomic.Pointer[ring] // replaced as a whole when the keys change
+	cookie     string               // name of the cookie
+	attributes string               // that the cookie always has, at the end of its header line
+	secure     bool                 // the cookie is for HTTPS only
+	persist    bool                 // the cookie outlives the browser
+	idle       int64                // seconds between two writes, at most
+	lifetime   int64                // seconds from Issued, at most
+	ring       atomic.Pointer[ring] // replaced as a whole when the keys change
 }
 
 // newManager returns a manager, still without a ring, whose limits are idle and
 // lifetime, cut to whole seconds.
 func newManager(secure, persist bool, idle, lifetime time.Duration) *manager {
 	m := &manager{
-		cookie:   plainName,
-		secure:   secure,
-		persist:  persist,
-		idle:     int64(idle / time.Second),
-		lifetime: int64(lifetime / time.Second),
+		cookie:     plainName,
+		attributes: "; HttpOnly; SameSite=Lax",
+		secure:     secure,
+		persist:    persist,
+		idle:       int64(idle / time.Second),
+		lifetime:   int64(lifetime / time.Second),
 	}
 	if secure {
-		m.cookie = secureName
+		m.cookie, m.attributes = secureName, "; HttpOnly; Secure; SameSite=Lax"
 	}
 	return m
 }
@@ -310,7 +312,7 @@ func (m *manager) save(h http.Header, v *visit) (why reason, size int, err error
 	case unchanged:
 		return why, 0, nil
 	case cleared:
-		h.Add("Set-Cookie", m.newCookie("", -1).String())
+		m.setCookie(h, "", -1)
 		return why, 0, nil
 	}
 	s := v.session
@@ -326,24 +328,21 @@ func (m *manager) save(h http.Header, v *visit) (why reason, size int, err error
 	if size > maxCookie {
 		return why, size, &oversizedError{size - maxCookie}
 	}
-	maxAge := 0 // none: the cookie ends with the browser
+	maxAge := int64(0)
 	if m.persist {
-		maxAge = int(max(1, min(m.idle, s.Issued+m.lifetime-v.now))) // 0 would be none
+		maxAge = max(1, min(m.idle, s.Issued+m.lifetime-v.now))
 	}
-	h.Add("Set-Cookie", m.newCookie(value, maxAge).String())
+	m.setCookie(h, value, maxAge)
 	return why, size, nil
 }
 
-// newCookie returns the cookie with its attributes. A negative maxAge, in
-// seconds, deletes it.
-func (m *manager) newCookie(value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
-		Name:     m.cookie,
-		Value:    value,
-		Path:     "/",
-		MaxAge:   maxAge,
-		Secure:   m.secure,
-		HttpOnly: true,
-		SameSite: http.SameSiteLaxMode,
+// setCookie adds the cookie to the header h, with value, which is base64 and so
+// needs none of what http.Cookie does to others byte by byte. It lasts maxAge
+// seconds, or as long as the browser if that is 0, and is deleted if negative.
+func (m *manager) setCookie(h http.Header, value string, maxAge int64) {
+	age := ""
+	if maxAge != 0 {
+		age = "; Max-Age=" + strconv.FormatInt(max(0, maxAge), 10)
 	}
+	h.Add("Set-Cookie", m.cookie+"="+value+"; Path=/"+age+m.attributes)
 }

@@ -383,6 +383,21 @@ func TestGoldenCookie(t *testing.T) {
 	})
 }
 
+// The header line is what http.Cookie makes of it.
+func TestSetCookie(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		m := newTestManager(t, options{secure: secure})
+		for _, maxAge := range []int{-1, 0, 1, 1209600} {
+			h := make(http.Header)
+			m.setCookie(h, goldenSigned, int64(maxAge))
+			want := http.Cookie{Name: m.cookie, Value: goldenSigned, Path: "/", MaxAge: maxAge, Secure: secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+			if got := h["Set-Cookie"]; len(got) != 1 || got[0] != want.String() {
+				t.Errorf("got  %q\nwant %q", got, want.String())
+			}
+		}
+	}
+}
+
 func TestBudget(t *testing.T) {
 	bothModes(t, func(t *testing.T, o options) {
 		m := newTestManager(t, o)
