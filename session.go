@@ -215,11 +215,10 @@ func (m *manager) open(v *visit, c *http.Cookie) {
 		return
 	}
 	var payload []byte
-	switch err := v.codec.Decode(m.cookie, sealed, &payload); {
-	case errors.Is(err, securecookie.ErrMacInvalid):
-		v.verdict = tampered
-		return
-	case err != nil:
+	if err := v.codec.Decode(m.cookie, sealed, &payload); err != nil {
+		if errors.Is(err, securecookie.ErrMacInvalid) {
+			v.verdict = tampered
+		}
 		return
 	}
 	s, ok := parsePayload(payload)
