@@ -249,8 +249,11 @@ func (f *fleet) newVisitor() *fleetVisitor {
 // ask makes one request and returns its one line.
 func (v *fleetVisitor) ask(path string, form url.Values) (string, error) {
 	v.f.requests.Add(1)
-	res, err := v.client.Get(v.f.url + path)
-	if form != nil {
+	var res *http.Response
+	var err error
+	if form == nil {
+		res, err = v.client.Get(v.f.url + path)
+	} else {
 		res, err = v.client.PostForm(v.f.url+path, form)
 	}
 	if err != nil {
