@@ -188,17 +188,29 @@ func (s *sink) reset() {
 	s.status, s.body = 0, s.body[:0]
 }
 
-// site is an app to compare: its handler, and what the cookies of a visitor are called.
+// site is an app to compare.
 type site struct {
 	name    string
 	handler http.Handler
 }
 
-// answerText is what all of them answer with.
-func answerText(w http.ResponseWriter, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	io.WriteString(w, text)
+// pages returns a peer's two pages, of which get reads the name and set stores it.
+func pages(get func(r *http.Request) string, set func(w http.ResponseWriter, r *http.Request, name string)) http.Handler {
+	answer := func(w http.ResponseWriter, text string) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		io.WriteString(w, text)
+	}
+	r := mux.NewRouter()
+	r.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, "Name: "+get(r)+"\n")
+	}).Methods("GET")
+	r.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
+		name := r.PostFormValue("name")
+		set(w, r, name)
+		answer(w, "Name "+name+" set in session\n")
+	}).Methods("POST")
+	return r
 }
 
 // newSites returns this app and its peers, all with the same two pages.
@@ -206,45 +218,34 @@ func newSites(b *testing.B, signed bool, name string) []site {
 	a := newTestApp(b, options{signed: signed, log: io.Discard})
 	a.log = slog.New(slog.DiscardHandler)
 
-	bare := mux.NewRouter()
-	bare.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) { answerText(w, "Name: "+name+"\n") }).Methods("GET")
-	bare.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
-		answerText(w, "Name "+r.PostFormValue("name")+" set in session\n")
-	}).Methods("POST")
+	bare := pages(func(*http.Request) string { return name }, func(http.ResponseWriter, *http.Request, string) {})
 
 	hash, block := []byte(keyA[:32]), []byte(keyB[:32])
 	if signed {
 		block = nil
 	}
 	store := sessions.NewCookieStore(hash, block)
-	gorilla := mux.NewRouter()
-	gorilla.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) {
+	gorilla := pages(func(r *http.Request) string {
 		s, _ := store.Get(r, "session")
 		name, _ := s.Values["name"].(string)
-		answerText(w, "Name: "+name+"\n")
-	}).Methods("GET")
-	gorilla.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
+		return name
+	}, func(w http.ResponseWriter, r *http.Request, name string) {
 		s, _ := store.Get(r, "session")
-		s.Values["name"] = r.PostFormValue("name")
+		s.Values["name"] = name
 		if err := s.Save(r, w); err != nil {
 			b.Fatal(err)
 		}
-		answerText(w, "Name "+r.PostFormValue("name")+" set in session\n")
-	}).Methods("POST")
+	})
 
 	manager := scs.New()
 	manager.Store = memstore.NewWithCleanupInterval(0)
-	server := mux.NewRouter()
-	server.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) {
-		answerText(w, "Name: "+manager.GetString(r.Context(), "name")+"\n")
-	}).Methods("GET")
-	server.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
-		manager.Put(r.Context(), "name", r.PostFormValue("name"))
-		answerText(w, "Name "+r.PostFormValue("name")+" set in session\n")
-	}).Methods("POST")
+	server := manager.LoadAndSave(pages(func(r *http.Request) string {
+		return manager.GetString(r.Context(), "name")
+	}, func(_ http.ResponseWriter, r *http.Request, name string) {
+		manager.Put(r.Context(), "name", name)
+	}))
 
-	// As many routes as a small site has; the names are those that are measured.
-	return []site{{"cookiesession", a}, {"bare", bare}, {"gorilla", gorilla}, {"scs", manager.LoadAndSave(server)}}
+	return []site{{"cookiesession", a}, {"bare", bare}, {"gorilla", gorilla}, {"scs", server}}
 }
 
 // body is a form that is sent again and again.
@@ -376,30 +377,29 @@ func BenchmarkGarbage(b *testing.B) {
 
 // BenchmarkMemory starts many sessions and reports what stays in memory for each.
 func BenchmarkMemory(b *testing.B) {
-	for i, name := range []string{"cookiesession", "", "", "scs"} {
-		if name == "" {
+	for _, s := range newSites(b, false, "") {
+		if s.name != "cookiesession" && s.name != "scs" {
 			continue
 		}
-		b.Run(name, func(b *testing.B) {
+		b.Run(s.name, func(b *testing.B) {
 			const visitors = 100_000
+			heap := func() float64 {
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				return float64(m.HeapAlloc)
+			}
 			for range b.N {
-				h := newSites(b, false, "")[i].handler
-				heap := func() float64 {
-					var m runtime.MemStats
-					runtime.GC()
-					runtime.GC()
-					runtime.ReadMemStats(&m)
-					return float64(m.HeapAlloc)
-				}
-				signIn(h, "first")
+				signIn(s.handler, "first")
 				before := heap()
 				for j := range visitors {
-					if signIn(h, fmt.Sprint("visitor ", j)) == "" {
+					if signIn(s.handler, fmt.Sprint("visitor ", j)) == "" {
 						b.Fatal("got no cookie")
 					}
 				}
 				b.ReportMetric((heap()-before)/visitors, "live-B/session")
-				runtime.KeepAlive(h)
+				runtime.KeepAlive(s.handler)
 			}
 		})
 	}

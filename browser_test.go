@@ -206,25 +206,23 @@ func (b *tab) wantText(want string) {
 func eval[T any](b *tab, script string, options ...chromedp.EvaluateOption) T {
 	b.t.Helper()
 	var value T
-	var err error
-	b.await(func() (bool, string) {
+	b.await(func() (err error) {
 		value, err = chromedp.Run(b.ctx, chromedp.Evaluate[T](script, options...))
-		return err == nil, fmt.Sprintf("%s: %v", script, err)
+		return err
 	})
 	return value
 }
 
-// await waits until something has become true, and fails with what it is
-// instead.
-func (b *tab) await(becomes func() (ok bool, instead string)) {
+// await tries until it works, and fails with the last error.
+func (b *tab) await(try func() error) {
 	b.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		ok, instead := becomes()
-		if ok {
+		err := try()
+		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			b.t.Fatal(instead)
+			b.t.Fatal(err)
 		}
 	}
 }
@@ -232,8 +230,11 @@ func (b *tab) await(becomes func() (ok bool, instead string)) {
 // awaitTrue waits until a script says true.
 func (b *tab) awaitTrue(script string) {
 	b.t.Helper()
-	b.await(func() (bool, string) {
-		return eval[bool](b, script), "never became true: " + script
+	b.await(func() error {
+		if !eval[bool](b, script) {
+			return fmt.Errorf("never became true: %s", script)
+		}
+		return nil
 	})
 }
 
@@ -257,9 +258,11 @@ func (b *tab) traverse(steps int64, want string) {
 	b.t.Helper()
 	history := call(b, cdppage.GetNavigationHistory, cdp.Empty{})
 	call(b, cdppage.NavigateToHistoryEntry, cdppage.NavigateToHistoryEntryParams{EntryID: history.Entries[history.CurrentIndex+steps].ID})
-	b.await(func() (bool, string) {
-		text := b.text()
-		return strings.Contains(text, want), fmt.Sprintf("%+d: got %q, want %q", steps, text, want)
+	b.await(func() error {
+		if text := b.text(); !strings.Contains(text, want) {
+			return fmt.Errorf("%+d: got %q, want %q", steps, text, want)
+		}
+		return nil
 	})
 }
 
@@ -284,23 +287,24 @@ func (b *tab) awaitFocus() {
 // an emoji one by one.
 func (b *tab) paste(name string) {
 	b.t.Helper()
-	quoted, err := json.Marshal(name)
+	eval[bool](b, `document.getElementById("name").value = `+quote(name)+`, true`)
+}
+
+// quote returns s as a string in a script.
+func quote(s string) string {
+	quoted, err := json.Marshal(s)
 	if err != nil {
-		b.t.Fatal(err)
+		panic(err) // strings don't fail
 	}
-	eval[bool](b, `document.getElementById("name").value = `+string(quoted)+`, true`)
+	return string(quoted)
 }
 
 // click clicks into the middle of an element, which loads another page.
 func (b *tab) click(selector string) {
 	b.t.Helper()
-	quoted, err := json.Marshal(selector)
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	// Chromium ignores the mouse until it has painted the page.
 	at := eval[[]float64](b, `(async () => {
-		const e = document.querySelector(`+string(quoted)+`);
+		const e = document.querySelector(`+quote(selector)+`);
 		e.scrollIntoView({block: "center"});
 		for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
 		const r = e.getClientRects()[0];
@@ -527,13 +531,11 @@ func TestBrowserNames(t *testing.T) {
 			b.open("/set_name")
 			b.paste(name)
 			b.click("main button")
-			want, _ := json.Marshal("Name " + name + " set in session")
-			if !eval[bool](b, "document.querySelector('main .lead').textContent === "+string(want)) {
+			if !eval[bool](b, "document.querySelector('main .lead').textContent === "+quote("Name "+name+" set in session")) {
 				t.Errorf("%q: got %q", name, b.text())
 			}
 			b.open("/get_name")
-			want, _ = json.Marshal("Name: " + name)
-			if !eval[bool](b, "document.querySelector('main .lead').textContent === "+string(want)) {
+			if !eval[bool](b, "document.querySelector('main .lead').textContent === "+quote("Name: "+name)) {
 				t.Errorf("%q: got %q", name, b.text())
 			}
 			b.open("/session")

@@ -211,6 +211,15 @@ func median(values []float64) float64 {
 	return values[len(values)/2]
 }
 
+// medianOf returns the median of one figure over a server's rounds.
+func medianOf(rounds []figures, value func(figures) float64) float64 {
+	var values []float64
+	for _, f := range rounds {
+		values = append(values, value(f))
+	}
+	return median(values)
+}
+
 // column is one figure of a server in a round.
 type column struct {
 	name   string
@@ -244,11 +253,7 @@ func print(results map[string][]figures) {
 	for _, name := range servers {
 		fmt.Fprint(w, name, "\t")
 		for _, c := range columns {
-			var values []float64
-			for _, f := range results[name] {
-				values = append(values, c.value(f))
-			}
-			fmt.Fprintf(w, c.format+"\t", median(values))
+			fmt.Fprintf(w, c.format+"\t", medianOf(results[name], c.value))
 		}
 		fmt.Fprint(w, "\nratio\t")
 		for _, c := range columns {
@@ -287,11 +292,7 @@ func drawCPU(file string, results map[string][]figures) {
 		highest := 0.0
 		all := make(map[string]float64)
 		for _, name := range servers {
-			var values []float64
-			for _, f := range results[name] {
-				values = append(values, value(f))
-			}
-			all[name] = median(values)
+			all[name] = medianOf(results[name], value)
 			highest = max(highest, all[name])
 		}
 		fmt.Fprintf(&b, "<text x=\"10\" y=\"%d\">%s</text>\n", y+10, []string{"GET /get_name", "POST /set_name"}[i])
