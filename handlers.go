@@ -370,17 +370,20 @@ func (a *app) page(name string, p page) ([]byte, error) {
 // render writes ans in the form that the client prefers. It saves the session
 // before it writes anything, and after everything that can fail.
 func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit, ans answer) error {
-	html, body := ans.htmlOnly || prefersHTML(r), line(ans.text)
+	html := ans.htmlOnly || prefersHTML(r)
 	vary := varyCookieAccept
 	if ans.htmlOnly {
 		vary = varyCookie
 	}
+	var body []byte
 	if html {
 		var err error
 		body, err = a.page(ans.page, page{Title: ans.title, Page: cmp.Or(strings.Trim(r.URL.Path, "/"), "home"), Sentence: ans.text, Field: ans.field, Report: a.sessions.report(v), Name: v.session.Name})
 		if err != nil {
 			return err
 		}
+	} else {
+		body = line(ans.text)
 	}
 	if ans.status < 400 {
 		why, size, err := a.sessions.save(w.Header(), v)

@@ -117,8 +117,8 @@ var verdictNames = [...]string{"none", "malformed", "too large", "unknown key", 
 
 func (v verdict) String() string { return verdictNames[v] }
 
-// verified reports whether the MAC and the form of the cookie were good, so that what it says
-// of itself is true.
+// verified reports whether the MAC and the form of the cookie were good, so
+// that what it says of itself is true.
 func (v verdict) verified() bool { return v >= fromFuture }
 
 // manager reads sessions from cookies and writes them back. It keeps no
@@ -282,8 +282,9 @@ var reasonNames = [...]string{"unchanged", "changed", "renewed", "re-sealed", "c
 
 func (r reason) String() string { return reasonNames[r] }
 
-// reasonTo returns why, if at all, v's cookie is to be written. A refused cookie is left alone until a handler stores or clears
-// something: the copy next door may know the key that this one doesn't.
+// reasonTo returns why, if at all, v's cookie is to be written. A refused
+// cookie is left alone until a handler stores or clears something: the copy
+// next door may know the key that this one doesn't.
 func (m *manager) reasonTo(v *visit) reason {
 	switch {
 	case v.session.empty() && (v.verdict == valid || v.verdict != none && v.cleared):
@@ -303,9 +304,9 @@ func (m *manager) reasonTo(v *visit) reason {
 }
 
 // save adds the visit's cookie to the header of the response that is about to
-// be written, if there is a reason to, which it returns with the cookie's bytes. It fails with an
-// oversizedError when the session doesn't fit; then no cookie is set and the
-// visitor keeps the old one.
+// be written, if there is a reason to, which it returns with the cookie's
+// bytes. It fails with an oversizedError when the session doesn't fit; then no
+// cookie is set and the visitor keeps the old one.
 func (m *manager) save(h http.Header, v *visit) (why reason, size int, err error) {
 	switch why = m.reasonTo(v); why {
 	case unchanged:
