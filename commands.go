@@ -8,222 +8,222 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
-// keyCommands are the subcommands of keys, in the order of a rotation.
+// keyCommands are the subcommands of keys, in the order of a rotation. Each
+// returns what it has to say.
 var keyCommands = []struct {
 	name, args, help string
-	run              func(stdout io.Writer, args []string) error
+	run              func(args []string) (string, error)
 }{
-	{"new", "", "Prints a new key and nothing else.", func(stdout io.Writer, _ []string) error {
-		_, err := fmt.Fprintln(stdout, newSecret())
-		return err
-	}},
-	{"list", "FILE", "Prints the ids of each key, for signed and for encrypted cookies, and its role, never the key.", listKeys},
-	{"add", "FILE", "Appends a new key that only verifies. Makes the file, with a key that seals, if there is none.", addKey},
-	{"promote", "FILE", "Makes the last key the first one, which seals.", promoteKey},
-	{"drop", "FILE ID", "Removes the key with this id, of either mode, unless it seals.", dropKey},
+	{"new", "", "Prints a new key and nothing else.",
+		func([]string) (string, error) { return newSecret(), nil }},
+	{"list", "FILE", "Prints the ids of each key, for encrypted and for signed cookies, and its role.", listKeys},
+	{"add", "FILE", "Adds a new key, which only verifies, or seals if it is the first. Makes the file.", addKey},
+	{"promote", "FILE", "Makes the last key the first, which seals. Comments right above it go along.", promoteKey},
+	{"drop", "FILE ID", "Removes the key with this id, unless it seals, and the comments right above it.", dropKey},
+	{"replace", "FILE", "Removes all keys and adds a new one, which logs everybody out.", replaceKeys},
 }
 
 // runKeys runs one of the keyCommands.
 func runKeys(args []string, stdout io.Writer) error {
-	var names []string
+	usage, help := "cookiesession keys new|list|add|promote|drop|replace [FILE] [ID]", ""
+	run, operands := func([]string) (string, error) { return "", nil }, -1
 	for _, c := range keyCommands {
-		names = append(names, c.name)
-		if len(args) == 0 || args[0] != c.name {
-			continue
+		if len(args) > 0 && args[0] == c.name {
+			usage, help = strings.TrimSpace("cookiesession keys "+c.name+" "+c.args), "\n"+c.help
+			run, operands, args = c.run, len(strings.Fields(c.args)), args[1:]
+			break
 		}
-		fs := flag.NewFlagSet("cookiesession keys "+c.name, flag.ContinueOnError)
-		fs.SetOutput(io.Discard)
-		err := fs.Parse(args[1:])
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintf(stdout, "Usage: %s\n\n%s\n", strings.TrimSpace(fs.Name()+" "+c.args), c.help)
-		}
-		if err == nil && fs.NArg() != len(strings.Fields(c.args)) {
-			err = fmt.Errorf("usage: %s", strings.TrimSpace(fs.Name()+" "+c.args))
-		}
-		if err != nil {
-			return usageError{err}
-		}
-		return c.run(stdout, fs.Args())
+		help += fmt.Sprintf("\n%-7s  %s", c.name, c.help)
 	}
-	usage := "cookiesession keys " + strings.Join(names, "|") + " [FILE] [ID]"
-	if len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help") {
-		fmt.Fprintln(stdout, "Usage:", usage)
-		return nil
+	fs := flag.NewFlagSet("", flag.ContinueOnError)
+	if err := parseArgs(fs, args, stdout, usage+"\n"+help); err != nil {
+		return usageError{err}
 	}
-	return usageError{fmt.Errorf("usage: %s", usage)}
+	if fs.NArg() != operands {
+		return usageError{fmt.Errorf("usage: %s", usage)}
+	}
+	said, err := run(fs.Args())
+	if err == nil {
+		_, err = fmt.Fprintln(stdout, said)
+	}
+	return err
 }
 
-func listKeys(stdout io.Writer, args []string) error {
+func listKeys(args []string) (string, error) {
 	keys, err := keysFromFile(args[0])
 	if err != nil {
-		return err
+		return "", err
 	}
-	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "POSITION\tROLE\tENCRYPTED\tSIGNED")
-	r := newRing(keys, true)
+	const line = "%-8v  %-8s  %-9s  %s"
+	said := fmt.Sprintf(line, "POSITION", "ROLE", "ENCRYPTED", "SIGNED")
+	role := "seals"
 	for i, k := range keys {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", i+1, r.role(k.signed.id), k.encrypted.id, k.signed.id)
+		said += fmt.Sprintf("\n"+line, i+1, role, k.encrypted.id, k.signed.id)
+		role = "verifies"
 	}
-	return w.Flush()
+	return said, nil
 }
 
-func addKey(stdout io.Writer, args []string) error {
+func addKey(args []string) (string, error) {
 	secret := newSecret()
-	k, err := parseKey(secret)
-	if err != nil {
-		return err
-	}
-	role := "it only verifies: promote it when every copy has it"
-	err = editKeyFile(args[0], func(lines []string, at []int, _ []key) ([]string, error) {
-		if len(at) == 0 {
-			role = "it seals"
+	return editKeyFile(args[0], func(file string, blocks []keyBlock) (after, said string, err error) {
+		role, end := "it seals", 0
+		if n := len(blocks); n > 0 {
+			role, end = "it only verifies: promote it when every copy has it", blocks[n-1].end
 		}
-		return append(lines, secret), nil
+		if strings.TrimSpace(file[end:]) != "" {
+			file += "\n" // or the comment at the end would become the new key's
+		}
+		return file + secret + "\n", fmt.Sprintf("added %s, %s", must(parseKey(secret)), role), nil
 	})
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(stdout, "added %s, %s\n", k, role)
-	return err
 }
 
-func promoteKey(stdout io.Writer, args []string) error {
-	var promoted key
-	err := editKeyFile(args[0], func(lines []string, at []int, keys []key) ([]string, error) {
-		if len(at) < 2 {
-			return nil, fmt.Errorf("%s: there is no second key to promote (add one with: cookiesession keys add FILE)", args[0])
+func promoteKey(args []string) (string, error) {
+	return editKeyFile(args[0], func(file string, blocks []keyBlock) (after, said string, err error) {
+		if len(blocks) < 2 {
+			return "", "", errors.New("there is no second key (add one with: cookiesession keys add FILE)")
 		}
-		promoted = keys[len(keys)-1]
-		last := at[len(at)-1]
-		line := lines[last]
-		return slices.Insert(slices.Delete(lines, last, last+1), at[0], line), nil
+		first, last := blocks[0].start, blocks[len(blocks)-1]
+		after = file[:first] + file[last.start:last.end] + file[first:last.start] + file[last.end:]
+		return after, fmt.Sprintf("promoted %s, it seals", last), nil
 	})
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(stdout, "promoted %s, it seals\n", promoted)
-	return err
 }
 
-func dropKey(stdout io.Writer, args []string) error {
-	var dropped key
-	err := editKeyFile(args[0], func(lines []string, at []int, keys []key) ([]string, error) {
-		i := slices.IndexFunc(keys, func(k key) bool { return k.has(args[1]) })
+func dropKey(args []string) (string, error) {
+	id := args[1]
+	if !isKeyID(id) { // it might be a key, which must not be printed
+		return "", errors.New("this is no key id (see: cookiesession keys list FILE)")
+	}
+	return editKeyFile(args[0], func(file string, blocks []keyBlock) (after, said string, err error) {
+		i := slices.IndexFunc(blocks, func(b keyBlock) bool { return b.has(id) })
 		switch {
 		case i < 0:
-			return nil, fmt.Errorf("%s: there is no key with this id (see: cookiesession keys list FILE)", args[0])
-		case len(keys) == 1:
-			return nil, fmt.Errorf("%s: this is the only key (add another with: cookiesession keys add FILE)", args[0])
+			return "", "", fmt.Errorf("there is no key with the id %s (see: cookiesession keys list FILE)", id)
+		case len(blocks) == 1:
+			return "", "", fmt.Errorf("%s is the only key (add another with: cookiesession keys add FILE)", id)
 		case i == 0:
-			return nil, fmt.Errorf("%s: this key seals (promote another with: cookiesession keys promote FILE)", args[0])
+			return "", "", fmt.Errorf("%s seals (promote another with: cookiesession keys promote FILE)", id)
 		}
-		dropped = keys[i]
-		return slices.Delete(lines, at[i], at[i]+1), nil
+		return file[:blocks[i].start] + file[blocks[i].end:], fmt.Sprintf("dropped %s", blocks[i]), nil
 	})
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(stdout, "dropped %s\n", dropped)
-	return err
+}
+
+func replaceKeys(args []string) (string, error) {
+	secret := newSecret()
+	return editKeyFile(args[0], func(file string, blocks []keyBlock) (after, said string, err error) {
+		if len(blocks) == 0 {
+			return "", "", errNoKey
+		}
+		head, rest := file[:blocks[0].start], file[blocks[0].start:]
+		return head + secret + "\n" + keyLines.ReplaceAllString(rest, ""),
+			fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every session ends "+
+				"at each copy as soon as it has this file", must(parseKey(secret)), len(blocks)), nil
+	})
 }
 
 // String returns the ids, which is all of a key that may be shown.
 func (k key) String() string { return k.encrypted.id + " (signed: " + k.signed.id + ")" }
 
-// editKeyFile replaces the lines of the key file called name by those that edit
-// makes of them. It gets where in the lines the keys are, and the keys. Another command that edits a file of
-// the same folder waits meanwhile. The file must be good before and after, or
-// not be there at all.
-func editKeyFile(name string, edit func(lines []string, at []int, keys []key) ([]string, error)) error {
-	// A symbolic link stays one: what it points to is replaced.
-	if target, err := filepath.EvalSymlinks(name); err == nil {
-		name = target
-	}
-	unlock, err := lockFolder(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	var lines []string
-	var at []int
-	var keys []key
-	content, err := readKeyFile(name)
-	switch {
-	case err == nil:
-		if keys, err = parseKeyFile(name, content); err != nil {
-			return err
+// keyBlock is a key in a key file, with the comments on the lines right above it.
+type keyBlock struct {
+	key
+	start, end int // of its bytes
+}
+
+// keyLines matches what is a keyBlock in a good key file that ends with a line break.
+var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t]*[[:xdigit:]]{64}.*\n`)
+
+// editKeyFile replaces the content of the key file called name by what edit
+// makes of it, and returns what edit says. Another command that edits a file of
+// the same folder waits meanwhile. The file must be good, but it may have no
+// keys, or not be there.
+func editKeyFile(name string,
+	edit func(file string, blocks []keyBlock) (after, said string, err error)) (string, error) {
+	target := name // behind symbolic links, even where nothing is there yet
+	for to, err := os.Readlink(target); err == nil; to, err = os.Readlink(target) {
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(target), to)
 		}
-		lines = strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
-	case !errors.Is(err, os.ErrNotExist):
-		return err
+		target = to
 	}
-	for i, line := range lines {
-		if keyText(line) != "" {
-			at = append(at, i)
-		}
+	lock := flock.New(filepath.Dir(target), flock.SetFlag(os.O_RDONLY))
+	if runtime.GOOS == "windows" { // which can't lock a folder
+		lock = flock.New(filepath.Join(filepath.Dir(target), ".cookiesession.lock"))
 	}
-	lines, err = edit(lines, at, keys)
+	if err := lock.Lock(); err != nil {
+		return "", err
+	}
+	defer lock.Close()
+
+	content, err := readKeyFile(target)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	keys, err := parseKeyFile(name, content)
+	if err != nil && !errors.Is(err, errNoKey) {
+		return "", err
+	}
+	file := string(content)
+	if file != "" && !strings.HasSuffix(file, "\n") {
+		file += "\n"
+	}
+	var blocks []keyBlock
+	for i, at := range keyLines.FindAllStringIndex(file, -1) {
+		blocks = append(blocks, keyBlock{key: keys[i], start: at[0], end: at[1]})
+	}
+	file, said, err := edit(file, blocks)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	return replaceFile(name, []byte(strings.Join(lines, "\n")+"\n"))
+	return said, replaceFile(target, []byte(file))
 }
 
 // replaceFile gives the file called name new content, its mode and owner kept,
-// so that whoever reads it, or finds it after a crash, sees the old content or the new one.
-func replaceFile(name string, content []byte) (err error) {
-	// Always the same name, so that one that a crash has left is not there for ever.
+// so that whoever reads it, or finds it after a crash, sees the old content or
+// the new one.
+func replaceFile(name string, content []byte) error {
+	// Always the same name, so that what a crash has left is not there for ever.
 	// It is nobody else's: the folder is locked.
 	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
+	os.Remove(temporary)
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(temporary)
-		}
-	}()
+	defer os.Remove(temporary) // it is not there any more if all went well
 	_, err = f.Write(content)
 	if info, e := os.Stat(name); e == nil {
 		err = errors.Join(err, copyOwner(f, info), f.Chmod(info.Mode().Perm()))
 	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err = os.Rename(temporary, name); err != nil {
-		return err
-	}
-	if folder, e := os.Open(filepath.Dir(name)); e == nil {
-		folder.Sync() // not every system can, and the file is in place
-		folder.Close()
-	}
-	return nil
+	return os.Rename(temporary, name)
 }
 
 // runInspect tells what is known of the cookie on stdin.
-func runInspect(args []string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
+func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer) error {
 	cfg := new(config)
 	fs := flag.NewFlagSet("cookiesession inspect", flag.ContinueOnError)
 	show := fs.Bool("show", false, "print what the session carries, too")
 	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`")
 	fs.DurationVar(&cfg.idle, "idle", defaultIdle, "the server's -idle")
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "the server's -lifetime")
-	_, err := parse(fs, args, getenv, stdout, "[flags] <cookie\n\nThe cookie is a bare value, name=value, a Cookie or Set-Cookie line, or a line of curl's cookie jar.")
+	err := parse(fs, args, getenv, stdout, fs.Name()+" [flags] <cookie\n\n"+
+		"The cookie is a bare value, name=value, a Cookie or Set-Cookie line, or a line of curl's cookie jar.")
 	if err != nil {
 		return usageError{err}
 	}
-	keys, err := inspectKeys(cfg, getenv)
+	keys, err := cfg.keys(getenv)
 	if err != nil {
 		return err
 	}
@@ -235,77 +235,59 @@ func runInspect(args []string, getenv func(string) string, stdin io.Reader, stdo
 	if len(cookies) == 0 {
 		return errors.New("there is no session cookie on standard input")
 	}
-	if keys == nil {
-		fmt.Fprint(stdout, peek(cookies[0], *show))
-		return errors.New("nothing of this is verified: give the keys with -key-file or COOKIESESSION_KEYS")
+	rep, problem := inspect(cookies, keys, cfg)
+	if !*show {
+		rep.Fields = nil
 	}
-	var best visit
-	var m *manager
-	for _, c := range cookies {
-		mc := newManager(c.Name == secureName, true, cfg.idle, cfg.lifetime)
-		mc.ring.Store(newRing(keys, true))
-		v := visit{now: time.Now().Unix()}
-		if mc.open(&v, c); v.verdict > best.verdict {
-			best, m = v, mc
-		}
-	}
-	rep := m.report(&best)
-	rep.Role = m.ring.Load().role(best.keyID)
-	fmt.Fprint(stdout, rep)
-	if *show && best.verdict.verified() {
-		fmt.Fprint(stdout, fact("name", strconv.Quote(best.sealed.Name)))
-	}
-	if best.verdict != valid {
-		return fmt.Errorf("the cookie is not valid: %v", best.verdict)
-	}
-	return nil
+	fmt.Fprintln(stdout, reportText("inspect", rep))
+	return problem
 }
 
-// inspectKeys returns the configured keys, or nil when there are none.
-func inspectKeys(cfg *config, getenv func(string) string) ([]key, error) {
-	list := getenv("COOKIESESSION_KEYS")
-	switch {
-	case cfg.keyFile != "" && list != "":
-		return nil, usageError{errBothKeys}
-	case cfg.keyFile != "":
-		return keysFromFile(cfg.keyFile)
-	case list != "":
-		return parseKeyList(list)
+// inspect reports on the best of several cookies, and returns an error unless
+// it is valid. Without keys, nothing is verified.
+func inspect(cookies []*http.Cookie, keys []key, cfg *config) (report, error) {
+	r := new(ring)
+	if keys != nil {
+		r = newRing(keys, true)
 	}
-	return nil, nil
+	best, rep := new(visit[session]), report{}
+	for _, c := range cookies {
+		cfg.cookie, cfg.secure = cookieName, c.Name != cookieName
+		m := newSessions[session](cfg.settings)
+		m.ring.Store(r)
+		if v := m.open(c, time.Now().Unix()); v.passed > best.passed {
+			best, rep = v, describe(m, v)
+		}
+	}
+	if keys == nil {
+		rep.peek(best.value)
+		return rep, errors.New("nothing of this is verified: give the keys with -key-file or COOKIESESSION_KEYS")
+	}
+	if best.codec != nil {
+		rep.Role = "verifies"
+		if r.keys[0].has(best.keyID) {
+			rep.Role = "seals"
+		}
+	}
+	if best.verdict != valid {
+		return rep, fmt.Errorf("the cookie is not valid: %v", best.verdict)
+	}
+	return rep, nil
 }
+
+// namedCookie matches a session cookie with its name, as in a header or a jar.
+var namedCookie = regexp.MustCompile(
+	`(?m)(?:^|[\s;:])(` + securePrefix + cookieName + `|` + cookieName + `)[=\t]([^\s;]*)`)
 
 // findCookies returns the session cookies in text, whichever way they are
 // written. A bare value could be that of either name.
-func findCookies(text string) []*http.Cookie {
-	var cookies []*http.Cookie
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		header, rest, _ := strings.Cut(line, ":")
-		jar := strings.Split(line, "\t") // host, subdomains, path, secure, expiry, name, value
-		bare := false
-		switch {
-		case strings.EqualFold(header, "Cookie"):
-			line = rest
-		case strings.EqualFold(header, "Set-Cookie"):
-			line, _, _ = strings.Cut(rest, ";")
-		case len(jar) == 7:
-			line = jar[5] + "=" + jar[6]
-		case line == "" || line[0] == '#':
-			continue
-		default:
-			bare = true
-		}
-		for part := range strings.SplitSeq(line, ";") {
-			name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-			if name == plainName || name == secureName {
-				cookies = append(cookies, &http.Cookie{Name: name, Value: value})
-				bare = false
-			}
-		}
-		if bare && !strings.ContainsAny(line, " \t") {
-			cookies = append(cookies, &http.Cookie{Name: plainName, Value: line}, &http.Cookie{Name: secureName, Value: line})
-		}
+func findCookies(text string) (cookies []*http.Cookie) {
+	for _, m := range namedCookie.FindAllStringSubmatch(text, -1) {
+		cookies = append(cookies, &http.Cookie{Name: m[1], Value: m[2]})
+	}
+	if words := strings.Fields(text); len(cookies) == 0 && len(words) == 1 {
+		cookies = append(cookies, &http.Cookie{Name: cookieName, Value: words[0]},
+			&http.Cookie{Name: securePrefix + cookieName, Value: words[0]})
 	}
 	return cookies
 }

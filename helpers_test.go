@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,24 +31,36 @@ type options struct {
 	log            io.Writer
 }
 
-func newTestManager(t testing.TB, o options) *manager {
+// settings returns the settings that o stands for.
+func (o options) settings() settings {
+	return settings{
+		cookie:   cookieName,
+		secure:   o.secure,
+		persist:  !o.browserSession,
+		idle:     cmp.Or(o.idle, 336*time.Hour),
+		lifetime: cmp.Or(o.lifetime, 2160*time.Hour),
+	}
+}
+
+// newTestSessions returns sessions of any type, with a ring.
+func newTestSessions[T any](t testing.TB, o options) *sessions[T] {
 	t.Helper()
 	if o.keys == nil {
 		o.keys = []string{keyA}
 	}
-	keys, err := parseKeyList(strings.Join(o.keys, ","))
+	keys, err := parseKeyList("keys", strings.Join(o.keys, ","))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.idle == 0 {
-		o.idle = 336 * time.Hour
-	}
-	if o.lifetime == 0 {
-		o.lifetime = 2160 * time.Hour
-	}
-	m := newManager(o.secure, !o.browserSession, o.idle, o.lifetime)
+	m := newSessions[T](o.settings())
 	m.ring.Store(newRing(keys, !o.signed))
 	return m
+}
+
+// newTestManager returns sessions of the site's own type.
+func newTestManager(t testing.TB, o options) *sessions[session] {
+	t.Helper()
+	return newTestSessions[session](t, o)
 }
 
 func newTestApp(t testing.TB, o options) *app {
@@ -54,29 +68,53 @@ func newTestApp(t testing.TB, o options) *app {
 	if o.log == nil {
 		o.log = t.Output()
 	}
-	m := newTestManager(t, o)
-	a, err := newApp(m, o.origins, slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	logger := slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a, err := newApp(newSessions[session](o.settings()), o.origins, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.useRing(m.ring.Load())
+	a.useRing(newTestManager(t, o).ring.Load())
 	return a
 }
 
-// seal returns the value of a cookie that carries s, under m's sealing key.
-func seal(t testing.TB, m *manager, s session) string {
+// sealed returns the value of a cookie that carries p, under m's sealing key.
+func sealed[T any](t testing.TB, m *sessions[T], p payload[T]) string {
 	t.Helper()
-	value, err := m.ring.Load().seal.seal(m.cookie, s)
+	content, err := encoding.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealBytes(t, m, content)
+}
+
+// sealBytes returns the value of a cookie that carries any content.
+func sealBytes[T any](t testing.TB, m *sessions[T], content []byte) string {
+	t.Helper()
+	value, err := m.ring.Load().seal.seal(m.cookie, slices.Clone(content))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return value
 }
 
+// seal returns the value of a cookie that carries p, a session of the site's own type.
+func seal(t testing.TB, m *sessions[session], p payload[session]) string {
+	t.Helper()
+	return sealed(t, m, p)
+}
+
 // alice is a session that began and was last written so many seconds ago.
-func alice(began, seen int64) session {
-	now := time.Now().Unix()
-	return session{Name: "Alice", Issued: now - began, Seen: now - seen}
+func alice(began, written int64) payload[session] {
+	return named("Alice", began, written)
+}
+
+// named is a session like alice's, of somebody else.
+func named(name string, began, written int64) payload[session] {
+	return payload[session]{
+		Began: uint32(time.Now().Unix() - began),
+		Since: uint32(began - written),
+		Data:  session{Name: name},
+	}
 }
 
 // exchange is a request to be, for do.
@@ -122,8 +160,6 @@ func setCookie(t testing.TB, a *app, res *http.Response) *http.Cookie {
 }
 
 // openValue has m judge one cookie.
-func openValue(m *manager, value string) visit {
-	v := visit{now: time.Now().Unix()}
-	m.open(&v, &http.Cookie{Name: m.cookie, Value: value})
-	return v
+func openValue[T any](m *sessions[T], value string) *visit[T] {
+	return m.open(&http.Cookie{Name: m.cookie, Value: value}, time.Now().Unix())
 }

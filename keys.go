@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -9,15 +10,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/gorilla/securecookie"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -31,6 +28,9 @@ const (
 
 	// idLen is the number of characters of a key id.
 	idLen = 6
+
+	// maxKeyFile is how many bytes a key file may have, far more than keys need.
+	maxKeyFile = 1 << 20
 )
 
 // codec seals and opens cookies under one key in one mode. Its id stands at
@@ -40,18 +40,13 @@ type codec struct {
 	id        string
 	encrypted bool
 	*securecookie.SecureCookie
-	opened [valid + 1]prometheus.Counter // by verdict; set before the ring is used
 }
 
-// seal returns the value of the cookie called name that carries s.
-func (c *codec) seal(name string, s session) (string, error) {
-	// securecookie encrypts in place, so the payload must be nobody else's.
-	payload := s.appendPayload(make([]byte, 0, len(s.Name)+32))
-	sealed, err := c.Encode(name, payload)
-	if err != nil {
-		return "", err
-	}
-	return c.id + "." + sealed, nil
+// seal returns the value of the cookie called name that carries content, which
+// securecookie overwrites.
+func (c *codec) seal(name string, content []byte) (string, error) {
+	sealed, err := c.Encode(name, content)
+	return c.id + "." + sealed, err
 }
 
 // key is what is derived from one secret: a codec for either mode, with
@@ -63,16 +58,12 @@ type key struct{ signed, encrypted *codec }
 // cookie's format: changing one ends every session.
 func newKey(secret []byte) key {
 	derive := func(label string, n int) []byte {
-		b, err := hkdf.Key(sha256.New, secret, nil, "cookiesession "+label, n)
-		if err != nil {
-			panic(err) // only for a length that no hash could give
-		}
-		return b
+		return must(hkdf.Key(sha256.New, secret, nil, "cookiesession "+label, n))
 	}
 	codec := func(mode string, block []byte) *codec {
 		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
 		sc := securecookie.New(derive(mode+" mac", 32), block)
-		// The manager checks age and length itself, to tell their verdicts apart.
+		// sessions checks age and length itself, to tell their verdicts apart.
 		sc.SetSerializer(securecookie.NopEncoder{}).MaxAge(0).MaxLength(0)
 		return &codec{id: strings.ToLower(id), encrypted: block != nil, SecureCookie: sc}
 	}
@@ -82,18 +73,13 @@ func newKey(secret []byte) key {
 	}
 }
 
+// has reports whether id is the key's, in either mode.
+func (k key) has(id string) bool { return k.signed.id == id || k.encrypted.id == id }
+
 // isKeyID reports whether s has the form of a key id. Only then may it stand in
 // a log: whatever a client sends is six harmless characters at most.
 func isKeyID(s string) bool {
-	if len(s) != idLen {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && (c < '2' || c > '7') {
-			return false
-		}
-	}
-	return true
+	return len(s) == idLen && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
 // ring is the set of keys at one time. It never changes once it is made.
@@ -116,29 +102,14 @@ func newRing(keys []key, encrypt bool) *ring {
 	return r
 }
 
-// role returns what becomes of the cookies of the key called id, the id of
-// either mode: "seals", "verifies", or nothing for a key that is not in the ring.
-func (r *ring) role(id string) string {
-	switch {
-	case r.codecs[id] == nil:
-		return ""
-	case r.keys[0].has(id):
-		return "seals"
-	}
-	return "verifies"
-}
-
-func (k key) has(id string) bool { return k.signed.id == id || k.encrypted.id == id }
-
 // parseKey returns the key that text spells. Its errors never contain the text.
 func parseKey(text string) (key, error) {
 	if len(text) != 2*keyBytes {
 		return key{}, fmt.Errorf("want %d hexadecimal digits, have %d characters", 2*keyBytes, len(text))
 	}
 	secret, err := hex.DecodeString(text)
-	if err != nil {
-		// The library's error quotes the character.
-		return key{}, fmt.Errorf("want %d hexadecimal digits, have another character among them", 2*keyBytes)
+	if err != nil { // the library's error quotes the character
+		return key{}, fmt.Errorf("want %d hexadecimal digits, have something else, too", 2*keyBytes)
 	}
 	distinct := make(map[byte]bool)
 	for _, b := range secret {
@@ -150,49 +121,57 @@ func parseKey(text string) (key, error) {
 	return newKey(secret), nil
 }
 
-// parseKeyList reads the keys of COOKIESESSION_KEYS, separated by commas.
-func parseKeyList(list string) ([]key, error) {
+// parseKeyList reads keys that are separated by commas. Its errors call the
+// list name.
+func parseKeyList(name, list string) ([]key, error) {
 	texts := strings.Split(list, ",")
-	return parseKeys(texts, func(i int) string { return fmt.Sprintf("COOKIESESSION_KEYS: key %d", i+1) })
+	places := make([]string, len(texts))
+	for i := range texts {
+		places[i] = fmt.Sprintf("%s: key %d", name, i+1)
+	}
+	return parseKeys(texts, places)
 }
 
+// errNoKey says that a key file is there, and no key in it.
+var errNoKey = errors.New("there is no key in it (put one there with: cookiesession keys add FILE)")
+
 // parseKeyFile reads a key file: one key a line, blank lines, and comments
-// from a # to the end of the line. Its errors have the form name:line: reason.
+// from a # to the end of the line. Its errors have the form name:line: reason,
+// but for a file without keys, which is an errNoKey.
 func parseKeyFile(name string, content []byte) ([]key, error) {
-	var texts []string
-	var lines []int
+	var texts, places []string
 	for i, line := range strings.Split(string(content), "\n") {
 		if text := keyText(line); text != "" {
-			texts, lines = append(texts, text), append(lines, i+1)
+			texts, places = append(texts, text), append(places, fmt.Sprintf("%s:%d", name, i+1))
 		}
 	}
 	if len(texts) == 0 {
-		return nil, fmt.Errorf("%s: there is no key in it (put one there with: cookiesession keys add FILE)", name)
+		return nil, fmt.Errorf("%s: %w", name, errNoKey)
 	}
-	return parseKeys(texts, func(i int) string { return fmt.Sprintf("%s:%d", name, lines[i]) })
+	return parseKeys(texts, places)
 }
 
 // keyText returns the key that is on a line of a key file, if there is one.
 func keyText(line string) string {
 	text, _, _ := strings.Cut(line, "#")
-	return strings.TrimSpace(text)
+	return strings.Trim(text, " \t\r")
 }
 
-// parseKeys returns the keys that texts spell. It refuses one that is there
-// twice; where tells, for the error, where each of them stands.
-func parseKeys(texts []string, where func(i int) string) ([]key, error) {
+// parseKeys returns the keys that texts spell, each of which stands at a place
+// that errors name. It refuses one that is there twice.
+func parseKeys(texts, places []string) ([]key, error) {
 	keys := make([]key, len(texts))
-	first := make(map[string]int) // by id, which also finds two keys that share one
+	first := make(map[string]string) // places by id, which also finds two keys that share one
 	for i, text := range texts {
 		k, err := parseKey(strings.TrimSpace(text))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w (make one with: cookiesession keys new)", where(i), err)
+			return nil, fmt.Errorf("%s: %w (make one with: cookiesession keys new)", places[i], err)
 		}
 		for _, id := range []string{k.signed.id, k.encrypted.id} {
-			if at, ok := first[id]; ok {
-				return nil, fmt.Errorf("%s: the same key as in %s (remove one of them)", where(i), where(at))
+			if first[id] != "" {
+				return nil, fmt.Errorf("%s: the same key as in %s (remove one of them)", places[i], first[id])
 			}
-			first[id] = i
+			first[id] = places[i]
 		}
 		keys[i] = k
 	}
@@ -206,21 +185,23 @@ func newSecret() string {
 	return hex.EncodeToString(b)
 }
 
-// maxKeyFile is how many bytes of a key file are read, far more than keys need.
-const maxKeyFile = 1 << 20
-
-// readKeyFile returns what is in the key file called name.
+// readKeyFile returns what is in the key file called name, without the byte
+// order mark that some editors put at its head.
 func readKeyFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		// Reading a pipe could wait forever, and the second time there is nothing in it.
+		return nil, fmt.Errorf("%s: not a regular file (keys are read again when it changes)", name)
+	case info.Size() > maxKeyFile:
+		return nil, fmt.Errorf("%s: too large for a key file, which has %d bytes at most", name, maxKeyFile)
 	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err == nil && len(content) > maxKeyFile {
-		err = fmt.Errorf("%s: too large for a key file", name)
-	}
-	return content, err
+	content, err := os.ReadFile(name)
+	return bytes.TrimPrefix(content, []byte("\uFEFF")), err
 }
 
 // keysFromFile returns the keys that are in the key file called name.
@@ -232,66 +213,54 @@ func keysFromFile(name string) ([]key, error) {
 	return parseKeyFile(name, content)
 }
 
-// keyFile keeps a manager's ring as a file has it.
+// keyFile is a file whose keys are in use.
 type keyFile struct {
 	name    string
 	encrypt bool
 	use     func(*ring) // takes a new ring into use
-	log     *slog.Logger
-	metrics *metrics
-	last    [sha256.Size]byte // of what the file said, or of why it couldn't be read
+	last    string      // what the file said, or why it couldn't be read
 }
 
 // load reads the file and takes its ring into use, if there is something new
-// in it or force is set. When the file is bad, the ring stays as it is.
-func (f *keyFile) load(force bool) error {
+// in it. When the file is bad, the ring stays as it is.
+func (f *keyFile) load() (isNew bool, err error) {
 	content, err := readKeyFile(f.name)
-	sum := sha256.Sum256(content)
-	if err != nil {
-		sum = sha256.Sum256([]byte(err.Error()))
+	before := f.last
+	if f.last = fmt.Sprintf("%s\n%v", content, err); f.last == before {
+		return false, nil
 	}
-	if sum == f.last && !force {
-		return nil
-	}
-	f.last = sum
 	var keys []key
 	if err == nil {
 		keys, err = parseKeyFile(f.name, content)
 	}
-	f.metrics.reloaded(err)
-	if err != nil {
-		return err
+	if err == nil {
+		f.use(newRing(keys, f.encrypt))
 	}
-	f.use(newRing(keys, f.encrypt))
-	if info, err := os.Stat(f.name); err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
-		f.log.Warn("the key file can be read by every user of this machine: chmod o= it", "file", f.name)
-	}
-	return nil
+	return true, err
 }
 
 // reloadInterval is how often the key file is looked at. It is read each time,
 // because a mounted Kubernetes secret changes behind a symbolic link.
 const reloadInterval = 3 * time.Second
 
-// watch loads the file again when it has changed, and at once when hup says
-// so, until ctx ends.
-func (f *keyFile) watch(ctx context.Context, hup <-chan os.Signal) {
+// watch loads the file when it has changed, and in any case when hup says so,
+// until ctx ends. It tells of each time, with an error if the file was bad.
+func (f *keyFile) watch(ctx context.Context, hup <-chan os.Signal, told func(error)) {
+	if _, err := f.load(); err != nil {
+		told(err)
+	}
 	tick := time.NewTicker(reloadInterval)
 	defer tick.Stop()
 	for {
-		force := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			force = true
+			f.last = ""
 		case <-tick.C:
 		}
-		before := f.last
-		if err := f.load(force); err != nil {
-			f.log.Error("the key file is bad, the keys stay as they are", "err", err)
-		} else if force || f.last != before {
-			f.log.Info("key file loaded", "file", f.name)
+		if isNew, err := f.load(); isNew {
+			told(err)
 		}
 	}
 }

@@ -19,6 +19,7 @@ ends the program at once.
 	cookiesession keys add FILE
 	cookiesession keys promote FILE
 	cookiesession keys drop FILE ID
+	cookiesession keys replace FILE
 
 make a key and edit a key file, while servers use it or not.
 
@@ -42,6 +43,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -62,7 +64,7 @@ func main() {
 
 // run is the whole program but for its exit status. It returns when the
 // command is done, ctx ends, or a signal has stopped the server.
-func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, getenv getenv, stdin io.Reader, stdout, stderr io.Writer) error {
 	var err error
 	switch {
 	case len(args) > 0 && args[0] == "keys":
@@ -79,42 +81,46 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 }
 
 // runServer serves the website.
-func runServer(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+func runServer(ctx context.Context, args []string, getenv getenv, stdout, stderr io.Writer) error {
 	cfg, err := parseFlags(args, getenv, stdout)
 	if err != nil {
 		return usageError{err}
 	}
 	log := newLogger(cfg, stderr)
-	app, err := newApp(newManager(cfg.secure, cfg.persist, cfg.idle, cfg.lifetime), cfg.trustedOrigins, log)
+	app, err := newApp(newSessions[session](cfg.settings), cfg.trustedOrigins, log)
 	if err != nil {
 		return usageError{err}
 	}
-	var file *keyFile
-	if cfg.keyFile != "" {
-		file = &keyFile{name: cfg.keyFile, encrypt: cfg.encrypt, use: app.useRing, log: log, metrics: app.metrics}
-		err = file.load(true)
-	} else {
-		err = useKeys(app, cfg, getenv)
-	}
+	keys, err := cfg.keys(getenv)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, cfg, app, file, log)
+	if keys == nil {
+		log.Warn("no key is configured: sessions end with this process; " +
+			"make a key file with `cookiesession keys add FILE` and give it with -key-file")
+		keys = []key{must(parseKey(newSecret()))}
+	}
+	app.useRing(newRing(keys, cfg.encrypt))
+	return serve(ctx, cfg, app)
 }
 
-// useKeys takes the keys of the environment into use, or a random one.
-func useKeys(a *app, cfg *config, getenv func(string) string) error {
-	list := getenv("COOKIESESSION_KEYS")
-	if list == "" {
-		a.log.Warn("no key is configured: sessions end with this process; make a key file with `cookiesession keys add FILE` and give it with -key-file")
-		list = newSecret()
-	}
-	keys, err := parseKeyList(list)
+// keysLoaded says what became of a key file that was loaded again.
+func (a *app) keysLoaded(name string, err error) {
+	a.metrics.keysLoaded(err)
 	if err != nil {
-		return err
+		a.log.Error("the key file is bad, the keys stay as they are", "err", err)
+		return
 	}
-	a.useRing(newRing(keys, cfg.encrypt))
-	return nil
+	a.log.Info("key file loaded", "file", name)
+	a.warnOfReaders(name)
+}
+
+// warnOfReaders says so when every user of the machine can read a key file.
+func (a *app) warnOfReaders(name string) {
+	info, err := os.Stat(name)
+	if err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
+		a.log.Warn("the key file can be read by every user of this machine: chmod o= it", "file", name)
+	}
 }
 
 // usageError is a wrong use of the command line or of the environment.
@@ -122,29 +128,30 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// getenv is os.Getenv, or a test's own.
+type getenv func(name string) string
+
 // config is what the flags say.
 type config struct {
-	addr            string
-	adminAddr       string
+	settings
+	addr, adminAddr string
 	shutdownDelay   time.Duration
 	keyFile         string
 	encrypt         bool
-	secure          bool
 	tlsCert, tlsKey string
-	idle, lifetime  time.Duration
-	persist         bool
 	trustedOrigins  []string
 	logFormat       string
 	logLevel        slog.Level
 }
 
 const (
+	cookieName      = "session" // without the prefix
 	defaultIdle     = 336 * time.Hour
 	defaultLifetime = 2160 * time.Hour
 )
 
 // flagSet binds the flags to cfg.
-func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
+func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 	fs := flag.NewFlagSet("cookiesession", flag.ContinueOnError)
 	addr := "localhost:8080"
 	if port := getenv("PORT"); port != "" {
@@ -152,76 +159,96 @@ func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
 	}
 	fs.StringVar(&cfg.addr, "addr", addr, "listen on `host:port`; the default is :$PORT where PORT is set")
 	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`, and again when it changes")
-	fs.BoolVar(&cfg.encrypt, "encrypt", true, "encrypt the session; if false, it is signed only and visitors can read it")
-	fs.BoolVar(&cfg.secure, "secure", false, "send the cookie over HTTPS only, as __Host-Http-session: for use behind a proxy that ends TLS; the default is true with TLS")
+	fs.BoolVar(&cfg.encrypt, "encrypt", true, "encrypt the session; if false, visitors can read it")
+	fs.BoolVar(&cfg.secure, "secure", false, "cookies over HTTPS only, behind a proxy; the default with TLS")
 	fs.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificate chain in this PEM `file`")
 	fs.StringVar(&cfg.tlsKey, "tls-key", "", "private key of the certificate, a PEM `file`")
 	fs.DurationVar(&cfg.idle, "idle", defaultIdle, "end a session that has not been used for this long")
-	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "end a session this long after it began, however busy it is; at most 9600h")
-	fs.BoolVar(&cfg.persist, "persist", true, "keep the cookie when the browser is closed; if false, it ends with the browser")
-	fs.Func("trusted-origin", "let this `origin` (scheme://host[:port]) post from another site; repeat it, or separate several with commas", func(s string) error {
+	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "end a session this long after it began")
+	fs.BoolVar(&cfg.persist, "persist", true, "keep the cookie when the browser is closed")
+	fs.Func("trusted-origin", "let this `origin` post here; repeat it, or use commas", func(s string) error {
 		cfg.trustedOrigins = append(cfg.trustedOrigins, strings.Split(s, ",")...)
 		return nil
 	})
-	fs.StringVar(&cfg.adminAddr, "admin-addr", "", "serve metrics, health and profiles on this `host:port`, which visitors must not reach")
-	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0, "go on serving for this long after SIGTERM, while /healthz answers 503")
+	fs.StringVar(&cfg.adminAddr, "admin-addr", "", "serve metrics, health and profiles on this `host:port`")
+	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0, "answer 503 on /healthz for so long, then stop")
 	fs.StringVar(&cfg.logFormat, "log-format", "text", "log as `text` or json")
-	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn or error")
+	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn, error")
 	return fs
 }
 
 // parseFlags returns the server's configuration.
-func parseFlags(args []string, getenv func(string) string, stdout io.Writer) (*config, error) {
-	cfg := new(config)
-	given, err := parse(cfg.flagSet(getenv), args, getenv, stdout, "[flags]\n       cookiesession keys new|list|add|promote|drop -h\n       cookiesession inspect -h")
-	if err != nil {
+func parseFlags(args []string, getenv getenv, stdout io.Writer) (*config, error) {
+	cfg := &config{settings: settings{cookie: cookieName}}
+	fs := cfg.flagSet(getenv)
+	usage := "cookiesession [flags]\n       cookiesession keys -h\n       cookiesession inspect -h"
+	if err := parse(fs, args, getenv, stdout, usage); err != nil {
 		return nil, err
 	}
-	if cfg.keyFile != "" && getenv("COOKIESESSION_KEYS") != "" {
-		return nil, errBothKeys
-	}
-	return cfg, cfg.check(given)
+	return cfg, cfg.check(fs)
 }
 
-var errBothKeys = errors.New("-key-file and COOKIESESSION_KEYS are both given: keys come from one place")
+const keysVariable = "COOKIESESSION_KEYS"
 
-// parse reads the flags and, for those that are not given, the environment,
-// and returns which were given. With -h it prints the usage to stdout and returns flag.ErrHelp.
-func parse(fs *flag.FlagSet, args []string, getenv func(string) string, stdout io.Writer, usage string) (given map[string]bool, err error) {
-	fs.SetOutput(io.Discard) // an error is said once and in one line, by main
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fs.SetOutput(stdout)
-			fmt.Fprintf(stdout, "Usage: %s %s\n\nEach flag -some-flag can also be given as COOKIESESSION_SOME_FLAG. Without -key-file, the keys come from COOKIESESSION_KEYS.\n", fs.Name(), usage)
-			fs.PrintDefaults()
-		}
-		return nil, err
+// keys returns the configured keys, or nil when there are none.
+func (cfg *config) keys(getenv getenv) ([]key, error) {
+	list := getenv(keysVariable)
+	switch {
+	case cfg.keyFile != "" && list != "":
+		return nil, usageError{fmt.Errorf("-key-file and %s are both given: keys come from one place", keysVariable)}
+	case cfg.keyFile != "":
+		return keysFromFile(cfg.keyFile)
+	case list != "":
+		return parseKeyList(keysVariable, list)
+	}
+	return nil, nil
+}
+
+// parse reads the flags and, for those that are not given, the environment.
+func parse(fs *flag.FlagSet, args []string, getenv getenv, stdout io.Writer, usage string) error {
+	usage += "\n\nEach flag -some-flag can also be given as COOKIESESSION_SOME_FLAG. " +
+		"Without -key-file, the keys come from " + keysVariable + ".\n"
+	if err := parseArgs(fs, args, stdout, usage); err != nil {
+		return err
 	}
 	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q: see %s -h", fs.Arg(0), fs.Name())
+		return fmt.Errorf("unexpected argument %q: see %s -h", fs.Arg(0), fs.Name())
 	}
-	given = make(map[string]bool)
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var errs []error
 	fs.VisitAll(func(f *flag.Flag) {
 		name := "COOKIESESSION_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value := getenv(name)
-		if value == "" || given[f.Name] || err != nil {
-			return
-		}
-		given[f.Name] = true
-		if e := fs.Set(f.Name, value); e != nil {
-			err = fmt.Errorf("invalid value %q of %s: %v", value, name, e)
+		if value := getenv(name); value != "" && !isGiven(fs, f.Name) {
+			if err := fs.Set(f.Name, value); err != nil {
+				errs = append(errs, fmt.Errorf("invalid value %q of %s: %v", value, name, err))
+			}
 		}
 	})
-	return given, err
+	return errors.Join(errs...)
+}
+
+// isGiven reports whether a flag was given, or taken from the environment.
+func isGiven(fs *flag.FlagSet, name string) (given bool) {
+	fs.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
+}
+
+// parseArgs reads the flags in args. With -h it prints the usage, and what the
+// flags do, to stdout and returns flag.ErrHelp.
+func parseArgs(fs *flag.FlagSet, args []string, stdout io.Writer, usage string) error {
+	fs.SetOutput(io.Discard) // an error is said once and in one line, by main
+	err := fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fs.SetOutput(stdout)
+		fmt.Fprintln(stdout, "Usage:", usage)
+		fs.PrintDefaults()
+	}
+	return err
 }
 
 // check completes the configuration and finds contradictions in it.
-func (cfg *config) check(given map[string]bool) error {
+func (cfg *config) check(fs *flag.FlagSet) error {
 	tls := cfg.tlsCert != "" || cfg.tlsKey != ""
-	if tls && !given["secure"] {
-		cfg.secure = true
-	}
+	cfg.secure = cfg.secure || tls && !isGiven(fs, "secure")
 	switch {
 	case tls && (cfg.tlsCert == "" || cfg.tlsKey == ""):
 		return errors.New("-tls-cert and -tls-key go together: give both or none")
@@ -252,31 +279,33 @@ func newLogger(cfg *config, w io.Writer) *slog.Logger {
 // shutdownTimeout is how long requests in flight may take to finish.
 const shutdownTimeout = 10 * time.Second
 
-// serve runs the servers until ctx ends or a signal comes. The file is nil when the keys
-// are not from one.
-func serve(ctx context.Context, cfg *config, a *app, file *keyFile, log *slog.Logger) error {
+// serve runs the servers until ctx ends or a signal comes.
+func serve(ctx context.Context, cfg *config, a *app) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // without a key file, it is ignored
 	defer signal.Stop(hup)
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if file != nil {
-		go file.watch(ctx, hup)
+	if cfg.keyFile != "" {
+		a.metrics.registry.MustRegister(a.metrics.fileOK)
+		a.metrics.keysLoaded(nil)
+		a.warnOfReaders(cfg.keyFile)
+		file := &keyFile{name: cfg.keyFile, encrypt: cfg.encrypt, use: a.useRing}
+		go file.watch(ctx, hup, func(err error) { a.keysLoaded(cfg.keyFile, err) })
 	}
 	failed := make(chan error, 2)
 	if cfg.adminAddr != "" {
-		admin := newServer(a.metrics.admin(log), log)
-		admin.WriteTimeout = 0 // a profile takes as long as it is asked for
-		ln, err := net.Listen("tcp", cfg.adminAddr)
+		admin := newAdmin(a.metrics, a.log)
+		ln, err := listen("-admin-addr", cfg.adminAddr)
 		if err != nil {
 			return err
 		}
 		defer admin.Close() // last, so that the end can be watched
 		go func() { failed <- admin.Serve(ln) }()
-		log.Info("admin listening", "url", "http://"+ln.Addr().String())
+		a.log.Info("admin listening", "url", "http://"+ln.Addr().String())
 	}
-	srv := newServer(a, log)
-	ln, err := net.Listen("tcp", cfg.addr)
+	srv := newServer(a, a.log)
+	ln, err := listen("-addr", cfg.addr)
 	if err != nil {
 		return err
 	}
@@ -285,7 +314,7 @@ func serve(ctx context.Context, cfg *config, a *app, file *keyFile, log *slog.Lo
 	} else {
 		go func() { failed <- srv.Serve(ln) }()
 	}
-	log.Info("listening", "url", cfg.url(ln.Addr()))
+	a.log.Info("listening", "url", cfg.url(ln.Addr()))
 
 	select {
 	case err := <-failed:
@@ -294,6 +323,15 @@ func serve(ctx context.Context, cfg *config, a *app, file *keyFile, log *slog.Lo
 	}
 	stop() // from here on a signal ends the program at once
 	return a.shutDown(srv, cfg.shutdownDelay)
+}
+
+// listen listens on an address that a flag gives.
+func listen(flag, addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w (choose another address with %s)", err, flag)
+	}
+	return ln, nil
 }
 
 // shutDown ends srv, but first lets a load balancer see for as long as delay
@@ -328,12 +366,9 @@ func (cfg *config) url(addr net.Addr) string {
 // newServer returns a server that a slow or greedy client can't hold up.
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       10 * time.Second, // the same, which saves setting a deadline in each request
-		WriteTimeout:      20 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    32 << 10, // net/http reads 4 KiB more before it answers 431
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		Handler: h, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 32 << 10, // net/http reads 4 KiB more before it answers 431
 	}
 }

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"io"
+	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/pprof"
+	_ "net/http/pprof"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -12,85 +12,75 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics is what the operator can see. The counters that a request needs are
-// looked up beforehand, because Prometheus' own look-up takes a lock.
+// metrics is what the operator can see.
 type metrics struct {
 	registry *prometheus.Registry
 	cookies  *prometheus.CounterVec
-	opened   [valid + 1]prometheus.Counter // cookies that no key was found for, by verdict
-	written  [cleared + 1]prometheus.Counter
+	written  *prometheus.CounterVec
 	size     prometheus.Histogram
 	requests *prometheus.HistogramVec
 	reloads  *prometheus.CounterVec
-	fileOK   prometheus.Gauge
-	keys     *prometheus.GaugeVec
+	fileOK   prometheus.Gauge // not registered before there is a key file
 }
 
-func newMetrics() *metrics {
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		cookies: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cookiesession_cookies_total",
-			Help: "Requests to pages, by the verdict on their session cookie and the id of its key, which is empty where none was found.",
-		}, []string{"verdict", "key_id"}),
-		size: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "cookiesession_cookie_bytes",
-			Help:    "Bytes of the names and values of the cookies that were written. Browsers take 4096.",
-			Buckets: []float64{128, 256, 512, 1024, 2048, 3072, maxCookie},
-		}),
-		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "cookiesession_http_request_duration_seconds",
-			Help:    "How long requests took, by route, method and status.",
-			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5},
-		}, []string{"route", "method", "status"}),
-		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cookiesession_key_reloads_total",
-			Help: "Times the key file was loaded, by result: ok, or error, after which the keys stayed as they were.",
-		}, []string{"result"}),
-		fileOK: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cookiesession_key_file_ok",
-			Help: "1 while the keys are those of the key file, 0 while the file is bad and the keys are older ones.",
-		}),
-		keys: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cookiesession_key_info",
-			Help: "1 for each key id in the ring, by mode and role. Only one seals.",
-		}, []string{"key_id", "mode", "role"}),
+// newMetrics returns the metrics of a site whose keys are those that ring returns.
+func newMetrics(ring func() *ring) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(keyInfo(ring), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector())
+	with := promauto.With(m.registry)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return with.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	written := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "cookiesession_cookies_written_total",
-		Help: "Cookies that were written, by reason: changed, renewed, re-sealed or cleared.",
-	}, []string{"reason"})
-	for r := changed; r <= cleared; r++ {
-		m.written[r] = written.WithLabelValues(r.String())
+	m.cookies = counter("cookiesession_cookies_total", "Requests to pages, by the verdict on their "+
+		"session cookie and the id of its key, which is empty where none was found.", "verdict", "key_id")
+	m.written = counter("cookiesession_cookies_written_total",
+		"Cookies that were written, by reason: changed, renewed, re-sealed or cleared.", "reason")
+	m.reloads = counter("cookiesession_key_reloads_total", "Times the key file was loaded, by result: "+
+		"ok, or error, after which the keys stayed as they were.", "result")
+	m.size = with.NewHistogram(prometheus.HistogramOpts{
+		Name:    "cookiesession_cookie_bytes",
+		Help:    "Bytes of the names and values of the cookies that were written. Browsers take 4096.",
+		Buckets: []float64{128, 256, 512, 1024, 2048, 3072, maxCookie},
+	})
+	m.requests = with.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "cookiesession_http_request_duration_seconds",
+		Help:    "How long requests took, by route, method and status.",
+		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5},
+	}, []string{"route", "method", "status"})
+	m.fileOK = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "cookiesession_key_file_ok",
+		Help: "1 while the keys are those of the key file, 0 while it is bad and the keys are older ones.",
+	})
+	// Those that can be foreseen are there from the start, so that a rate can be
+	// taken of the first one, too.
+	for _, why := range []reason{changed, renewed, resealed, cleared} {
+		m.written.WithLabelValues(string(why))
 	}
 	for _, v := range []verdict{none, malformed, tooLarge, unknownKey} {
-		m.opened[v] = m.cookies.WithLabelValues(v.String(), "")
+		m.cookies.WithLabelValues(string(v), "")
 	}
 	m.reloads.WithLabelValues("ok")
 	m.reloads.WithLabelValues("error")
-	m.registry.MustRegister(m.cookies, written, m.size, m.requests, m.reloads, m.fileOK, m.keys,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
 
-// watchRing prepares the counters of a ring's keys, and must be called before the
-// ring is used. The series of keys that were dropped go.
-func (m *metrics) watchRing(r, old *ring) {
-	if old != nil {
-		for id := range old.codecs {
-			if r.codecs[id] == nil {
-				m.cookies.DeletePartialMatch(prometheus.Labels{"key_id": id})
-			}
-		}
-	}
-	m.keys.Reset()
+// keyInfo collects the keys of the ring that is in use at that moment.
+type keyInfo func() *ring
+
+var keyInfoDesc = prometheus.NewDesc("cookiesession_key_info", "1 for each key id in the ring, "+
+	"by mode and role. Only one seals.", []string{"key_id", "mode", "role"}, nil)
+
+func (keyInfo) Describe(to chan<- *prometheus.Desc) { to <- keyInfoDesc }
+
+func (current keyInfo) Collect(to chan<- prometheus.Metric) {
+	r := current()
 	for id, c := range r.codecs {
-		for _, v := range []verdict{malformed, tampered, fromFuture, expired, tooOld, valid} {
-			c.opened[v] = m.cookies.WithLabelValues(v.String(), id)
-		}
 		mode, role := "signed", "verifies"
 		if c.encrypted {
 			mode = "encrypted"
@@ -98,88 +88,77 @@ func (m *metrics) watchRing(r, old *ring) {
 		if c == r.seal {
 			role = "seals"
 		}
-		m.keys.WithLabelValues(id, mode, role).Set(1)
+		to <- prometheus.MustNewConstMetric(keyInfoDesc, prometheus.GaugeValue, 1, id, mode, role)
 	}
 }
 
-// visited counts the cookie that came with a visit.
-func (m *metrics) visited(v *visit) {
+// ringChanged makes the counters of the keys in a new ring, and drops those of
+// the keys that are gone. The others go on.
+func (m *metrics) ringChanged(old, r *ring) {
+	for id := range r.codecs {
+		for _, v := range []verdict{malformed, tampered, fromFuture, expired, tooOld, valid} {
+			m.cookies.WithLabelValues(string(v), id)
+		}
+	}
+	for id := range old.codecs {
+		if r.codecs[id] == nil {
+			m.cookies.DeletePartialMatch(prometheus.Labels{"key_id": id})
+		}
+	}
+}
+
+// visited counts the cookie that came with a visit. Without a codec, its key
+// id is whatever the client has made up.
+func (m *metrics) visited(v *visit[session]) {
+	id := ""
 	if v.codec != nil {
-		v.codec.opened[v.verdict].Inc()
-	} else {
-		m.opened[v.verdict].Inc()
+		id = v.codec.id
 	}
+	m.cookies.WithLabelValues(string(v.verdict), id).Inc()
 }
 
-// saved counts the cookie that was written for a reason, of so many bytes.
-func (m *metrics) saved(r reason, size int) {
-	if r == unchanged {
-		return
+// saved counts a cookie that was written, for a reason, with so many bytes.
+func (m *metrics) saved(why reason, size int) {
+	if why != unchanged {
+		m.written.WithLabelValues(string(why)).Inc()
 	}
-	m.written[r].Inc()
-	if r != cleared {
+	if size > 0 {
 		m.size.Observe(float64(size))
 	}
 }
 
-// reloaded counts a look at the key file.
-func (m *metrics) reloaded(err error) {
+// keysLoaded counts a time that the key file was loaded.
+func (m *metrics) keysLoaded(err error) {
+	result, ok := "ok", 1.0
 	if err != nil {
-		m.reloads.WithLabelValues("error").Inc()
-		m.fileOK.Set(0)
-		return
+		result, ok = "error", 0
 	}
-	m.reloads.WithLabelValues("ok").Inc()
-	m.fileOK.Set(1)
+	m.reloads.WithLabelValues(result).Inc()
+	m.fileOK.Set(ok)
 }
 
-// The labels of requests, all others being "other".
-var (
-	methodLabels = []string{http.MethodGet, http.MethodPost, http.MethodHead, "other"}
-	statusLabels = []int{200, 404, 422, 403, 405, 304, 206, 400, 413, 415, 416, 500, 503, 0}
-)
-
-// route counts the requests to one path. Each of its series is looked up when
-// it is first needed, so that those that never are don't clutter the page.
-type route struct {
-	path   string
-	series [4][14]atomic.Pointer[prometheus.Observer] // by index in methodLabels and statusLabels
+// served counts a request. A client may call its method what it likes.
+func (m *metrics) served(route, method string, status int, took time.Duration) {
+	if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodHead}, method) {
+		method = "other"
+	}
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-func (m *metrics) served(rt *route, method string, status int, took time.Duration) {
-	i, j := slices.Index(methodLabels, method), slices.Index(statusLabels, status)
-	if i < 0 {
-		i = len(methodLabels) - 1
-	}
-	if j < 0 {
-		j = len(statusLabels) - 1
-	}
-	o := rt.series[i][j].Load()
-	if o == nil {
-		label := strconv.Itoa(statusLabels[j])
-		if label == "0" {
-			label = "other"
-		}
-		found := m.requests.WithLabelValues(rt.path, methodLabels[i], label)
-		o = &found
-		rt.series[i][j].Store(o)
-	}
-	(*o).Observe(took.Seconds())
-}
-
-// admin serves what only the operator may see.
-func (m *metrics) admin(log *slog.Logger) http.Handler {
+// newAdmin returns a server of what only the operator may see.
+func newAdmin(m *metrics, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, "ok\n") // also while the server is about to stop: this one tells whether it lives
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFileFS(w, r, templates, "templates/admin/links.html")
 	})
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok") // also while the server is about to stop: this one tells whether it lives
+	})
+	mux.Handle("/debug/pprof/", http.DefaultServeMux) // where net/http/pprof has put itself
+	srv := newServer(mux, log)
+	srv.WriteTimeout = 0 // a profile takes as long as it is asked for
+	return srv
 }
 
 // floodLimit is how many lines on refused cookies are logged in a second.
@@ -190,7 +169,7 @@ const floodLimit = 10
 type floodLog struct{ n atomic.Int64 } // since the current second began
 
 // refused logs a refused cookie, or counts it for the line at the second's end.
-func (f *floodLog) refused(log *slog.Logger, v *visit, path string) {
+func (f *floodLog) refused(log *slog.Logger, v *visit[session], route string) {
 	n := f.n.Add(1)
 	if n == 1 {
 		time.AfterFunc(time.Second, func() {
@@ -200,6 +179,6 @@ func (f *floodLog) refused(log *slog.Logger, v *visit, path string) {
 		})
 	}
 	if n <= floodLimit {
-		log.Info("cookie refused", "verdict", v.verdict, "key_id", v.keyID, "route", path)
+		log.Info("cookie refused", "verdict", v.verdict, "key_id", v.keyID, "route", route)
 	}
 }

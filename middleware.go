@@ -1,20 +1,81 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
+
+	"github.com/gorilla/mux"
 )
 
-// response remembers what the metrics want to know. Sessions don't need it:
-// they are saved before anything is written.
+// maxBody is how many bytes of a request's body are read.
+const maxBody = 64 << 10
+
+// around returns router with what holds for every request around it. Most of
+// it can't be mux's own middleware, which is not called for 404 and 405.
+func (a *app) around(router http.Handler, csrf *http.CrossOriginProtection) http.Handler {
+	csrf.SetDenyHandler(a.refusal("other", problemf(http.StatusForbidden, "This form was sent "+
+		"from another site, so nothing was changed. Send it from this site's own page.")))
+	// The outermost: it needs the server's own writer, to close the connection
+	// after a body that is too large, and hands on a copy of the request. The
+	// server must find its own body in the original, to see that nobody has read it.
+	return http.MaxBytesHandler(a.common(csrf.Handler(router)), maxBody)
+}
+
+// common sets the headers that every response has, and takes the slash from
+// the end of an address, where it makes no difference.
+func (a *app) common(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store") // but for assets, which are the same for everybody
+		h.Set("X-Content-Type-Options", "nosniff")
+		if a.sessions.secure {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		if path, cut := strings.CutSuffix(r.URL.Path, "/"); cut && path != "" {
+			u := *r.URL
+			u.Path = path
+			r.URL = &u
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// observed is mux's middleware: it observes the requests that have a route.
+func (a *app) observed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.observe(routeOf(r), next, w, r)
+	})
+}
+
+// routeOf returns the path of r's route as the router has it.
+func routeOf(r *http.Request) string {
+	path, _ := mux.CurrentRoute(r).GetPathTemplate()
+	return path
+}
+
+// observe has next answer a request, makes an error page of a panic, and
+// counts what became of it all under the name of route.
+func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	w := &response{ResponseWriter: rw}
+	defer func() {
+		took, status := time.Since(began), cmp.Or(w.status, http.StatusOK)
+		a.metrics.served(route, r.Method, status, took)
+		a.log.Debug("request", "route", route, "method", r.Method, "status", status, "duration", took)
+	}()
+	defer a.recovered(w, r)
+	next.ServeHTTP(w, r)
+}
+
+// response remembers the status for the metrics. Sessions don't need it: they
+// are saved before anything is written.
 type response struct {
 	http.ResponseWriter
-	route  *route
 	status int // 0 until the header has been written
 }
 
@@ -23,36 +84,12 @@ func (w *response) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// ServeHTTP does what holds for every request, and then has it routed. It
-// stands outside of the router, because mux runs no middleware of its own for
-// 404 and 405.
-func (a *app) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w := &response{ResponseWriter: rw, route: a.other}
-	defer a.count(w, r, time.Now())
-	defer a.recovered(w, r)
-
-	h := w.Header()
-	h["Cache-Control"] = noStore // but for assets, which are the same for everybody
-	h["X-Content-Type-Options"] = nosniff
-	if a.sessions.secure {
-		h["Strict-Transport-Security"] = hsts
+func (w *response) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
 	}
-	if r.ContentLength != 0 {
-		// The server's own writer, which then closes the connection.
-		r.Body = http.MaxBytesReader(rw, r.Body, maxBody)
-	}
-	if a.csrf.Check(r) != nil {
-		a.fail(w, r, &problem{http.StatusForbidden, "This form was sent from another site, so nothing was changed. Send it from this site's own page."})
-		return
-	}
-	a.router.ServeHTTP(w, r)
+	return w.ResponseWriter.Write(b)
 }
-
-var (
-	noStore = []string{"no-store"}
-	nosniff = []string{"nosniff"}
-	hsts    = []string{"max-age=31536000"}
-)
 
 // recovered makes an error page of a handler's panic, or ends the connection
 // where a part of the response has already gone out. It must be deferred.
@@ -70,14 +107,30 @@ func (a *app) recovered(w *response, r *http.Request) {
 	if w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
-	a.fail(w, r, &problem{http.StatusInternalServerError, ourFault})
+	a.fail(w, r, fmt.Errorf("panic: %s", what))
 }
 
-// count adds a request that has ended to the metrics.
-func (a *app) count(w *response, r *http.Request, began time.Time) {
-	took := time.Since(began)
-	a.metrics.served(w.route, r.Method, w.status, took)
-	if a.log.Enabled(context.Background(), slog.LevelDebug) {
-		a.log.Debug("request", "route", w.route.path, "method", r.Method, "status", w.status, "duration", took)
+// refusal answers every request with a problem.
+func (a *app) refusal(route string, p *problem) http.HandlerFunc {
+	refuse := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.fail(w, r, p) })
+	return func(w http.ResponseWriter, r *http.Request) { a.observe(route, refuse, w, r) }
+}
+
+// notAllowed answers a request whose method the path doesn't have. mux's own
+// answer lacks the Allow header, which RFC 9110 (15.5.6) requires.
+func (a *app) notAllowed(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	route := ""
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+		try, match := *r, mux.RouteMatch{}
+		try.Method = method
+		if a.router.Match(&try, &match) && match.MatchErr == nil {
+			allowed = append(allowed, method)
+			route, _ = match.Route.GetPathTemplate()
+		}
 	}
+	list := strings.Join(allowed, ", ")
+	w.Header().Set("Allow", list)
+	refuse := a.refusal(route, problemf(http.StatusMethodNotAllowed, "This address answers only to %s.", list))
+	refuse(w, r)
 }

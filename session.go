@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/securecookie"
+	"github.com/fxamacker/cbor/v2"
 )
 
 const (
@@ -27,238 +26,222 @@ const (
 	// it, uses the same name.
 	maxCandidates = 4
 
-	// The names of the cookie. Browsers take one with the prefix only with Secure,
-	// HttpOnly, Path=/ and no Domain, so neither a script, nor plain http, nor a
-	// sibling domain can plant it (RFC 6265bis, 4.1.3).
-	plainName  = "session"
-	secureName = "__Host-Http-session"
+	// securePrefix begins the name of a cookie that is for HTTPS only. Browsers
+	// take such a cookie only with Secure, HttpOnly, Path=/ and no Domain, so
+	// neither a script, nor plain http, nor a sibling domain can plant it
+	// (RFC 6265bis, 4.1.3).
+	securePrefix = "__Host-Http-"
 
 	// maxSkew is how many seconds the clock of the copy that sealed a cookie
 	// may be ahead of ours.
 	maxSkew = 60
 )
 
-// session is what a visitor's cookie carries. It is comparable on purpose:
-// it has changed when s != old.
-type session struct {
-	Name   string
-	Issued int64 // Unix seconds when the session began: the absolute limit counts from here
-	Seen   int64 // Unix seconds when it was last written: the idle limit counts from here
-}
-
-// empty reports whether s carries nothing that a handler has put there.
-// An empty session is no cookie.
-func (s session) empty() bool {
-	s.Issued, s.Seen = 0, 0
-	return s == session{}
-}
-
-// appendPayload appends to b what is sealed into the cookie, a line like
-//
-//	1767225600 3600 5:Alice
-//
-// with Issued, the seconds from Issued to Seen, and Name behind its length
-// in bytes. The length keeps a later field apart from what is in the name.
-func (s session) appendPayload(b []byte) []byte {
-	b = strconv.AppendInt(b, s.Issued, 10)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, s.Seen-s.Issued, 10)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(len(s.Name)), 10)
-	b = append(b, ':')
-	return append(b, s.Name...)
-}
-
-// parsePayload is the inverse of appendPayload. It accepts only the bytes that
-// appendPayload makes, so that a session has exactly one spelling.
-func parsePayload(p []byte) (session, bool) {
-	issued, p, ok1 := cutNumber(p, ' ')
-	since, p, ok2 := cutNumber(p, ' ')
-	size, name, ok3 := cutNumber(p, ':')
-	if !ok1 || !ok2 || !ok3 || size != int64(len(name)) {
-		return session{}, false
-	}
-	return session{Name: string(name), Issued: issued, Seen: issued + since}, true
-}
-
-// cutNumber reads a decimal number from the start of p, of up to 18 digits
-// and without leading zeros, and returns what follows the byte that ends it.
-func cutNumber(p []byte, end byte) (n int64, rest []byte, ok bool) {
-	digits, rest, found := bytes.Cut(p, []byte{end})
-	if !found || len(digits) == 0 || len(digits) > 18 || digits[0] == '0' && len(digits) > 1 {
-		return 0, nil, false
-	}
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return 0, nil, false
-		}
-		n = 10*n + int64(c-'0')
-	}
-	return n, rest, true
-}
-
-// verdict is what became of the cookie that a request brought. Their order is
-// that of the checks: of several cookies, the one that got furthest counts.
-type verdict uint8
+// verdict is what became of the cookie that a request brought.
+type verdict string
 
 const (
-	none       verdict = iota // no cookie of our name
-	malformed                 // not of the form that we make
-	tooLarge                  // more than maxCookie bytes
-	unknownKey                // sealed under a key that is not in the ring
-	tampered                  // the MAC is not that of the content
-	fromFuture                // sealed more than maxSkew ahead of our clock
-	expired                   // idle for too long
-	tooOld                    // began too long ago, however busy
-	valid
+	none       verdict = "none"            // no cookie of our name
+	tooLarge   verdict = "too large"       // more than maxCookie bytes
+	malformed  verdict = "malformed"       // not of the form that we make
+	unknownKey verdict = "unknown key"     // sealed under a key that is not in the ring
+	tampered   verdict = "tampered"        // the MAC does not match
+	fromFuture verdict = "from the future" // written more than maxSkew ahead of our clock
+	tooOld     verdict = "too old"         // began too long ago, however busy
+	expired    verdict = "expired"         // not written for too long
+	valid      verdict = "valid"
 )
 
-var verdictNames = [...]string{"none", "malformed", "too large", "unknown key", "tampered", "from the future", "expired", "too old", "valid"}
+// check is one of the checks that a cookie has to pass. They are made in this
+// order: the cheap ones first, and nothing that the cookie says is believed
+// before its MAC has matched.
+type check int
 
-func (v verdict) String() string { return verdictNames[v] }
+const (
+	checkPresent  check = 1 + iota // there is a cookie of our name
+	checkSize                      // it has maxCookie bytes at most
+	checkForm                      // it is a key id, a dot, and canonical base64
+	checkKey                       // the key is in the ring
+	checkMAC                       // the MAC matches
+	checkPayload                   // the payload fits the session's type
+	checkClock                     // it does not come from the future
+	checkLifetime                  // the session did not begin too long ago
+	checkIdle                      // it was not last written too long ago
+)
 
-// verified reports whether the MAC and the form of the cookie were good, so
-// that what it says of itself is true.
-func (v verdict) verified() bool { return v >= fromFuture }
-
-// manager reads sessions from cookies and writes them back. It keeps no
-// session itself. It may be used by many goroutines at once.
-type manager struct {
-	cookie     string               // name of the cookie
-	attributes string               // that the cookie always has, at the end of its header line
-	secure     bool                 // the cookie is for HTTPS only
-	persist    bool                 // the cookie outlives the browser
-	idle       int64                // seconds between two writes, at most
-	lifetime   int64                // seconds from Issued, at most
-	ring       atomic.Pointer[ring] // replaced as a whole when the keys change
+// payload is what is sealed into a cookie: a CBOR array (RFC 8949) like
+//
+//	[1767225600, 3600, {"Name": "Alice"}]
+type payload[T any] struct {
+	_     struct{} `cbor:",toarray"`
+	Began uint32   // Unix seconds when the session began: the absolute limit counts from here
+	Since uint32   // seconds from then until it was last written: the idle limit counts from there
+	Data  T        // the session
 }
 
-// newManager returns a manager, still without a ring, whose limits are idle and
-// lifetime, cut to whole seconds.
-func newManager(secure, persist bool, idle, lifetime time.Duration) *manager {
-	m := &manager{
-		cookie:     plainName,
-		attributes: "; HttpOnly; SameSite=Lax",
-		secure:     secure,
-		persist:    persist,
-		idle:       int64(idle / time.Second),
-		lifetime:   int64(lifetime / time.Second),
-	}
-	if secure {
-		m.cookie, m.attributes = secureName, "; HttpOnly; Secure; SameSite=Lax"
-	}
-	return m
-}
+// written returns the Unix seconds when the session was last written.
+func (p payload[T]) written() int64 { return int64(p.Began) + int64(p.Since) }
 
-// visit is one request's visitor: the session that came with it and what
-// became of its cookie. A handler changes session; render saves it.
-type visit struct {
-	session session // as it stands; a handler may change its own fields, not Issued and Seen
-	sealed  session // as the cookie has it, once its MAC was verified, also when it has ended
-	verdict verdict
-	keyID   string // as the cookie names it; empty when it names none
-	codec   *codec // of that id; nil when the ring has none
-	value   string // of the cookie: never to be shown or logged
-	size    int    // bytes of the cookie's name and value
-	now     int64  // Unix seconds when the request came
-	passive bool   // the visitor isn't there to see it: never renew for this request
-	cleared bool
-}
+// encoding gives equal values equal bytes, which is how a change is found. A
+// slice or map counts as empty whether it is nil or not.
+var encoding = must(func() (cbor.EncMode, error) {
+	options := cbor.CoreDetEncOptions()
+	options.NilContainers = cbor.NilContainerAsEmpty
+	options.Time = cbor.TimeRFC3339NanoUTC // the only one that keeps all of a time
+	return options.EncMode()
+}())
 
-// clear empties the session. Unlike an untouched empty session, it deletes
-// the visitor's cookie even when that was refused.
-func (v *visit) clear() {
-	v.session = session{}
-	v.cleared = true
-}
+// decoding takes only what encoding makes, and no more of it than fits a cookie.
+var decoding = must(cbor.DecOptions{
+	DupMapKey: cbor.DupMapKeyEnforcedAPF, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+	IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
+	MaxNestedLevels: 16, MaxArrayElements: maxCookie, MaxMapPairs: maxCookie,
+}.DecMode())
 
-// load returns the visit that r is part of. It cannot fail: a cookie that is
-// not good is an empty session, and its verdict tells why.
-func (m *manager) load(r *http.Request) *visit {
-	v := &visit{
-		now:     time.Now().Unix(),
-		passive: r.Method == http.MethodHead || strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch"),
-	}
-	for i, c := range r.CookiesNamed(m.cookie) {
-		if i == 0 {
-			m.open(v, c)
-			continue
-		}
-		if i == maxCandidates || v.verdict == valid {
-			break
-		}
-		other := *v
-		if m.open(&other, c); other.verdict > v.verdict {
-			*v = other
-		}
+// must returns v, which only a mistake in the program can keep from being made.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
 	}
 	return v
 }
 
-// open has v judge one cookie, by the cheap checks first and by nothing of
-// what is in it before the MAC has been verified.
-func (m *manager) open(v *visit, c *http.Cookie) {
-	v.verdict, v.value, v.size = malformed, c.Value, len(m.cookie)+len(c.Value)
-	v.keyID, v.codec = "", nil
+// settings are what a site decides about its sessions.
+type settings struct {
+	cookie   string        // its name, without the prefix
+	secure   bool          // send it over HTTPS only
+	persist  bool          // keep it when the browser is closed
+	idle     time.Duration // end a session that was not written for this long
+	lifetime time.Duration // end a session this long after it began
+}
+
+// sessions reads sessions of type T from cookies and writes them back. It
+// keeps none itself. It may be used by many goroutines at once.
+type sessions[T any] struct {
+	settings
+	zero []byte               // the encoding of an empty session
+	ring atomic.Pointer[ring] // must be set before use; replaced when the keys change
+}
+
+// newSessions returns sessions that still lack a ring. It panics if T holds
+// what CBOR cannot carry, such as a channel.
+func newSessions[T any](s settings) *sessions[T] {
+	if s.secure {
+		s.cookie = securePrefix + s.cookie
+	}
+	return &sessions[T]{settings: s, zero: must(encoding.Marshal(*new(T)))}
+}
+
+// visit is one request's visitor: the session that came with it, and what
+// became of its cookie.
+type visit[T any] struct {
+	session T     // a handler may change it; save notices
+	now     int64 // Unix seconds when the request came
+	passive bool  // the visitor isn't there to see it: never renew for this request
+	cleared bool
+
+	verdict verdict
+	passed  check      // the last check that the cookie passed; 0 without a cookie
+	keyID   string     // as the cookie names it; empty when it names none
+	codec   *codec     // of that id; nil when the ring has none
+	value   string     // of the cookie: never to be shown or logged
+	size    int        // bytes of its name and value
+	content []byte     // its payload as it was sealed, once the MAC has matched
+	payload payload[T] // once it was found to fit, also of a session that has ended
+}
+
+// clear empties the session. What a handler stores afterwards begins a new
+// one. An empty session that was cleared deletes the cookie even if that was
+// refused; an untouched one leaves it alone.
+func (v *visit[T]) clear() { v.session, v.cleared = *new(T), true }
+
+// continues reports whether the session is the one that the cookie brought.
+func (v *visit[T]) continues() bool { return v.verdict == valid && !v.cleared }
+
+// readable reports whether the payload is known, and true.
+func (v *visit[T]) readable() bool { return v.passed >= checkPayload }
+
+// refuse returns v with a verdict, which its cookie got at a check.
+func (v *visit[T]) refuse(at check, why verdict) *visit[T] {
+	v.passed, v.verdict = at-1, why
+	return v
+}
+
+// load returns the visit that r is part of. It cannot fail: a cookie that is
+// not good is an empty session, and its verdict tells why. Of several cookies
+// the first valid one is taken; if none is valid, the one that passed the most
+// checks counts, and of those the first. So a cookie whose MAC matched always
+// beats one whose MAC didn't.
+func (m *sessions[T]) load(r *http.Request) *visit[T] {
+	now := time.Now().Unix()
+	v := &visit[T]{now: now, verdict: none}
+	cookies := r.CookiesNamed(m.cookie)
+	for _, c := range cookies[:min(len(cookies), maxCandidates)] {
+		if candidate := m.open(c, now); candidate.passed > v.passed {
+			v = candidate
+		}
+	}
+	v.passive = r.Method == http.MethodHead || strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch")
+	return v
+}
+
+// open judges one cookie at the time now, in Unix seconds.
+func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
+	v := &visit[T]{now: now, value: c.Value, size: len(m.cookie) + len(c.Value)}
 	if v.size > maxCookie {
-		v.verdict = tooLarge
-		return
+		return v.refuse(checkSize, tooLarge)
 	}
 	id, sealed, _ := strings.Cut(c.Value, ".")
-	if !isKeyID(id) || !canonical(sealed) || c.Quoted {
-		return
+	if c.Quoted || !isKeyID(id) || !canonical(sealed) {
+		return v.refuse(checkForm, malformed)
 	}
 	v.keyID = id
-	v.codec = m.ring.Load().codecs[id]
-	if v.codec == nil {
-		v.verdict = unknownKey
-		return
+	if v.codec = m.ring.Load().codecs[id]; v.codec == nil {
+		return v.refuse(checkKey, unknownKey)
 	}
-	var payload []byte
-	if err := v.codec.Decode(m.cookie, sealed, &payload); err != nil {
-		if errors.Is(err, securecookie.ErrMacInvalid) {
-			v.verdict = tampered
-		}
-		return
+	if v.codec.Decode(m.cookie, sealed, &v.content) != nil {
+		return v.refuse(checkMAC, tampered)
 	}
-	s, ok := parsePayload(payload)
-	if !ok {
-		return
+	var p payload[T] // one that doesn't fit would leave v's half filled
+	if decoding.Unmarshal(v.content, &p) != nil {
+		return v.refuse(checkPayload, malformed)
 	}
-	v.sealed = s
-	if v.verdict = m.age(s, v.now); v.verdict == valid {
-		v.session = s
-	}
-}
-
-// age judges a session by the clock alone. A limit of n seconds is kept at
-// the nth second and passed at the next, as securecookie has it.
-func (m *manager) age(s session, now int64) verdict {
+	v.payload = p
+	// A limit of n seconds is kept at the nth second and passed at the next, as
+	// securecookie has it.
 	switch {
-	case s.Seen > now+maxSkew:
-		return fromFuture
-	case now-s.Issued > m.lifetime:
-		return tooOld
-	case now-s.Seen > m.idle:
-		return expired
+	case p.written() > now+maxSkew:
+		return v.refuse(checkClock, fromFuture)
+	case now > int64(p.Began)+seconds(m.lifetime):
+		return v.refuse(checkLifetime, tooOld)
+	case now > p.written()+seconds(m.idle):
+		return v.refuse(checkIdle, expired)
 	}
-	return valid
+	v.passed, v.verdict, v.session = checkIdle, valid, p.Data
+	return v
 }
 
-// canonical reports whether s can be the one spelling of its bytes in base64.
-// securecookie's decoder takes others as well: it skips line breaks and
-// ignores the bits that the last character does not need. Whatever else is
-// wrong with s, the decoder finds.
+// seconds returns d in whole seconds.
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+// canonical reports whether s is base64 in its one spelling. securecookie takes
+// others as well: it skips line breaks and ignores the bits that the last
+// character does not need.
 func canonical(s string) bool {
-	if len(s) < 4 || len(s)%4 != 0 || strings.IndexByte(s, '\r') >= 0 || strings.IndexByte(s, '\n') >= 0 {
-		return false
-	}
-	var last [3]byte
-	_, err := strictBase64.Decode(last[:], []byte(s[len(s)-4:]))
-	return err == nil
+	b, err := base64.URLEncoding.DecodeString(s)
+	return err == nil && s != "" && base64.URLEncoding.EncodeToString(b) == s
 }
 
-var strictBase64 = base64.URLEncoding.Strict()
+// reason is why a response writes the cookie.
+type reason string
+
+const (
+	unchanged reason = "unchanged" // it doesn't
+	changed   reason = "changed"   // a handler changed the session
+	renewed   reason = "renewed"   // a quarter of the idle time has passed
+	resealed  reason = "re-sealed" // it was sealed under a codec that isn't the current one
+	cleared   reason = "cleared"   // the session is empty: the cookie is deleted
+)
 
 // oversizedError says that a session does not fit into a cookie.
 type oversizedError struct{ over int } // bytes too many
@@ -267,82 +250,150 @@ func (e *oversizedError) Error() string {
 	return fmt.Sprintf("session is %d bytes too large for a cookie of %d", e.over, maxCookie)
 }
 
-// reason is why a response writes the cookie.
-type reason uint8
-
-const (
-	unchanged reason = iota // it doesn't
-	changed                 // a handler changed the session
-	renewed                 // a quarter of the idle time has passed
-	resealed                // it was sealed under a codec that isn't the current one
-	cleared                 // the session is empty: the cookie is deleted
-)
-
-var reasonNames = [...]string{"unchanged", "changed", "renewed", "re-sealed", "cleared"}
-
-func (r reason) String() string { return reasonNames[r] }
-
-// reasonTo returns why, if at all, v's cookie is to be written. A refused
-// cookie is left alone until a handler stores or clears something: the copy
-// next door may know the key that this one doesn't.
-func (m *manager) reasonTo(v *visit) reason {
+// save adds the visit's cookie to the header of w, which must not have been
+// written yet, if there is a reason to. It returns the reason and the cookie's
+// bytes. It fails with an oversizedError when the session doesn't fit, and
+// otherwise only when CBOR cannot carry it; then no cookie is set, and the
+// visitor keeps the old one.
+func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size int, err error) {
+	data, err := v.change()
+	if err != nil {
+		return unchanged, 0, fmt.Errorf("session can't be encoded: %w", err)
+	}
+	switch why = m.reasonTo(v, data); why {
+	case unchanged:
+		return why, 0, nil
+	case cleared:
+		m.setCookie(w, "", -1)
+		return why, 0, nil
+	case renewed, resealed:
+		data = rawData(v.content)
+	}
+	p := payload[cbor.RawMessage]{Began: uint32(v.now), Data: data}
+	if v.continues() {
+		p.Began = v.payload.Began
+		// The copy that began the session may be ahead of us.
+		p.Since = uint32(max(0, v.now-int64(p.Began)))
+	}
+	content := must(encoding.Marshal(p))
+	// Never seal what can't be opened again, such as text that is not UTF-8.
+	if err := decoding.Unmarshal(content, new(payload[T])); err != nil {
+		return unchanged, 0, fmt.Errorf("session can't be decoded again: %w", err)
+	}
+	value, err := m.ring.Load().seal.seal(m.cookie, content)
+	if err != nil {
+		return unchanged, 0, err
+	}
+	size = len(m.cookie) + len(value)
 	switch {
-	case v.session.empty() && (v.verdict == valid || v.verdict != none && v.cleared):
-		return cleared
-	case v.session.empty():
-		return unchanged
-	case v.verdict != valid || v.session != v.sealed:
+	case size > maxCookie && why == changed:
+		return unchanged, 0, &oversizedError{over: size - maxCookie}
+	case size > maxCookie: // encryption, new since it was sealed, makes it longer
+		return unchanged, 0, nil
+	}
+	maxAge := int64(0) // the cookie ends with the browser
+	if m.persist {
+		maxAge = max(1, min(seconds(m.idle), int64(p.Began)+seconds(m.lifetime)-v.now))
+	}
+	m.setCookie(w, value, int(maxAge))
+	return why, size, nil
+}
+
+// reasonTo returns why, if at all, the cookie is to be written, with data in
+// it unless that is nil. A refused cookie is left alone until a handler stores
+// or clears something: the copy next door may know the key that this one doesn't.
+func (m *sessions[T]) reasonTo(v *visit[T], data cbor.RawMessage) reason {
+	switch {
+	case data != nil && !bytes.Equal(data, m.zero):
 		return changed
-	case v.passive:
+	case data != nil && (v.verdict == valid || v.cleared && v.verdict != none):
+		return cleared
+	case data != nil || v.passive:
 		return unchanged
 	case v.codec.id != m.ring.Load().seal.id:
 		return resealed
-	case 4*(v.now-v.sealed.Seen) >= m.idle:
+	case 4*(v.now-v.payload.written()) >= seconds(m.idle):
 		return renewed
 	}
 	return unchanged
 }
 
-// save adds the visit's cookie to the header of the response that is about to
-// be written, if there is a reason to, which it returns with the cookie's
-// bytes. It fails with an oversizedError when the session doesn't fit; then no
-// cookie is set and the visitor keeps the old one.
-func (m *manager) save(h http.Header, v *visit) (why reason, size int, err error) {
-	switch why = m.reasonTo(v); why {
-	case unchanged:
-		return why, 0, nil
-	case cleared:
-		m.setCookie(h, "", -1)
-		return why, 0, nil
-	}
-	s := v.session
-	if s.Issued == 0 {
-		s.Issued = v.now
-	}
-	s.Seen = max(v.now, s.Issued) // the copy that began the session may be ahead of us
-	value, err := m.ring.Load().seal.seal(m.cookie, s)
-	if err != nil {
-		return why, 0, err
-	}
-	size = len(m.cookie) + len(value)
-	if size > maxCookie {
-		return why, size, &oversizedError{size - maxCookie}
-	}
-	maxAge := int64(0)
-	if m.persist {
-		maxAge = max(1, min(m.idle, s.Issued+m.lifetime-v.now))
-	}
-	m.setCookie(h, value, maxAge)
-	return why, size, nil
+// setCookie sets the cookie for maxAge seconds, or for as long as the browser
+// is open if that is 0, and deletes it if that is negative.
+func (m *sessions[T]) setCookie(w http.ResponseWriter, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: m.cookie, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: m.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
 }
 
-// setCookie adds the cookie to the header h, with value, which is base64 and so
-// needs none of what http.Cookie does to others byte by byte. It lasts maxAge
-// seconds, or as long as the browser if that is 0, and is deleted if negative.
-func (m *manager) setCookie(h http.Header, value string, maxAge int64) {
-	age := ""
-	if maxAge != 0 {
-		age = "; Max-Age=" + strconv.FormatInt(max(0, maxAge), 10)
+// change returns the encoding of the session, or nil if it is the one that the
+// cookie brought.
+func (v *visit[T]) change() (cbor.RawMessage, error) {
+	if !v.continues() {
+		return encoding.Marshal(v.session)
 	}
-	h.Add("Set-Cookie", m.cookie+"="+value+"; Path=/"+age+m.attributes)
+	p := v.payload
+	p.Data = v.session
+	content, err := encoding.Marshal(p)
+	if err != nil || bytes.Equal(content, v.content) {
+		return nil, err
+	}
+	// Either the session has changed, or a version of the program that has other
+	// fields has sealed it. What this one knows of it tells.
+	var before payload[T]
+	decoding.Unmarshal(v.content, &before) // as load did
+	known := must(encoding.Marshal(before))
+	if bytes.Equal(content, known) {
+		return nil, nil
+	}
+	return merge(rawData(v.content), rawData(known), rawData(content)), nil
+}
+
+// rawData returns the encoding of the session in a payload that was decoded before.
+func rawData(content []byte) cbor.RawMessage {
+	var p payload[cbor.RawMessage]
+	decoding.Unmarshal(content, &p)
+	return p.Data
+}
+
+// merge returns data with what old has beyond known, at any depth: the fields
+// of a newer version, which this one does not know and would lose otherwise.
+func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
+	if bytes.Equal(known, data) {
+		return old
+	}
+	var o, k, d map[any]cbor.RawMessage
+	if err := errors.Join(decoding.Unmarshal(old, &o), decoding.Unmarshal(known, &k),
+		decoding.Unmarshal(data, &d)); err != nil || d == nil {
+		return mergeList(old, known, data)
+	}
+	for name, value := range o {
+		inKnown, isKnown := k[name]
+		inData, isThere := d[name]
+		if isKnown && isThere {
+			d[name] = merge(value, inKnown, inData)
+		} else if !isKnown && !isThere {
+			d[name] = value
+		}
+	}
+	return must(encoding.Marshal(d))
+}
+
+// mergeList is merge for lists, of which an item keeps what this version does
+// not know if the item is as it was, wherever in the list it is now.
+func mergeList(old, known, data cbor.RawMessage) cbor.RawMessage {
+	var o, k, d []cbor.RawMessage
+	if err := errors.Join(decoding.Unmarshal(old, &o), decoding.Unmarshal(known, &k),
+		decoding.Unmarshal(data, &d)); err != nil || d == nil {
+		return data
+	}
+	for i, item := range d {
+		for j := range k {
+			if bytes.Equal(item, k[j]) {
+				d[i] = o[j]
+			}
+		}
+	}
+	return must(encoding.Marshal(d))
 }
