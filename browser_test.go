@@ -51,6 +51,9 @@ type chromium struct {
 // one is named, and takes evil.example for this machine.
 func startBrowser(t *testing.T, cert string) *chromium {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("slow: it starts a browser")
+	}
 	exe := needTool(t, "chromium")
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
@@ -745,6 +748,9 @@ func axe(t *testing.T) string {
 
 // axe-core finds nothing to complain about, on any page, in either scheme.
 func TestBrowserAccessibility(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: it starts a browser")
+	}
 	needTool(t, "chromium")
 	source := axe(t)
 	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})

@@ -38,14 +38,14 @@ func (a *app) home(_ *http.Request, v *visit[session]) (answer, error) {
 	if v.session.Name != "" {
 		text += " Name: " + v.session.Name
 	}
-	return answer{Text: text, Page: "home", Title: "Your session is in your cookie"}, nil
+	return answer{Text: text, Page: "home"}, nil
 }
 
 // field is a form's text field: what to fill in, and what was wrong with it.
 type field struct{ Value, Problem string }
 
 func (a *app) nameForm(_ *http.Request, v *visit[session]) (answer, error) {
-	return answer{Page: "set_name", Title: "Set your name", Data: field{Value: v.session.Name}}, nil
+	return answer{Page: "set_name", Data: field{Value: v.session.Name}}, nil
 }
 
 func (a *app) setName(r *http.Request, v *visit[session]) (answer, error) {
@@ -56,13 +56,8 @@ func (a *app) setName(r *http.Request, v *visit[session]) (answer, error) {
 	name, wrong := checkName(form["name"])
 	if wrong != "" {
 		typed := strings.ToValidUTF8(strings.Join(form["name"], " "), "\uFFFD")
-		return answer{
-			Status: http.StatusUnprocessableEntity,
-			Text:   wrong,
-			Page:   "set_name",
-			Title:  "Set your name",
-			Data:   field{Value: typed, Problem: wrong},
-		}, nil
+		data := field{Value: typed, Problem: wrong}
+		return answer{Status: http.StatusUnprocessableEntity, Text: wrong, Page: "set_name", Data: data}, nil
 	}
 	v.session.Name = name
 	return message("Name " + name + " set in session"), nil
@@ -82,16 +77,16 @@ func (a *app) clearName(_ *http.Request, v *visit[session]) (answer, error) {
 
 func (a *app) showSession(_ *http.Request, v *visit[session]) (answer, error) {
 	text := reportText("session", describe(a.sessions, v))
-	return answer{Text: text, Page: "session", Title: "Your session"}, nil
+	return answer{Text: text, Page: "session"}, nil
 }
 
 // health tells a load balancer whether to send visitors here.
-func (a *app) health(w http.ResponseWriter, _ *http.Request) {
+func (a *app) health(w http.ResponseWriter, r *http.Request) {
+	said := answer{Text: "ok"}
 	if a.draining.Load() {
-		a.write(w, http.StatusServiceUnavailable, false, []byte("shutting down\n"))
-		return
+		said = answer{Status: http.StatusServiceUnavailable, Text: "shutting down"}
 	}
-	a.write(w, http.StatusOK, false, []byte("ok\n"))
+	a.send(w, r, page{answer: said}) // which can't fail without a template
 }
 
 // maxName is how many Unicode code points a name may have.

@@ -1,18 +1,22 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"html/template"
 	"io"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	stdhtml "html"
 )
@@ -251,6 +255,7 @@ func TestNames(t *testing.T) {
 		{" " + strings.Repeat("\U0001F36A", 200) + " ", strings.Repeat("\U0001F36A", 200)},
 		{strings.Repeat("\u0301", 200), strings.Repeat("\u0301", 200)},
 		{"0", "0"},
+		{"Ali\u200bce\u00ad", "Ali\u200bce\u00ad"},
 	}
 	b := &visitor{t: t, a: newTestApp(t, options{log: io.Discard})}
 	for _, tt := range stored {
@@ -291,6 +296,13 @@ func TestNames(t *testing.T) {
 		{"Ali\tce", "control"},
 		{"Ali\x7fce", "control"},
 		{"Ali\u0085ce", "control"},
+		{"Ali\u2028ce", "control"},
+		{"Ali\u2029ce", "control"},
+		{"\u200b", "empty"},
+		{"\u3164\u115f\u1160\uffa0", "empty"},
+		{"\u00ad", "empty"},
+		{" \u2060 \ufeff\u034f", "empty"},
+		{"\ufe0f\u2800", "empty"},
 		{"Ali\u202ace", "direction"},
 		{"Ali\u202ece", "direction"},
 		{"Ali\u2066ce", "direction"},
@@ -482,27 +494,27 @@ func TestFailures(t *testing.T) {
 		status int
 		logged string
 	}{
-		{"error", func(_ *http.Request, v *visit) (answer, error) {
+		{"error", func(_ *http.Request, v *visit[session]) (answer, error) {
 			v.session.Name = secret
 			return answer{}, errors.New("database on fire")
 		}, 500, "database on fire"},
-		{"failing template", func(_ *http.Request, v *visit) (answer, error) {
+		{"failing template", func(_ *http.Request, v *visit[session]) (answer, error) {
 			v.session.Name = secret
-			return answer{status: 200, page: "broken", text: secret, htmlOnly: true}, nil
+			return answer{Page: "broken"}, nil
 		}, 500, "request failed"},
-		{"oversized session", func(_ *http.Request, v *visit) (answer, error) {
+		{"oversized session", func(_ *http.Request, v *visit[session]) (answer, error) {
 			v.session.Name = strings.Repeat(secret, 300)
 			return message("done"), nil
 		}, 422, ""},
-		{"refusal", func(_ *http.Request, v *visit) (answer, error) {
+		{"refusal", func(_ *http.Request, v *visit[session]) (answer, error) {
 			v.session.Name = secret
-			return answer{status: 409, text: "No."}, &problem{409, "No."}
+			return answer{Status: 409, Text: "No."}, problemf(409, "No.")
 		}, 409, ""},
-		{"panic", func(_ *http.Request, v *visit) (answer, error) {
+		{"panic", func(_ *http.Request, v *visit[session]) (answer, error) {
 			v.session.Name = secret
 			panic("Name " + secret)
 		}, 500, "TestFailures.func"},
-		{"runtime panic", func(_ *http.Request, v *visit) (answer, error) {
+		{"runtime panic", func(_ *http.Request, v *visit[session]) (answer, error) {
 			v.session.Name = secret
 			var none []int
 			return message("done"), fmt.Errorf("%d", none[len(v.session.Name)])
@@ -513,8 +525,8 @@ func TestFailures(t *testing.T) {
 			var log bytes.Buffer
 			a := newTestApp(t, options{log: &log})
 			a.pages["broken"] = template.Must(template.New("").Parse("half a page {{.Nowhere}}"))
-			a.router = a.visitor(tt.action)
-			res, body := do(t, a, exchange{method: "GET", target: "/", cookie: seal(t, a.sessions, alice(500000, 500000)), header: map[string]string{"Accept": accept}})
+			a.router.HandleFunc("/test", a.visitor(tt.action))
+			res, body := do(t, a, exchange{method: "GET", target: "/test", cookie: seal(t, a.sessions, alice(500000, 500000)), header: map[string]string{"Accept": accept}})
 			if res.StatusCode != tt.status || setCookie(t, a, res) != nil {
 				t.Errorf("%s: got status %d and %d cookies, want %d and none", tt.name, res.StatusCode, len(res.Cookies()), tt.status)
 			}
@@ -551,25 +563,25 @@ func TestFailures(t *testing.T) {
 // A panic when a part of the response has gone out can't become a page.
 func TestPanicInTheMiddle(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
-	a.router = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	a.router.HandleFunc("/test", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(200)
 		panic("too late")
 	})
 	srv := httptest.NewServer(a)
 	defer srv.Close()
-	if res, err := http.Get(srv.URL); err == nil {
+	if res, err := http.Get(srv.URL + "/test"); err == nil {
 		res.Body.Close()
 		t.Errorf("got status %d, want the connection closed", res.StatusCode)
 	}
-	if got := metric(t, scrape(t, a), `cookiesession_http_request_duration_seconds_count{method="GET",route="other",status="200"}`); got != 1 {
+	if got := metric(t, scrape(t, a), `cookiesession_http_request_duration_seconds_count{method="GET",route="/test",status="200"}`); got != 1 {
 		t.Errorf("got %v requests counted, want 1", got)
 	}
 }
 
 func TestOversizedSaysByHowMuch(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
-	over := &oversizedError{17}
-	a.router = a.visitor(func(*http.Request, *visit) (answer, error) { return answer{}, fmt.Errorf("saving: %w", over) })
+	over := &oversizedError{over: 17}
+	a.router = a.visitor(func(*http.Request, *visit[session]) (answer, error) { return answer{}, fmt.Errorf("saving: %w", over) })
 	if _, body := do(t, a, exchange{method: "GET", target: "/"}); !strings.Contains(body, "17 bytes") {
 		t.Errorf("got %q, want the number of bytes", body)
 	}
@@ -578,12 +590,13 @@ func TestOversizedSaysByHowMuch(t *testing.T) {
 func TestAssets(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
 	_, home := do(t, a, exchange{method: "GET", target: "/", header: map[string]string{"Accept": browser}})
-	for _, f := range []*asset{a.style, a.icon} {
+	for name, f := range map[string]asset{"style.css": a.style, "icon.svg": a.icon} {
 		if !strings.Contains(home, `href="`+f.url+`"`) {
 			t.Errorf("got a page without %s: %q", f.url, home)
 		}
+		content, err := templates.ReadFile("templates/" + name)
 		res, body := do(t, a, exchange{method: "GET", target: f.url})
-		if res.StatusCode != 200 || body != string(f.content) || res.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
+		if err != nil || res.StatusCode != 200 || body != string(content) || res.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
 			t.Errorf("%s: got status %d, header %v", f.url, res.StatusCode, res.Header)
 		}
 		etag := res.Header.Get("ETag")
@@ -592,7 +605,7 @@ func TestAssets(t *testing.T) {
 			t.Errorf("%s: got status %d with the ETag %q, want 304", f.url, again.StatusCode, etag)
 		}
 		// A copy of the app with other content must not be taken for this one for ever.
-		stale, _ := do(t, a, exchange{method: "GET", target: "/" + f.name + "?v=0123"})
+		stale, _ := do(t, a, exchange{method: "GET", target: "/" + name + "?v=0123"})
 		if stale.Header.Get("Cache-Control") != "no-cache" {
 			t.Errorf("got Cache-Control %q for another version", stale.Header.Get("Cache-Control"))
 		}
@@ -603,7 +616,7 @@ func TestAssets(t *testing.T) {
 func TestLogIsDiscreet(t *testing.T) {
 	var log lockedBuffer // the count of refused cookies comes a second later
 	a := newTestApp(t, options{log: &log, signed: true})
-	good := seal(t, a.sessions, session{"Rumpelstiltskin", alice(0, 0).Issued, alice(0, 0).Issued})
+	good := seal(t, a.sessions, named("Rumpelstiltskin", 0, 0))
 	secrets := []string{keyA, "Rumpelstiltskin", good[idLen+1:], good[idLen+5 : idLen+30]}
 	for _, cookie := range []string{good, flipLast(good), good[:40], "x" + good, good + strings.Repeat("A", 4000)} {
 		for _, x := range []exchange{
@@ -663,9 +676,180 @@ func TestForm(t *testing.T) {
 	}
 }
 
-func TestEveryPageIsParsed(t *testing.T) {
-	got := len(parsePages())
-	if files, _ := templates.ReadDir("templates"); got != len(files)-4 { // layout, shared, stylesheet, icon
-		t.Errorf("got %d pages of %d files", got, len(files))
+// A template that an adopter adds is a page, without another line.
+func TestEveryTemplateIsAPage(t *testing.T) {
+	pages := parsePages()
+	for _, name := range []string{"home", "set_name", "message", "session", "error"} {
+		if pages[name] == nil {
+			t.Errorf("got no page %s", name)
+		}
+	}
+	// A page that isn't there is an error of ours.
+	a := newTestApp(t, options{log: io.Discard})
+	a.router.HandleFunc("/test", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
+		v.session.Name = "Eve"
+		return answer{Page: "nowhere"}, nil
+	}))
+	if res, _ := do(t, a, exchange{method: "GET", target: "/test"}); res.StatusCode != 500 || res.Header["Set-Cookie"] != nil {
+		t.Errorf("got status %d for a page that isn't there", res.StatusCode)
+	}
+}
+
+// Several lines of one header are one list (RFC 9110, 5.3).
+func TestAcceptOnSeveralLines(t *testing.T) {
+	for _, tt := range []struct {
+		accept []string
+		html   bool
+	}{
+		{[]string{"application/json", "text/html"}, true},
+		{[]string{"image/png, */*", "text/plain", "text/html;q=0.1"}, true},
+		{[]string{"application/json", "text/html;q=0"}, false},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header["Accept"] = tt.accept
+		if got := prefersHTML(r); got != tt.html {
+			t.Errorf("%q: got %v, want %v", tt.accept, got, tt.html)
+		}
+	}
+}
+
+// A form is kept in memory, whatever is in it: there may be no disk.
+func TestFormsStayInMemory(t *testing.T) {
+	t.Setenv("TMPDIR", "/nowhere/at/all")
+	kind, form := multipartForm(t, [3]string{"name", "Bob"}, [3]string{"photo", strings.Repeat("x", 60<<10), "bob.jpg"})
+	res, body := do(t, newTestApp(t, options{log: io.Discard}),
+		exchange{method: "POST", target: "/set_name", body: form, header: map[string]string{"Content-Type": kind}})
+	if res.StatusCode != 200 {
+		t.Errorf("got status %d and %q", res.StatusCode, body)
+	}
+}
+
+// A form of many small parts is refused for their number, of which
+// mime/multipart takes 1,000.
+func TestTooManyParts(t *testing.T) {
+	parts := strings.Repeat("--x\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n", 1001) + "--x--\r\n"
+	if len(parts) > maxBody {
+		t.Fatalf("got a form of %d bytes, which is too large for another reason", len(parts))
+	}
+	res, body := do(t, newTestApp(t, options{log: io.Discard}), exchange{
+		method: "POST", target: "/set_name", body: parts,
+		header: map[string]string{"Content-Type": "multipart/form-data; boundary=x"},
+	})
+	if res.StatusCode != 413 || !strings.Contains(body, "too many parts") {
+		t.Errorf("got status %d and %q, want 413", res.StatusCode, body)
+	}
+}
+
+// A refused post is answered at once, although its body never comes.
+func TestRefusedWithoutABody(t *testing.T) {
+	srv := httptest.NewServer(newTestApp(t, options{log: io.Discard}))
+	defer srv.Close()
+	for _, tt := range []struct {
+		request string
+		status  int
+	}{
+		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", 404},
+		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n", 404},
+		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 404},
+		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 404},
+		{"POST /get_name HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", 405},
+		{"POST /set_name HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 100000\r\n\r\n", 403},
+		{"POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n", 415},
+	} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(2 * time.Second))
+		io.WriteString(conn, tt.request)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != tt.status {
+			t.Errorf("%q: got %v and %v, want %d at once", tt.request, res, err, tt.status)
+		}
+	}
+}
+
+// endless is a body that goes on until it has been read n times too far.
+type endless struct{ read, most int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read >= e.most {
+		return 0, io.EOF
+	}
+	for i := range p {
+		p[i] = 'x'
+	}
+	e.read += len(p)
+	return len(p), nil
+}
+
+// Of a body that is too large no more than the limit is read, whether its
+// length is known or not, and the connection ends.
+func TestOversizedBodies(t *testing.T) {
+	srv := httptest.NewServer(newTestApp(t, options{log: io.Discard}))
+	defer srv.Close()
+	const size = 50 << 20
+	for _, tt := range []struct {
+		name, kind, start string
+		length            int64
+	}{
+		{"with a length", "application/x-www-form-urlencoded", "name=Bob&x=", size},
+		{"chunked", "application/x-www-form-urlencoded", "name=Bob&x=", -1},
+		{"multipart", "multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: form-data; name=photo; filename=x\r\n\r\n", size},
+		{"multipart, chunked", "multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: form-data; name=photo\r\n\r\n", -1},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		body := &endless{most: size}
+		r, err := http.NewRequest("POST", srv.URL+"/set_name", io.MultiReader(strings.NewReader(tt.start), body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", tt.kind)
+		r.ContentLength = tt.length
+		if tt.length > 0 {
+			r.ContentLength += int64(len(tt.start))
+		}
+		res, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		text, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		runtime.ReadMemStats(&after)
+		if res.StatusCode != 413 || !res.Close || !strings.Contains(string(text), "65536") {
+			t.Errorf("%s: got status %d, connection closed %v and %q, want 413, closed", tt.name, res.StatusCode, res.Close, text)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 8<<20 {
+			t.Errorf("%s: got %d bytes of memory used", tt.name, got)
+		}
+	}
+}
+
+// A valid cookie is no refusal, whatever it lacks.
+func TestValidWithoutAName(t *testing.T) {
+	a := newTestApp(t, options{log: io.Discard, signed: true})
+	content, err := encoding.Marshal(payload[map[string]string]{
+		Began: uint32(time.Now().Unix()), Data: map[string]string{"Name": "", "Other": "x"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookie := sealBytes(t, a.sessions, content)
+	for _, target := range []string{"/", "/get_name", "/session"} {
+		_, page := do(t, a, exchange{method: "GET", target: target, cookie: cookie, header: map[string]string{"Accept": browser}})
+		if strings.Contains(page, "refused") {
+			t.Errorf("%s: got a refusal of a valid cookie: %s", target, page)
+		}
+		if target == "/session" && !strings.Contains(page, "<dt>Other</dt><dd dir=\"auto\">x</dd>") {
+			t.Errorf("got a session page without a field that the program doesn't know: %s", page)
+		}
+	}
+	if _, text := do(t, a, exchange{method: "GET", target: "/session", cookie: cookie}); !strings.Contains(text, "\nother         x\n") {
+		t.Errorf("got %s, want the field in it", text)
 	}
 }

@@ -33,6 +33,7 @@ otherwise or the inspected cookie is not valid.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -356,11 +357,8 @@ func (cfg *config) url(addr net.Addr) string {
 		scheme = "https"
 	}
 	host, _, _ := net.SplitHostPort(cfg.addr)
-	if host == "" {
-		host = "localhost"
-	}
 	_, port, _ := net.SplitHostPort(addr.String()) // not cfg's: that may be 0
-	return scheme + "://" + net.JoinHostPort(host, port)
+	return scheme + "://" + net.JoinHostPort(cmp.Or(host, "localhost"), port)
 }
 
 // newServer returns a server that a slow or greedy client can't hold up.

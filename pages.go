@@ -100,12 +100,11 @@ type answer struct {
 	Status int    // 200 if it is 0
 	Text   string // for a client that doesn't ask for HTML; if empty, it gets the page, too
 	Page   string // the page's template, without .html
-	Title  string // of the page
 	Data   any    // for the template
 }
 
 // message answers with a single sentence.
-func message(text string) answer { return answer{Text: text, Page: "message", Title: "Your name"} }
+func message(text string) answer { return answer{Text: text, Page: "message"} }
 
 // page is what a template sees.
 type page struct {
@@ -119,48 +118,58 @@ type page struct {
 // Report is made only for a template that asks for it.
 func (p page) Report() report { return p.report() }
 
-// render writes ans in the form that the client prefers. It saves the session
-// before it writes anything, and after everything that can fail.
+// render saves the session, and sends ans.
 func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit[session], ans answer) error {
-	html, body, err := a.body(r, page{
-		answer:  ans,
-		Route:   mux.CurrentRoute(r).GetName(),
-		Session: v.session,
-		report:  func() report { return describe(a.sessions, v) },
-	})
-	if err != nil {
-		return err
-	}
-	status := cmp.Or(ans.Status, http.StatusOK)
-	if status < 400 {
-		why, size, err := a.sessions.save(w, v)
-		if err != nil {
+	why, size := unchanged, 0
+	if ans.Status < 400 {
+		var err error
+		if why, size, err = a.sessions.save(w, v); err != nil {
 			return err
 		}
-		a.metrics.saved(why, size)
 	}
 	w.Header().Set("Vary", "Cookie, Accept")
 	if ans.Text == "" {
 		w.Header().Set("Vary", "Cookie")
 	}
-	a.write(w, status, html, body)
-	return nil
+	err := a.send(w, r, page{
+		answer: ans, Route: mux.CurrentRoute(r).GetName(), Session: v.session,
+		report: func() report { return describe(a.sessions, v) },
+	})
+	if err == nil {
+		a.metrics.saved(why, size)
+	}
+	return err
 }
 
-// body returns p as the client prefers it, whole or not at all: as a page, or
-// as its text.
-func (a *app) body(r *http.Request, p page) (html bool, body []byte, err error) {
-	if p.Text != "" && !prefersHTML(r) {
-		return false, []byte(p.Text + "\n"), nil
+// policy forbids a page everything but its own stylesheet, icon and forms.
+const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " +
+	"base-uri 'none'; frame-ancestors 'none'"
+
+// send sends p in the form that the client prefers, whole or not at all.
+func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
+	body, h := bytes.NewBufferString(p.Text+"\n"), w.Header()
+	kind := "text/plain; charset=utf-8"
+	if p.Text == "" || p.Page != "" && prefersHTML(r) {
+		t := a.pages[p.Page]
+		if t == nil {
+			return fmt.Errorf("there is no template %q", p.Page+".html")
+		}
+		body.Reset()
+		p.Style, p.Icon = a.style.url, a.icon.url
+		if err := t.ExecuteTemplate(body, "layout.html", p); err != nil {
+			return err
+		}
+		kind = "text/html; charset=utf-8"
+		h.Set("Content-Security-Policy", policy)
+		// Not no-referrer: with that, browsers send Origin: null with the page's own
+		// form, which would be taken for another site's.
+		h.Set("Referrer-Policy", "same-origin")
 	}
-	p.Style, p.Icon = a.style.url, a.icon.url
-	t := a.pages[p.Page]
-	if t == nil {
-		return true, nil, fmt.Errorf("there is no template %q", p.Page+".html")
-	}
-	var b bytes.Buffer
-	err = t.ExecuteTemplate(&b, "layout.html", p)
-	return true, b.Bytes(), err
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(cmp.Or(p.Status, http.StatusOK))
+	body.WriteTo(w) // fails only when the client has gone
+	return nil
 }
 
 // problem is an error that the visitor is told about.
@@ -192,40 +201,20 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = problemf(http.StatusInternalServerError, "Something went wrong here, through no fault of yours. "+
 			"Your session is as it was: try again in a while.")
 	}
+	h := w.Header()
+	h.Del("Set-Cookie")
+	h.Set("Vary", "Accept")
 	if r.ContentLength != 0 && r.ProtoMajor == 1 {
 		// Or the server would wait for a body that nobody has read before it
 		// answers, to use the connection again.
-		w.Header().Set("Connection", "close")
+		h.Set("Connection", "close")
 	}
-	w.Header().Set("Vary", "Accept")
-	html, body, err := a.body(r, page{
-		answer: answer{Page: "error", Title: http.StatusText(p.status), Text: p.text},
-	})
-	if err != nil {
+	sorry := page{answer: answer{Page: "error", Status: p.status, Text: p.text}}
+	if err := a.send(w, r, sorry); err != nil {
 		a.log.Error("the error page failed", "err", err)
-		html, body = false, []byte(p.text+"\n")
+		sorry.Page = ""
+		a.send(w, r, sorry)
 	}
-	a.write(w, p.status, html, body)
-}
-
-// policy forbids a page everything but its own stylesheet, icon and forms.
-const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " +
-	"base-uri 'none'; frame-ancestors 'none'"
-
-// write sends a whole response, a page or plain text.
-func (a *app) write(w http.ResponseWriter, status int, html bool, body []byte) {
-	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	if html {
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		h.Set("Content-Security-Policy", policy)
-		// Not no-referrer: with that, browsers send Origin: null with the page's own
-		// form, which would be taken for another site's.
-		h.Set("Referrer-Policy", "same-origin")
-	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	w.Write(body) // fails only when the client has gone
 }
 
 // prefersHTML reports whether the Accept header of r names text/html.

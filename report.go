@@ -96,15 +96,15 @@ func describe(m *sessions[session], v *visit[session]) report {
 
 // peek adds what can be seen of a cookie without a key. None of it is verified.
 func (rep *report) peek(value string) {
-	p, ok := dissect(value)
+	stamp, payload, ok := dissect(value)
 	if !ok {
 		return
 	}
 	rep.Verdict, rep.Mode = "not verified, there is no key", "encrypted, or another program's"
-	if sealed, err := strconv.ParseInt(p.stamp, 10, 64); err == nil {
+	if sealed, err := strconv.ParseInt(stamp, 10, 64); err == nil {
 		rep.Sealed = time.Unix(sealed, 0).UTC()
 	}
-	content, _ := base64.URLEncoding.DecodeString(p.payload)
+	content, _ := base64.URLEncoding.DecodeString(payload)
 	rep.read(content)
 }
 
@@ -125,33 +125,26 @@ func (rep *report) read(content []byte) {
 	}
 }
 
-// anatomy is what a cookie's value consists of.
-type anatomy struct {
-	keyID   string
-	stamp   string // Unix seconds when securecookie sealed it
-	payload string // in base64 again
-}
-
-// dissect takes a cookie's value apart by the lengths of its parts, without
-// verifying anything, so that it works on a cookie that was tampered with.
-func dissect(value string) (p anatomy, ok bool) {
+// dissect takes out of a cookie's value the Unix seconds when securecookie
+// sealed it, and the payload, in base64 again. It goes by the lengths of the
+// parts and verifies nothing, so it works on a cookie that was tampered with.
+func dissect(value string) (stamp, payload string, ok bool) {
 	id, sealed, _ := strings.Cut(value, ".")
 	b, err := base64.URLEncoding.DecodeString(sealed)
 	if err != nil || len(b) < 10+1+1+sha256.Size || !isKeyID(id) {
-		return anatomy{}, false
+		return "", "", false
 	}
-	stamp := 10 // digits, until 2286
+	digits := 10 // until 2286
 	if b[9] == '|' {
-		stamp = 9 // until September 2001
+		digits = 9 // until September 2001
 	}
-	payload := b[stamp+1 : len(b)-1-sha256.Size]
-	return anatomy{keyID: id, stamp: string(b[:stamp]), payload: string(payload)}, true
+	return string(b[:digits]), string(b[digits+1 : len(b)-1-sha256.Size]), true
 }
 
 // parts takes the visit's cookie apart, if it has the form. Nothing of it needs
 // to be verified.
 func parts(v *visit[session]) (parts []part) {
-	p, ok := dissect(v.value)
+	stamp, payload, ok := dissect(v.value)
 	if !ok || v.verdict == tooLarge {
 		return nil
 	}
@@ -164,8 +157,8 @@ func parts(v *visit[session]) (parts []part) {
 	// A byte of what base64 encodes takes four thirds of a character.
 	chars := func(bytes int) int { return (4*bytes + 1) / 3 }
 	add("id", idLen+1, unknownKey)
-	add("stamp", chars(len(p.stamp)+1), fromFuture)
-	add("payload", chars(len(p.payload)+1), expired, tooOld, malformed)
+	add("stamp", chars(len(stamp)+1), fromFuture)
+	add("payload", chars(len(payload)+1), expired, tooOld, malformed)
 	add("mac", len(v.value)-start, tampered)
 	return parts
 }
