@@ -344,11 +344,11 @@ func (v *visit[T]) change() (cbor.RawMessage, error) {
 	// fields has sealed it. What this one knows of it tells.
 	var before payload[T]
 	decoding.Unmarshal(v.content, &before) // as load did
-	known := must(encoding.Marshal(before))
-	if bytes.Equal(content, known) {
+	known, data := must(encoding.Marshal(before.Data)), must(encoding.Marshal(v.session))
+	if bytes.Equal(data, known) {
 		return nil, nil
 	}
-	return merge(rawData(v.content), rawData(known), rawData(content)), nil
+	return merge(rawData(v.content), known, data), nil
 }
 
 // rawData returns the encoding of the session in a payload that was decoded before.

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -657,6 +660,68 @@ func FuzzForgedCookie(f *testing.F) {
 		if (v.verdict == valid) != want || v.readable() != want || (v.session != fixed{}) != want ||
 			(v.payload != payload[fixed]{}) != want {
 			t.Fatalf("got %v with %+v for a cookie that is ours: %v", v.verdict, v.session, want)
+		}
+	})
+}
+
+// Whatever is sealed, opening it does not panic, and gives a session that can be
+// kept, or none.
+func FuzzPayload(f *testing.F) {
+	for _, v := range []any{
+		payload[fixed]{}, payload[kinds]{Began: golden, Since: 3600, Data: someKinds()},
+		payload[newer]{Began: golden, Data: someNewer()}, []any{golden, 0, nil}, []any{nil, nil, nil},
+		[]any{golden, 0, map[string]any{"Text": 1}}, []any{golden}, "Alice",
+		[]any{golden, 0, map[string]any{"Numbers": []int{1}, "Array": []int{1, 2, 3, 4, 5}}},
+		[]any{golden, 0, map[string]any{"Any": map[any]any{1: "a", -1: nil, "": []any{1.5, true}}}},
+	} {
+		f.Add(must(encoding.Marshal(v)))
+	}
+	f.Add([]byte("\x83\x01\x02\xbf\xff"))
+	const forever = math.MaxInt64
+	m := newTestSessions[kinds](f, options{signed: true, idle: forever, lifetime: forever})
+	f.Fuzz(func(t *testing.T, content []byte) {
+		c := &http.Cookie{Name: m.cookie, Value: sealBytes(t, m, content)}
+		v := m.open(c, golden)
+		if !v.readable() {
+			if v.verdict != malformed && v.verdict != tooLarge ||
+				!reflect.DeepEqual(v.payload, payload[kinds]{}) ||
+				!reflect.DeepEqual(v.session, kinds{}) {
+				t.Fatalf("got %v with %+v", v.verdict, v.payload)
+			}
+			return
+		}
+		// Encoded again, it is the same as far as it is known.
+		again := must(encoding.Marshal(v.payload))
+		var p payload[kinds]
+		if err := decoding.Unmarshal(again, &p); err != nil {
+			t.Fatalf("got error %v for what was made of %x", err, content)
+		}
+		if third := must(encoding.Marshal(p)); !bytes.Equal(third, again) {
+			t.Fatalf("got %x, then %x", again, third)
+		}
+		// It has not changed, and a change to it can be kept, with all else.
+		v = m.open(c, v.payload.written())
+		if v.verdict != valid {
+			t.Fatalf("got %v at the time when it was written", v.verdict)
+		}
+		if _, why, err := saveOf(t, m, v, c.Value); why != unchanged || err != nil {
+			t.Fatalf("got %v and error %v for %x", why, err, content)
+		}
+		want := v.session
+		want.Text += "x"
+		v.session.Text += "x"
+		value, why, err := saveOf(t, m, v, c.Value)
+		var over *oversizedError
+		if errors.As(err, &over) {
+			return
+		}
+		if why != changed || err != nil {
+			t.Fatalf("got %v and error %v for %x", why, err, content)
+		}
+		c.Value = value
+		got := must(encoding.Marshal(m.open(c, v.now).session))
+		if want := must(encoding.Marshal(want)); !bytes.Equal(got, want) {
+			t.Fatalf("got %x, want %x", got, want)
 		}
 	})
 }
