@@ -71,7 +71,11 @@ func program(t testing.TB, env map[string]string, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(file, args...)
+	return programEnv(exec.Command(file, args...), env)
+}
+
+// programEnv gives a command the environment of the program.
+func programEnv(cmd *exec.Cmd, env map[string]string) *exec.Cmd {
 	// The race detector would have each process sleep for a second at its end.
 	cmd.Env = []string{"GORACE=atexit_sleep_ms=10", "PATH=" + os.Getenv("PATH"), "SYSTEMROOT=" + os.Getenv("SYSTEMROOT")}
 	for name, value := range env {
@@ -153,8 +157,13 @@ func startRun(t testing.TB, env map[string]string, args ...string) *started {
 // startProcess starts the program as a process of its own.
 func startProcess(t testing.TB, env map[string]string, args ...string) *started {
 	t.Helper()
+	return startCommand(t, program(t, env, append([]string{"-addr", "localhost:0"}, args...)...))
+}
+
+// startCommand starts a command that runs the program as a server.
+func startCommand(t testing.TB, cmd *exec.Cmd) *started {
+	t.Helper()
 	log := new(lockedBuffer)
-	cmd := program(t, env, append([]string{"-addr", "localhost:0"}, args...)...)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
