@@ -773,6 +773,9 @@ func TestStoringWhatCantBeOpened(t *testing.T) {
 		good := first(t, m, nested{Name: "Alice"})
 		for _, value := range []string{"", good, flipLast(good)} {
 			for _, tt := range tests {
+				if tt.says == "too large" && value != good {
+					continue // once is enough for what takes so long
+				}
 				v := visitOf(m, value)
 				v.session = tt.s
 				after, why, err := saveOf(t, m, v, value)
@@ -824,7 +827,7 @@ func TestTypesThatCantBeSessions(t *testing.T) {
 // written again, without any change, stays as it is.
 func TestCloseToTheLimit(t *testing.T) {
 	largest := func(t *testing.T, m *sessions[fixed]) string {
-		for n := maxCookie; ; n-- {
+		for n := 2400; ; n-- {
 			v := visitOf(m, "")
 			v.session.Name = strings.Repeat("x", n)
 			if value, why, err := saveOf(t, m, v, ""); err == nil && why == changed {
