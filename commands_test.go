@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -644,7 +645,10 @@ func TestCommandUsage(t *testing.T) {
 		{"keys", "promote", "-h"}, {"keys", "drop", "-h"}, {"keys", "replace", "-h"},
 		{"inspect", "-h"}, {"-h"},
 	} {
-		want := "Usage: cookiesession " + strings.TrimSuffix(strings.Join(args[:len(args)-1], " "), " ")
+		want := "Usage: cookiesession " + strings.Join(args[:len(args)-1], " ")
+		if args[0] == "inspect" {
+			want += " [flags] <cookie\n"
+		}
 		stdout, stderr, status := command(t, "", nil, args...)
 		if status != 0 || !strings.HasPrefix(stdout, want) || stderr != "" {
 			t.Errorf("%q: got status %d, %q and %q", args, status, stdout, stderr)
@@ -848,6 +852,8 @@ func TestInspect(t *testing.T) {
 	}
 	good := facts("valid", signedA+" seals", value) + times("signed")
 	goodHost := facts("valid", encryptedB+" verifies", hostValue) + times("signed and encrypted")
+	secret := seal(t, newTestManager(t, options{}), s)
+	goodSecret := facts("valid", encryptedA+" seals", secret) + times("signed and encrypted")
 	idle := strings.Replace(good, "valid", "expired", 1)
 	idle = strings.Replace(idle, stamp(335*time.Hour), stamp(-time.Minute), 1)
 	old := strings.Replace(good, "valid", "too old", 1)
@@ -867,6 +873,7 @@ func TestInspect(t *testing.T) {
 	}{
 		{name: "bare", stdin: value + "\n", want: good},
 		{name: "bare, the other name", stdin: hostValue, want: goodHost},
+		{name: "bare, encrypted", stdin: secret, want: goodSecret},
 		{name: "name=value", stdin: "session=" + value, want: good},
 		{name: "the other name=value", stdin: "__Host-Http-session=" + hostValue, want: goodHost},
 		{name: "Cookie", stdin: "Cookie: a=b; session=" + value + "; c=d\r\n", want: good},
@@ -923,6 +930,10 @@ func TestInspect(t *testing.T) {
 		{
 			name: "garbage", stdin: "hello", status: 1,
 			want: facts("malformed", "", "hello"), says: "not valid: malformed",
+		},
+		{
+			name: "a name that ends like ours", stdin: "Cookie: mysession=" + value, status: 1,
+			says: "no session cookie on",
 		},
 		{name: "nothing", status: 1, says: "no session cookie on"},
 		{name: "two words", stdin: "hello world", status: 1, says: "no session cookie on"},
@@ -1006,6 +1017,24 @@ func TestInspect(t *testing.T) {
 				t.Errorf("%s, without keys: got %q, want no %q in it", tt.name, stdout, part)
 			}
 		}
+	}
+}
+
+// zeros is input without an end.
+type zeros struct{ n int }
+
+func (z *zeros) Read(p []byte) (int, error) {
+	if z.n += len(p); z.n > 1<<20 {
+		return 0, io.EOF // so that a command that would read on for ever fails at last
+	}
+	return copy(p, make([]byte, len(p))), nil
+}
+
+// Whatever is on standard input, not more than a cookie needs is read of it.
+func TestInspectReadsALimitedInput(t *testing.T) {
+	in, noEnv := new(zeros), func(string) string { return "" }
+	if err := runInspect(nil, noEnv, in, io.Discard); err == nil || in.n > 1<<20 {
+		t.Errorf("got %v after %d bytes", err, in.n)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,7 +48,16 @@ func TestMetrics(t *testing.T) {
 			`cookiesession_key_info{key_id="` + oldID + `",mode="signed",role="verifies"} 1`,
 			`cookiesession_cookies_total{key_id="` + oldID + `",verdict="valid"} 0`,
 			`cookiesession_key_reloads_total{result="ok"} 0`,
-			"go_goroutines ", "go_build_info{",
+			`cookiesession_key_reloads_total{result="error"} 0`,
+			`cookiesession_cookies_written_total{reason="changed"} 0`,
+			`cookiesession_cookies_written_total{reason="renewed"} 0`,
+			`cookiesession_cookies_written_total{reason="re-sealed"} 0`,
+			`cookiesession_cookies_written_total{reason="cleared"} 0`,
+			`cookiesession_cookies_total{key_id="",verdict="none"} 0`,
+			`cookiesession_cookies_total{key_id="",verdict="too large"} 0`,
+			`cookiesession_cookies_total{key_id="",verdict="malformed"} 0`,
+			`cookiesession_cookies_total{key_id="",verdict="unknown key"} 0`,
+			"go_goroutines ", "go_build_info{", "process_start_time_seconds ",
 		} {
 			if !strings.Contains(page, "\n"+want) {
 				t.Errorf("got no %s in %s", want, page)
@@ -388,6 +398,39 @@ func TestScrapesDuringReloads(t *testing.T) {
 			t.Fatalf("got %s%v after %v", counter, got, last)
 		}
 		last = got
+	}
+}
+
+// What is said of the keys is said of one ring, even if another comes into use
+// meanwhile.
+func TestKeyInfo(t *testing.T) {
+	one := newTestManager(t, options{keys: []string{keyA, keyB}, signed: true}).ring.Load()
+	other := newTestManager(t, options{keys: []string{keyC, keyA}}).ring.Load()
+	rings := []*ring{one, other}
+	current := func() *ring {
+		defer slices.Reverse(rings)
+		return rings[0]
+	}
+	const about = "# HELP cookiesession_key_info 1 for each key id in the ring, " +
+		"by mode and role. Only one seals.\n# TYPE cookiesession_key_info gauge\n"
+	const line = `cookiesession_key_info{key_id="%s",mode="%s",role="%s"} 1` + "\n"
+	k := other.keys[0]
+	want := map[*ring]string{
+		one: about + fmt.Sprintf(line, encryptedA, "encrypted", "verifies") +
+			fmt.Sprintf(line, signedA, "signed", "seals") +
+			fmt.Sprintf(line, encryptedB, "encrypted", "verifies") +
+			fmt.Sprintf(line, signedB, "signed", "verifies"),
+		other: about + fmt.Sprintf(line, encryptedA, "encrypted", "verifies") +
+			fmt.Sprintf(line, signedA, "signed", "verifies") +
+			fmt.Sprintf(line, k.encrypted.id, "encrypted", "seals") +
+			fmt.Sprintf(line, k.signed.id, "signed", "verifies"),
+	}
+	for range 4 {
+		next := rings[0]
+		err := testutil.CollectAndCompare(keyInfo(current), strings.NewReader(want[next]))
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }
 
