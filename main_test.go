@@ -291,6 +291,7 @@ func TestFlowOverTLS(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", s.path, got, s.want)
 		}
 	}
+	client.CloseIdleConnections() // or HTTP/2 takes a second to say good-bye
 	// Nothing is kept on the server: another one with the same key goes on.
 	if err := p.end(); err != nil {
 		t.Fatal(err)
@@ -299,6 +300,7 @@ func TestFlowOverTLS(t *testing.T) {
 	if got := ask(p.url, "/get_name", nil); got != "Name: Grace" {
 		t.Errorf("after a restart: got %q", got)
 	}
+	client.CloseIdleConnections()
 	if _, err := http.Get(p.url); err == nil {
 		t.Error("got an answer from a server that the client doesn't trust")
 	}
@@ -557,9 +559,17 @@ func TestStartFailures(t *testing.T) {
 		says   string
 	}{
 		{args: []string{"-addr", busy}, status: 1, says: "(choose another address with -addr)"},
-		{args: []string{"-addr", "localhost:0", "-admin-addr", busy}, status: 1, says: "(choose another address with -admin-addr)"},
+		{
+			args:   []string{"-addr", "localhost:0", "-admin-addr", busy},
+			status: 1,
+			says:   "(choose another address with -admin-addr)",
+		},
 		{args: []string{"-addr", "localhost"}, status: 1, says: "with -addr)"},
-		{args: []string{"-addr", "localhost:0", "-tls-cert", "/nowhere", "-tls-key", "/nowhere"}, status: 1, says: "/nowhere"},
+		{
+			args:   []string{"-addr", "localhost:0", "-tls-cert", "/nowhere", "-tls-key", "/nowhere"},
+			status: 1,
+			says:   "/nowhere",
+		},
 		{args: []string{"-nonsense"}, status: 2, says: "-nonsense"},
 		{args: []string{"-h"}},
 	}
@@ -576,7 +586,8 @@ func TestStartFailures(t *testing.T) {
 		}
 		got := cmd.ProcessState.ExitCode()
 		if got != tt.status || lines != min(tt.status, 1) || !strings.Contains(out.String(), tt.says) {
-			t.Errorf("%q: got status %d and %q, want %d and %q", tt.args, got, &out, tt.status, tt.says)
+			t.Errorf("%q: got status %d and %q, want %d and %q",
+				tt.args, got, &out, tt.status, tt.says)
 		}
 	}
 }
@@ -721,7 +732,8 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 			if took < tt.want || took > tt.want+time.Second { // Shutdown looks now and then
 				t.Errorf("%+v: got an end after %v", tt, took)
 			}
-			if (err == nil) != tt.ok || err != nil && !strings.Contains(err.Error(), "in flight after 10s") {
+			ok := err == nil
+			if ok != tt.ok || !ok && !strings.Contains(err.Error(), "in flight after 10s") {
 				t.Errorf("%+v: got %v", tt, err)
 			}
 			if got := strings.HasSuffix(<-answer, "\r\n\r\ndone"); got != tt.ok {
