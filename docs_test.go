@@ -253,7 +253,7 @@ func (f *follower) startServer(line string) {
 	f.t.Logf("$ %s &", strings.TrimSpace(line))
 	f.log = filepath.Join(f.t.TempDir(), "log")
 	f.sh.start(line, f.log)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", f.addr); err == nil {
 			conn.Close()
 			return
@@ -425,7 +425,7 @@ func (s *shell) run(command string) (output string, status int) {
 	s.t.Helper()
 	const mark = "the command has ended with "
 	fmt.Fprintf(s.in, "{ %s\n} </dev/null\nprintf '\\n%s%%d\\n' $?\n", command, mark)
-	timeout := time.AfterFunc(2*time.Minute, func() { s.end(syscall.SIGKILL) })
+	timeout := time.AfterFunc(3*time.Minute, func() { s.end(syscall.SIGKILL) })
 	defer timeout.Stop()
 	for {
 		line, err := s.out.ReadString('\n')
