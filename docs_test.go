@@ -94,9 +94,7 @@ type follower struct {
 
 func newFollower(t *testing.T) *follower {
 	t.Helper()
-	// A folder beside it is this test's own, too.
-	dir := filepath.Join(t.TempDir(), "project")
-	copyProject(t, dir)
+	dir := newProject(t)
 	site, admin := freePort(t), freePort(t)
 	addr := "localhost:" + site
 	return &follower{
@@ -108,10 +106,11 @@ func newFollower(t *testing.T) *follower {
 	}
 }
 
-// copyProject copies what would be committed of this folder into dir, and
-// commits it there. Without git, it copies everything.
-func copyProject(t *testing.T, dir string) {
+// newProject copies what would be committed of this folder into another one,
+// and commits it there. Without git, it copies everything.
+func newProject(t *testing.T) string {
 	t.Helper()
+	dir := filepath.Join(t.TempDir(), "project") // a folder beside it is the test's own, too
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -131,12 +130,13 @@ func copyProject(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	if _, err := exec.LookPath("git"); err != nil {
-		return
+		return dir
 	}
 	git(t, dir, "init", "-q")
 	git(t, dir, "add", "-A")
 	git(t, dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "as it is")
 	git(t, dir, "clean", "-fdXq") // what earlier work has left in this folder
+	return dir
 }
 
 // git runs git in dir, whatever this user's settings are.
