@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path"
@@ -698,5 +699,38 @@ func TestDocChecks(t *testing.T) {
 			t.Errorf("check %d, %s: got %q after %d checks were passed, want %q after %d",
 				i+1, rows[i][2], v.verdict, v.passed, rows[i][3], i)
 		}
+	}
+}
+
+// What the manual says of -idle: it is three quarters of it, at least, that a
+// visitor may stay away, and the whole of it at most.
+func TestDocIdle(t *testing.T) {
+	const idle = 400 * time.Second
+	for _, tt := range []struct {
+		visit, away time.Duration // until the visitor comes back, and after that
+		want        verdict
+	}{
+		{idle/4 - time.Second, idle * 3 / 4, valid},
+		{idle/4 - time.Second, idle*3/4 + time.Second, valid}, // the last second
+		{idle/4 - time.Second, idle*3/4 + 2*time.Second, expired},
+		{idle / 4, idle, valid},
+		{idle / 4, idle + time.Second, expired},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newTestManager(t, options{idle: idle})
+			value := seal(t, m, alice(0, 0))
+			time.Sleep(tt.visit)
+			w := httptest.NewRecorder()
+			if _, _, err := m.save(w, openValue(m, value)); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range w.Result().Cookies() {
+				value = c.Value
+			}
+			time.Sleep(tt.away)
+			if got := openValue(m, value).verdict; got != tt.want {
+				t.Errorf("a visit after %v, another %v later: got %v, want %v", tt.visit, tt.away, got, tt.want)
+			}
+		})
 	}
 }
