@@ -485,7 +485,8 @@ func TestDocFlags(t *testing.T) {
 		}
 	}
 	known := []string{"some-flag", "short"} // an example, and one of go test
-	for _, m := range regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(help.String(), -1) {
+	offered := regexp.MustCompile(`(?m)^  -([a-z-]+)`)
+	for _, m := range offered.FindAllStringSubmatch(help.String(), -1) {
 		known = append(known, m[1])
 	}
 	for _, doc := range []string{readme, operation, cost} {
@@ -629,7 +630,8 @@ func TestExampleCookie(t *testing.T) {
 		if err != nil {
 			t.Errorf("inspect: got %v", err)
 		}
-		want := "\n\n    " + strings.TrimSpace(strings.ReplaceAll(stdout.String(), "\n", "\n    ")) + "\n\n"
+		printed := strings.TrimSpace(stdout.String())
+		want := "\n\n    " + strings.ReplaceAll(printed, "\n", "\n    ") + "\n\n"
 		if !strings.Contains(readFile(t, operation), want) {
 			t.Errorf("%s doesn't show what inspect prints:%s", operation, want)
 		}
@@ -729,7 +731,8 @@ func TestDocIdle(t *testing.T) {
 			}
 			time.Sleep(tt.away)
 			if got := openValue(m, value).verdict; got != tt.want {
-				t.Errorf("a visit after %v, another %v later: got %v, want %v", tt.visit, tt.away, got, tt.want)
+				t.Errorf("a visit after %v, another %v later: got %v, want %v",
+					tt.visit, tt.away, got, tt.want)
 			}
 		})
 	}
