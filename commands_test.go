@@ -1091,34 +1091,3 @@ func TestInspectAnOldStamp(t *testing.T) {
 		}
 	}
 }
-
-// The README's commands for the operator can be pasted.
-func TestReadmeOperation(t *testing.T) {
-	needTool(t, "sh")
-	readme := readFile(t, "README.md")
-	_, operation, _ := strings.Cut(readme, "## Operation")
-	operation, _, _ = strings.Cut(operation, "## From the Django")
-	dir := t.TempDir()
-	m := newTestManager(t, options{})
-	writeFile(t, filepath.Join(dir, "jar"), "#HttpOnly_localhost\tFALSE\t/\tFALSE\t1796615152\tsession\t"+seal(t, m, alice(1, 1))+"\n")
-	ran := 0
-	for _, match := range regexp.MustCompile(`(?m)^(\./cookiesession keys .*|tail .*)$|`+"`"+`(\./cookiesession keys [^`+"`"+`]*)`+"`").FindAllStringSubmatch(operation, -1) {
-		line := strings.ReplaceAll(match[1]+match[2], "./cookiesession", `"$PROGRAM"`)
-		if strings.HasPrefix(line, "tail") { // with the key that has sealed the jar's cookie
-			writeFile(t, filepath.Join(dir, "ring"), keyA)
-		}
-		if strings.HasSuffix(line, " ID") {
-			line = strings.TrimSuffix(line, "ID") + strings.Fields(mustRun(t, "keys", "list", filepath.Join(dir, "ring")))[10]
-		}
-		cmd := program(t, nil)
-		cmd.Env = append(cmd.Env, "PROGRAM="+cmd.Path)
-		cmd.Path, cmd.Args, cmd.Dir = needTool(t, "sh"), []string{"sh", "-c", line}, dir
-		if out, err := cmd.CombinedOutput(); err != nil || len(out) == 0 && !strings.Contains(line, ">") {
-			t.Errorf("%s: got %s and %v", line, out, err)
-		}
-		ran++
-	}
-	if ran != 7 {
-		t.Errorf("ran %d commands of the README, want 7", ran)
-	}
-}

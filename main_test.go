@@ -315,43 +315,6 @@ func TestFlowOverTLS(t *testing.T) {
 	}
 }
 
-// TestReadmeTranscript pastes the README's commands into a shell and compares
-// what the real curl prints.
-func TestReadmeTranscript(t *testing.T) {
-	needTool(t, "curl")
-	needTool(t, "sh")
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := startRun(t, nil)
-	dir := t.TempDir()
-	found := 0
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
-		if !strings.Contains(block[1], "curl") {
-			continue
-		}
-		var commands, want strings.Builder
-		for line := range strings.Lines(block[1]) {
-			if command, ok := strings.CutPrefix(line, "$ "); ok {
-				commands.WriteString(command)
-				found++
-			} else {
-				want.WriteString(line)
-			}
-		}
-		cmd := exec.Command("sh", "-c", strings.ReplaceAll(commands.String(), "http://localhost:8080", p.url))
-		cmd.Dir = dir
-		got, err := cmd.Output()
-		if err != nil || string(got) != want.String() {
-			t.Errorf("got %q and %v, want %q", got, err, want.String())
-		}
-	}
-	if found < 4 {
-		t.Errorf("found %d commands in the README", found)
-	}
-}
-
 // TestCurl is a visitor with the real curl and its cookie jar.
 func TestCurl(t *testing.T) {
 	curl := needTool(t, "curl")
@@ -471,24 +434,6 @@ func TestFlags(t *testing.T) {
 			t.Errorf("-h says nothing of -%s", f.Name)
 		}
 	})
-}
-
-// Every flag stands in the README's table, with its default.
-func TestReadmeFlags(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	new(config).flagSet(func(string) string { return "" }).VisitAll(func(f *flag.Flag) {
-		n++
-		if !regexp.MustCompile("(?m)^\\| .*`-" + f.Name + "`").Match(readme) {
-			t.Errorf("the README says nothing of -%s", f.Name)
-		}
-	})
-	if n == 0 {
-		t.Error("found no flag")
-	}
 }
 
 func TestKeysFromTheEnvironment(t *testing.T) {
