@@ -361,8 +361,11 @@ func rawData(content []byte) cbor.RawMessage {
 // merge returns data with what old has beyond known, at any depth: the fields
 // of a newer version, which this one does not know and would lose otherwise.
 func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
-	if bytes.Equal(known, data) {
+	switch {
+	case bytes.Equal(known, data):
 		return old
+	case bytes.Equal(known, old): // there is nothing beyond
+		return data
 	}
 	var o, k, d map[any]cbor.RawMessage
 	if err := errors.Join(decoding.Unmarshal(old, &o), decoding.Unmarshal(known, &k),
