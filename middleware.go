@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -66,7 +67,8 @@ func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r
 	defer func() {
 		took, status := time.Since(began), cmp.Or(w.status, http.StatusOK)
 		a.metrics.served(route, r.Method, status, took)
-		a.log.Debug("request", "route", route, "method", r.Method, "status", status, "duration", took)
+		a.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("route", route),
+			slog.String("method", r.Method), slog.Int("status", status), slog.Duration("duration", took))
 	}()
 	defer a.recovered(w, r)
 	next.ServeHTTP(w, r)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
 	"log/slog"
 	"mime"
@@ -229,24 +230,31 @@ func prefersHTML(r *http.Request) bool {
 	return false
 }
 
-// readForm reads the form in r's body, and nothing from its query.
+// readForm reads the form in r's body, and nothing from its query. FormValue
+// would read both, and hide what is wrong with them.
 func readForm(r *http.Request) (url.Values, error) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || r.Header.Get("Content-Encoding") != "" {
 		kind = ""
 	}
-	form := *r
-	form.URL = new(url.URL) // or the query would be read as well
 	switch kind {
 	case "application/x-www-form-urlencoded":
-		err = form.ParseForm()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, formError(err)
+		}
+		form, err := url.ParseQuery(string(body))
+		return form, formError(err)
 	case "multipart/form-data":
-		err = form.ParseMultipartForm(maxBody) // with room for all of it: none goes to the disk
-	default:
-		return nil, problemf(http.StatusUnsupportedMediaType, "Send the name as a form: "+
-			"application/x-www-form-urlencoded or multipart/form-data, not compressed.")
+		// With room for all of it, so that none goes to the disk.
+		form, err := multipart.NewReader(r.Body, params["boundary"]).ReadForm(maxBody)
+		if err != nil {
+			return nil, formError(err)
+		}
+		return form.Value, nil
 	}
-	return form.PostForm, formError(err)
+	return nil, problemf(http.StatusUnsupportedMediaType, "Send the name as a form: "+
+		"application/x-www-form-urlencoded or multipart/form-data, not compressed.")
 }
 
 // formError tells a body that is too large from one that is broken.

@@ -175,12 +175,15 @@ func (v *visit[T]) refuse(at check, why verdict) *visit[T] {
 // beats one whose MAC didn't.
 func (m *sessions[T]) load(r *http.Request) *visit[T] {
 	now := time.Now().Unix()
-	v := &visit[T]{now: now, verdict: none}
+	var v *visit[T]
 	cookies := r.CookiesNamed(m.cookie)
 	for _, c := range cookies[:min(len(cookies), maxCandidates)] {
-		if candidate := m.open(c, now); candidate.passed > v.passed {
+		if candidate := m.open(c, now); v == nil || candidate.passed > v.passed {
 			v = candidate
 		}
+	}
+	if v == nil {
+		v = &visit[T]{now: now, verdict: none}
 	}
 	v.passive = r.Method == http.MethodHead ||
 		strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch")
@@ -230,8 +233,8 @@ func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 // others as well: it skips line breaks and ignores the bits that the last
 // character does not need.
 func canonical(s string) bool {
-	b, _ := base64.URLEncoding.DecodeString(s) // only a part of s where s is wrong
-	return s != "" && base64.URLEncoding.EncodeToString(b) == s
+	_, err := base64.URLEncoding.Strict().DecodeString(s)
+	return err == nil && s != "" && !strings.ContainsAny(s, "\r\n")
 }
 
 // reason is why a response writes the cookie.
