@@ -216,7 +216,7 @@ func TestPartsAddUp(t *testing.T) {
 		for n := range 40 {
 			v := openValue(m, seal(t, m, named(strings.Repeat("x", n), 10, 0)))
 			end := 0
-			for _, p := range parts(v) {
+			for _, p := range parts(v.value, v.verdict) {
 				if p.Start != end || p.Chars <= 0 {
 					t.Errorf("%d: got %s at %d with %d characters, want it at %d",
 						n, p.Class, p.Start, p.Chars, end)
