@@ -4,12 +4,9 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -40,51 +37,49 @@ import (
 
 var screenshots = flag.String("screenshots", "", "put screenshots of the pages into this `folder`")
 
-// chromium is a browser, whose tabs share a fresh profile.
+// theBrowser is the one Chromium of all the tests: starting it takes seconds. It
+// takes any certificate, and evil.example for this machine.
+var theBrowser = sync.OnceValues(func() (context.Context, error) {
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.UserDataDir(filepath.Join(programDir, "chromium")),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("ignore-certificate-errors", true),
+		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
+		chromedp.WSURLReadTimeout(time.Minute),
+	)
+	ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
+	endBrowser = end
+	ctx, _ = chromedp.NewContext(ctx) // ended with its parent
+	return ctx, chromedp.Do(ctx)
+})
+
+var endBrowser = func() {} // for TestMain
+
+// chromium is a browser with a fresh profile, which its tabs share.
 type chromium struct {
-	t      *testing.T
-	ctx    context.Context
-	cancel []func() // in the order of their calls
+	t   *testing.T
+	ctx context.Context
 }
 
-// startBrowser starts Chromium. It trusts the certificate in the file cert, if
-// one is named, and takes evil.example for this machine.
-func startBrowser(t *testing.T, cert string) *chromium {
+// startBrowser returns a browser that has not been anywhere yet.
+func startBrowser(t *testing.T) *chromium {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("slow: it starts a browser")
 	}
-	exe := needTool(t, "chromium")
-	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
-		chromedp.WSURLReadTimeout(time.Minute),
-	)
-	if cert != "" {
-		block, _ := pem.Decode([]byte(readFile(t, cert)))
-		parsed, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum := sha256.Sum256(parsed.RawSubjectPublicKeyInfo)
-		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(sum[:])))
+	needTool(t, "chromium")
+	ctx, err := theBrowser()
+	if err != nil {
+		t.Fatal(err)
 	}
-	ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := chromedp.NewContext(ctx)
-	// The browser first: its tabs would each take seconds to close.
-	c := &chromium{t, ctx, []func(){end, cancel}}
-	t.Cleanup(func() {
-		for _, cancel := range c.cancel {
-			cancel()
-		}
-	})
+	ctx, end := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(end)
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return &chromium{t, ctx}
 }
 
 // tab is one tab of a browser.
@@ -102,9 +97,9 @@ type tab struct {
 // newTab opens a tab for the app at base.
 func (c *chromium) newTab(base string) *tab {
 	c.t.Helper()
-	ctx, cancel := chromedp.NewContext(c.ctx)
+	ctx, _ := chromedp.NewContext(c.ctx) // ended with its parent
 	ctx, stop := context.WithTimeout(ctx, 2*time.Minute)
-	c.cancel = append(c.cancel, stop, cancel)
+	c.t.Cleanup(stop)
 	b := &tab{t: c.t, ctx: ctx, base: base}
 	if err := chromedp.Listen(ctx, b.listen); err != nil {
 		c.t.Fatal(err)
@@ -339,19 +334,17 @@ func (b *tab) put(c *network.Cookie, value string) {
 }
 
 // inBothSchemes runs f with the app over HTTP and over TLS, each with a
-// browser of its own. The app is at a fixed address and can be started again.
+// fresh browser. The app is at a fixed address and can be started again.
 func inBothSchemes(t *testing.T, f func(t *testing.T, c *chromium, start func(env map[string]string, flags ...string) *started)) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			_, port, _ := net.SplitHostPort(freeAddr(t))
 			fixed := []string{"-addr", "localhost:" + port}
-			cert := ""
 			if scheme == "https" {
-				var key string
-				cert, key, _ = newCertificate(t)
+				cert, key, _ := newCertificate(t)
 				fixed = append(fixed, "-tls-cert", cert, "-tls-key", key)
 			}
-			f(t, startBrowser(t, cert), func(env map[string]string, flags ...string) *started {
+			f(t, startBrowser(t), func(env map[string]string, flags ...string) *started {
 				t.Helper()
 				return startProcess(t, env, append(slices.Clone(fixed), flags...)...)
 			})
@@ -595,11 +588,15 @@ func TestBrowserHistory(t *testing.T) {
 	})
 }
 
-// pageStates are all pages, each in all its states.
-var pageStates = []struct {
+// pageState is a page in one of its states. They are opened in turns, and the
+// cookie of one is there for the next.
+type pageState struct {
 	name string
 	open func(b *tab)
-}{
+}
+
+// pageStates are all pages, each in all its states, of a server with keyA and keyB.
+var pageStates = []pageState{
 	{"home-new", func(b *tab) { b.open("/") }},
 	{"form", func(b *tab) { b.open("/set_name") }},
 	{"form-error", func(b *tab) {
@@ -612,21 +609,78 @@ var pageStates = []struct {
 	{"not-found", func(b *tab) { b.open("/nowhere") }},
 	{"not-allowed", func(b *tab) { b.open("/clear_name") }},
 	{"result", func(b *tab) { b.setName("Alice") }},
+	{"result-same", func(b *tab) { b.setName("Alice") }},
 	{"get", func(b *tab) { b.open("/get_name") }},
 	{"home", func(b *tab) { b.open("/") }},
 	{"session", func(b *tab) { b.open("/session") }},
+	{"session-renewed", func(b *tab) { b.plant(alice(6*86400, 5*86400)); b.open("/session") }},
+	{"home-renewed", func(b *tab) { b.plant(alice(6*86400, 5*86400)); b.open("/") }},
+	{"session-resealed", func(b *tab) { b.plant(alice(600, 60), keyB); b.open("/session") }},
+	{"session-old-key", func(b *tab) { b.plant(alice(600, 60), keyC); b.open("/session") }},
+	{"session-expired", func(b *tab) { b.plant(alice(15*86400, 15*86400)); b.open("/session") }},
+	{"get-expired", func(b *tab) { b.open("/get_name") }},
+	{"session-too-old", func(b *tab) { b.plant(alice(91*86400, 60)); b.open("/session") }},
+	{"session-future", func(b *tab) { b.plant(alice(-3700, -3700)); b.open("/session") }},
+	{"session-malformed", func(b *tab) { b.plantValue("another-program's"); b.open("/session") }},
+	{"session-large", func(b *tab) { b.sendTooLarge(); b.open("/session"); b.sendNothingElse() }},
 	{"session-tampered", func(b *tab) {
-		k := b.cookie()
-		b.put(k, flipLast(k.Value))
+		b.plant(alice(600, 60))
+		b.plantValue(flipLast(b.cookie().Value))
 		b.open("/session")
 	}},
 	{"get-tampered", func(b *tab) { b.open("/get_name") }},
 	{"home-tampered", func(b *tab) { b.open("/") }},
+	{"session-full", func(b *tab) { b.plant(named(strings.Repeat("Ж x", 500), 600, 60)); b.open("/session") }},
+	{"get-long", func(b *tab) { b.plant(named(strings.Repeat("W", 200), 600, 60)); b.open("/get_name") }},
+	{"home-long", func(b *tab) { b.open("/") }},
+	{"home-emoji", func(b *tab) { b.plant(named(strings.Repeat("\U0001F36A", 200), 600, 60)); b.open("/") }},
+	{"home-rtl", func(b *tab) { b.plant(named("שרה אבו־חסן", 600, 60)); b.open("/") }},
+	{"session-rtl", func(b *tab) { b.open("/session") }},
 	{"cleared", func(b *tab) {
-		b.setName("Alice")
 		b.open("/get_name")
 		b.click(`form[action="/clear_name"] button`)
 	}},
+}
+
+// plant puts a session into the browser, sealed with keyA or another key.
+func (b *tab) plant(p payload[session], key ...string) {
+	b.t.Helper()
+	m := newTestManager(b.t, options{keys: key, secure: b.secure()})
+	b.plantValue(seal(b.t, m, p))
+}
+
+// plantValue puts a cookie into the browser, as the developer tools can.
+func (b *tab) plantValue(value string) {
+	b.t.Helper()
+	name, secure, hidden := cookieName, b.secure(), true
+	if secure {
+		name = securePrefix + name
+	}
+	call(b, network.SetCookie, network.SetCookieParams{
+		Name: name, Value: value, URL: b.base + "/", Path: "/", Secure: &secure, HTTPOnly: &hidden,
+		SameSite: network.CookieSameSiteLax,
+	})
+}
+
+// secure reports whether the tab's site is served over TLS.
+func (b *tab) secure() bool { return strings.HasPrefix(b.base, "https:") }
+
+// sendTooLarge has the tab send a cookie that a browser would not keep.
+func (b *tab) sendTooLarge() {
+	b.t.Helper()
+	name := cookieName
+	if b.secure() {
+		name = securePrefix + name
+	}
+	call(b, network.ClearBrowserCookies, cdp.Empty{})
+	header := network.Headers{"Cookie": name + "=" + strings.Repeat("A", maxCookie)}
+	call(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: header})
+}
+
+// sendNothingElse ends that.
+func (b *tab) sendNothingElse() {
+	b.t.Helper()
+	call(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{}})
 }
 
 // prefer has the browser prefer something, as in a media query.
@@ -639,7 +693,7 @@ func (b *tab) prefer(name, value string) {
 // heading of each level in order.
 func TestBrowserPages(t *testing.T) {
 	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
-	c := startBrowser(t, "")
+	c := startBrowser(t)
 	b := c.newTab(p.url)
 	for _, state := range pageStates {
 		b.mu.Lock()
@@ -679,28 +733,60 @@ func TestBrowserPages(t *testing.T) {
 	}
 }
 
-// TestBrowserScreenshots takes pictures, when asked for with -screenshots.
+// TestBrowserScreenshots takes pictures, when asked for with -screenshots: the
+// README's, or with -run TestBrowserScreenshots/all every page in all its states.
 func TestBrowserScreenshots(t *testing.T) {
 	if *screenshots == "" {
 		t.Log("no screenshots: they are taken with -screenshots FOLDER")
 		return
 	}
-	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
-	for scheme, feature := range map[string]string{"light": "prefers-color-scheme", "dark": "prefers-color-scheme", "active": "forced-colors"} {
-		for _, width := range []int64{375, 1280} {
-			b := startBrowser(t, "").newTab(p.url)
-			b.run(chromedp.EmulateViewport(width, 800))
-			b.prefer(feature, scheme)
-			for _, state := range pageStates {
-				state.open(b)
-				png := get(b, chromedp.FullScreenshot(100))
-				name := filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%d.png", state.name, scheme, width))
-				if err := os.WriteFile(name, png, 0o666); err != nil {
-					t.Fatal(err)
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA + "," + keyB})
+	t.Run("readme", func(t *testing.T) {
+		b := startBrowser(t).newTab(p.url)
+		b.run(chromedp.EmulateViewport(560, 800))
+		b.setName("Alice")
+		b.prefer("prefers-color-scheme", "dark")
+		b.open("/")
+		b.picture("home-dark", 0)
+		b.prefer("prefers-color-scheme", "light")
+		b.open("/session")
+		b.picture("session-light", 1600)
+	})
+	t.Run("all", func(t *testing.T) {
+		c := startBrowser(t)
+		for _, state := range pageStates {
+			b := c.newTab(p.url)
+			state.open(b)
+			for _, width := range []int64{320, 375, 640, 1280} {
+				b.run(chromedp.EmulateViewport(width, 800))
+				for value, name := range map[string]string{
+					"light": "prefers-color-scheme", "dark": "prefers-color-scheme", "active": "forced-colors",
+				} {
+					b.prefer(name, value)
+					b.picture(fmt.Sprintf("%s-%s-%d", state.name, value, width), 0)
 				}
 			}
+			b.prefer("prefers-color-scheme", "light")
+			printed := call(b, cdppage.PrintToPDF, cdppage.PrintToPDFParams{})
+			writeFile(t, filepath.Join(*screenshots, state.name+".pdf"), string(printed.Data))
 		}
+	})
+}
+
+// picture takes a picture of the page, from its top so many pixels down, or whole.
+func (b *tab) picture(name string, height float64) {
+	b.t.Helper()
+	eval[bool](b, "document.activeElement.blur(), true") // no cursor that blinks
+	size := eval[[2]float64](b, "[innerWidth, document.documentElement.scrollHeight]")
+	if height == 0 || height > size[1] {
+		height = size[1]
 	}
+	beyond := true
+	shot := call(b, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{
+		CaptureBeyondViewport: &beyond,
+		Clip:                  &cdppage.Viewport{Width: size[0], Height: height, Scale: 1},
+	})
+	writeFile(b.t, filepath.Join(*screenshots, name+".png"), string(shot.Data))
 }
 
 const (
@@ -755,7 +841,7 @@ func TestBrowserAccessibility(t *testing.T) {
 	source := axe(t)
 	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
 	for _, scheme := range []string{"light", "dark"} {
-		b := startBrowser(t, "").newTab(p.url)
+		b := startBrowser(t).newTab(p.url)
 		b.prefer("prefers-color-scheme", scheme)
 		for _, state := range pageStates {
 			state.open(b)

@@ -36,10 +36,11 @@ func (a *app) forge(r *http.Request, v *visit[session]) (answer, error) {
 	if _, _, ok := dissect(v.value); !ok || v.verdict == tooLarge || f.Part == "key" && !v.readable() {
 		original, f.Sample = sample(a.sessions), true
 	}
-	value := f.sealAnew(a.sessions, original)
-	if f.Part != "key" {
-		value = f.change(a.sessions, original.value)
+	change := f.change
+	if f.Part == "key" {
+		change = f.sealAnew
 	}
+	value := change(a.sessions, original)
 	forged := a.sessions.open(&http.Cookie{Name: a.sessions.cookie, Value: value}, v.now)
 	f.Report = describe(a.sessions, forged)
 	for i, p := range f.Report.Parts {
@@ -48,39 +49,43 @@ func (a *app) forge(r *http.Request, v *visit[session]) (answer, error) {
 			f.Report.Parts[i].After = p.Text[at+1:]
 		}
 	}
-	text := fmt.Sprintf("%s\nyour own      %s", reportText("session", f.Report), v.verdict)
+	what := fmt.Sprintf("character %d is %s instead of %s", f.Position, f.To, f.From)
+	if f.Part == "key" {
+		what = "sealed with a key that was just made up"
+	}
+	if f.Sample {
+		what += ", in a sample"
+	}
+	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s", what, reportText("session", f.Report), v.verdict)
 	return answer{Text: text, Page: "forge", Data: f}, nil
 }
 
-// change returns value with one character of the part changed.
-func (f *forgery) change(m *sessions[session], value string) string {
-	letters := "AB"
-	if f.Part == "id" {
-		letters = "abc"
-	}
-	at := 0
+// change returns the original's value with one character of the part changed.
+func (f *forgery) change(m *sessions[session], original *visit[session]) string {
+	value, at := original.value, 0
 	for _, p := range parts(value, valid) {
 		if p.Class == f.Part {
 			at = p.Start + len(p.Text)/2
 		}
 	}
-	for _, letter := range letters {
+	for _, letter := range "abcdefghijklmnopqrstuvwxyz" {
 		changed := value[:at] + string(letter) + value[at+1:]
+		id, _, _ := strings.Cut(changed, ".")
 		// By chance, another id could be that of another key.
-		if id, _, _ := strings.Cut(changed, "."); changed != value && (f.Part != "id" || m.ring.Load().codecs[id] == nil) {
+		if changed != value && (f.Part != "id" || m.ring.Load().codecs[id] == nil) {
 			f.Position, f.From, f.To = at+1, value[at:at+1], string(letter)
 			return changed
 		}
 	}
-	return value
+	panic("there are more keys than letters")
 }
 
 // sealAnew returns the session sealed with a key that has just been made up,
 // under the id of the original's key.
 func (f *forgery) sealAnew(m *sessions[session], original *visit[session]) string {
-	k, c := must(parseKey(newSecret())), original.codec
+	k := must(parseKey(newSecret()))
 	madeUp := k.signed
-	if c == nil || c.encrypted {
+	if original.codec.encrypted {
 		madeUp = k.encrypted
 	}
 	value := must(madeUp.seal(m.cookie, slices.Clone(original.content)))

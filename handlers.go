@@ -15,6 +15,9 @@ type session struct {
 	Name string
 }
 
+// example is a session to show to a visitor who has none.
+var example = session{Name: "Alice"}
+
 // routes fills the router: the table of contents. Addresses may end with a slash.
 func (a *app) routes(router *mux.Router) {
 	get, post := []string{http.MethodGet, http.MethodHead}, http.MethodPost

@@ -156,8 +156,9 @@ func (p page) Sent() *sentCookie {
 }
 
 // Insecure tells why the browser may refuse a cookie that is for HTTPS only:
-// "webkit" takes none at http://localhost, nobody at any other http address.
-// Where a proxy ends TLS, the server can't tell.
+// "webkit" takes none at http://localhost, nobody at any other http address. At
+// an https address, a proxy may have ended TLS: there, browsers say where they
+// come from.
 func (p page) Insecure() string {
 	host, _, err := net.SplitHostPort(p.request.Host)
 	if err != nil {
@@ -168,6 +169,9 @@ func (p page) Insecure() string {
 	case !p.app.sessions.secure || p.request.TLS != nil:
 		return ""
 	case host != "localhost" && host != "127.0.0.1" && host != "::1":
+		if p.request.Header.Get("Sec-Fetch-Site") != "" {
+			return ""
+		}
 		return "http"
 	case strings.Contains(agent, "AppleWebKit/") && !strings.Contains(agent, "Chrome/"):
 		return "webkit"
@@ -300,7 +304,7 @@ func readForm(r *http.Request) (url.Values, error) {
 	case "multipart/form-data":
 		err = form.ParseMultipartForm(maxBody) // with room for all of it: none goes to the disk
 	default:
-		return nil, problemf(http.StatusUnsupportedMediaType, "Send the name as a form: "+
+		return nil, problemf(http.StatusUnsupportedMediaType, "Send a form: "+
 			"application/x-www-form-urlencoded or multipart/form-data, not compressed.")
 	}
 	return form.PostForm, formError(err)

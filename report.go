@@ -81,8 +81,9 @@ func (f sessionField) Quoted() string {
 type part struct {
 	Class        string // id, stamp, payload or mac
 	Start, Chars int
-	Text         string // its characters, but of the MAC only the first four
-	Mark, After  string // a character behind Text that is to be pointed at, and the rest
+	Text         string // its first characters, of the MAC no more than four
+	Mark, After  string // a character behind Text that is to be pointed at, and what follows
+	More         int    // how many characters there are behind that
 	Failed       bool   // the check of this part has failed
 }
 
@@ -136,7 +137,7 @@ func (rep *report) read(content []byte) {
 	if decoding.Unmarshal(content, &p) != nil {
 		return
 	}
-	rep.Readable, rep.Mode, rep.Notation = true, "signed", notation(content)
+	rep.Readable, rep.Mode, rep.Notation = true, "signed", shorten(notation(content))
 	rep.Began, rep.Written = time.Unix(int64(p.Began), 0).UTC(), time.Unix(p.written(), 0).UTC()
 	for _, name := range slices.Sorted(maps.Keys(p.Data)) {
 		f := sessionField{Name: name}
@@ -167,7 +168,7 @@ var quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 // sample is a cookie of this server's making, to show to a visitor without one.
 func sample(m *sessions[session]) *visit[session] {
 	now := time.Now().Unix()
-	content := must(encoding.Marshal(payload[session]{Began: uint32(now), Data: session{Name: "Alice"}}))
+	content := must(encoding.Marshal(payload[session]{Began: uint32(now), Data: example}))
 	value := must(m.ring.Load().seal.seal(m.cookie, content))
 	return m.open(&http.Cookie{Name: m.cookie, Value: value}, now)
 }
@@ -185,10 +186,11 @@ func specimens(m *sessions[session], content []byte) (both []specimen) {
 	for _, c := range []*codec{k.signed, k.encrypted} {
 		value := must(c.seal(m.cookie, slices.Clone(content)))
 		_, inner, _ := dissect(value)
-		s := specimen{Encrypted: c.encrypted, Parts: parts(value, valid), Steps: []string{inner}}
-		s.Steps = append(s.Steps, fmt.Sprintf("% x", must(base64.URLEncoding.DecodeString(inner))))
+		s := specimen{Encrypted: c.encrypted, Parts: parts(value, valid), Steps: []string{shorten(inner)}}
+		bytes := fmt.Sprintf("% x", must(base64.URLEncoding.DecodeString(inner)))
+		s.Steps = append(s.Steps, shorten(bytes))
 		if !c.encrypted {
-			s.Steps = append(s.Steps, notation(content))
+			s.Steps = append(s.Steps, shorten(notation(content)))
 		}
 		both = append(both, s)
 	}
@@ -225,6 +227,18 @@ func dissect(value string) (stamp, payload string, ok bool) {
 	return string(b[:digits]), string(b[digits+1 : len(b)-1-sha256.Size]), true
 }
 
+// maxShown is how many characters of a payload are shown, of up to 4,096.
+const maxShown = 400
+
+// shorten returns text with at most maxShown characters of it.
+func shorten(text string) string {
+	runes := []rune(text)
+	if more := len(runes) - maxShown; more > 0 {
+		return fmt.Sprintf("%s… and %d more characters", string(runes[:maxShown]), more)
+	}
+	return text
+}
+
 // parts takes the value of a cookie apart that got a verdict, if it has the
 // form. Nothing of it needs to be verified.
 func parts(value string, v verdict) (parts []part) {
@@ -236,7 +250,7 @@ func parts(value string, v verdict) (parts []part) {
 	add := func(class string, chars, shown int, failure ...verdict) {
 		parts = append(parts, part{
 			Class: class, Start: start, Chars: chars, Text: value[start : start+shown],
-			Failed: slices.Contains(failure, v),
+			More: chars - shown, Failed: slices.Contains(failure, v),
 		})
 		start += chars
 	}
@@ -245,7 +259,7 @@ func parts(value string, v verdict) (parts []part) {
 	stampChars, payloadChars := chars(len(stamp)+1), chars(len(payload)+1)
 	add("id", idLen+1, idLen+1, unknownKey)
 	add("stamp", stampChars, stampChars)
-	add("payload", payloadChars, payloadChars, malformed)
+	add("payload", payloadChars, min(payloadChars, maxShown), malformed)
 	add("mac", len(value)-start, 4, tampered)
 	return parts
 }
@@ -283,9 +297,9 @@ func (rep report) Ladder() []rung {
 	return ladder
 }
 
-// Scale returns where t is on a line of 1000 from Began to End.
+// Scale returns where t is on a line from Began to End, in per cent.
 func (rep report) Scale(t time.Time) int64 {
-	return min(1000, 1000*seconds(t.Sub(rep.Began))/seconds(rep.End.Sub(rep.Began)))
+	return min(100, 100*seconds(t.Sub(rep.Began))/seconds(rep.End.Sub(rep.Began)))
 }
 
 // Left returns how much of that line is left of now.
