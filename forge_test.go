@@ -11,6 +11,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
 )
 
 var forgeParts = []string{"id", "stamp", "payload", "mac", "key"}
@@ -220,7 +223,7 @@ func TestForgeRefusesOtherForms(t *testing.T) {
 		t.Errorf("got status %d across sites", res.StatusCode)
 	}
 	// A form in its other encoding, and the query, which is not read.
-	kind, body := multipartForm(t, [3]string{"part", "", "stamp"})
+	kind, body := multipartForm(t, [3]string{"part", "stamp"})
 	res, text := do(t, a, exchange{
 		method: "POST", target: "/forge?part=mac", body: body, cookie: good, header: map[string]string{"Content-Type": kind},
 	})
@@ -260,6 +263,52 @@ func TestForgeALongCookie(t *testing.T) {
 	if !strings.Contains(page, "<mark>") || !regexp.MustCompile(`… and \d+ more characters`).MatchString(page) {
 		t.Errorf("got %s", page)
 	}
+}
+
+// A visitor presses each of the buttons, with a cookie and without.
+func TestBrowserForge(t *testing.T) {
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		for _, mode := range []string{"-encrypt=true", "-encrypt=false"} {
+			p := start(map[string]string{"COOKIESESSION_KEYS": keyA}, mode)
+			b := c.newTab(p.url)
+			call(b, network.ClearBrowserCookies, cdp.Empty{})
+			for _, own := range []bool{false, true} {
+				if own {
+					b.setName("Alice")
+				}
+				before := b.cookies()
+				b.open("/session")
+				for _, part := range forgeParts { // the next is on the page with the report
+					b.click(fmt.Sprintf("button[value=%q]", part))
+					verdict, ticked := "tampered", 4
+					if part == "id" {
+						verdict, ticked = "unknown key", 3
+					}
+					b.wantText("Verdict on the forged copy: " + verdict + ".")
+					if got := eval[int](b, `document.querySelectorAll(".ladder .passed").length`); got != ticked {
+						t.Errorf("%s: got %d checks passed, want %d", part, got, ticked)
+					}
+					if own {
+						b.wantText("Your own cookie is still valid.")
+					} else {
+						b.wantText("a sample of this server's making was forged")
+						b.wantText("You still have no cookie.")
+					}
+					marks := map[bool]int{part != "key": 1}[true]
+					if got := eval[int](b, `document.querySelectorAll(".cookie mark").length`); got != marks {
+						t.Errorf("%s: got %d characters marked, want %d", part, got, marks)
+					}
+				}
+				after := b.cookies()
+				if len(before) != len(after) || own && before[0].Value != after[0].Value {
+					t.Errorf("got %d cookies for %d, want the same", len(after), len(before))
+				}
+			}
+			b.click(`main a[href="/session"]`)
+			b.wantText("Verdict: valid.")
+			p.end()
+		}
+	})
 }
 
 // Who does not want the lesson in an own site takes it out by deleting files
