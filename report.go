@@ -228,7 +228,7 @@ func dissect(value string) (stamp, payload string, ok bool) {
 }
 
 // maxShown is how many characters of a payload are shown, of up to 4,096.
-const maxShown = 400
+const maxShown = 256
 
 // shorten returns text with at most maxShown characters of it.
 func shorten(text string) string {
