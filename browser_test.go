@@ -930,7 +930,7 @@ func TestBrowserScreenshots(t *testing.T) {
 		b.picture("home-dark", 0)
 		b.prefer("prefers-color-scheme", "light")
 		b.open("/session")
-		b.picture("session-light", 1600)
+		b.picture("session-light", 1080)
 	})
 	t.Run("all", func(t *testing.T) {
 		c := startBrowser(t)

@@ -232,6 +232,20 @@ func TestForgeRefusesOtherForms(t *testing.T) {
 	}
 }
 
+// What the buttons say that they forge is what they forge.
+func TestForgeButtonsSayWhatIsForged(t *testing.T) {
+	a := newTestApp(t, options{keys: []string{keyA, keyB}, log: io.Discard})
+	for state, cookie := range lessonStates(t, a.sessions) {
+		page := sessionPage(t, a, cookie)
+		_, report := forged(t, a, cookie, "part=mac", browser)
+		says := strings.Contains(page, "in a copy of a sample that goes nowhere")
+		is := strings.Contains(report, "so a sample of this server's making was forged")
+		if own := strings.Contains(page, "in a copy of your cookie that goes nowhere"); says != is || own == says {
+			t.Errorf("%s: got a sample announced: %v, forged: %v", state, says, is)
+		}
+	}
+}
+
 // The changed character is marked where it is, and nothing else has changed.
 func TestForgedCharacterIsMarked(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})

@@ -219,7 +219,7 @@ func TestLessonInEachState(t *testing.T) {
 			"If you have set a name just now, your browser refuses cookies",
 		}, []string{sent, "was refused"}},
 		{"none", session, []string{
-			"a <strong>sample</strong>", "The sample, character by character", "a copy of a sample",
+			"a <strong>sample</strong>", "The sample, character by character",
 			"The sample was sealed with the key", "Signed only", "<dt>Name</dt><dd dir=\"auto\">Alice</dd>",
 		}, []string{sent, refused, "Your cookie", "How long it lasts"}},
 		{"none", set, []string{sent, "The session has changed", "only the next request can show"}, []string{
@@ -269,9 +269,9 @@ func TestLessonInEachState(t *testing.T) {
 		}, []string{sent, "What is in it"}},
 		{"malformed", session, []string{"Payload</strong> <strong class=\"bad\">✗ failed"}, []string{sent}},
 		{"another program", session, []string{
-			"it does not have the form of a cookie of this site. So nothing", "a copy of a sample",
+			"it does not have the form of a cookie of this site. So nothing",
 		}, []string{sent, "another-program"}},
-		{"too large", session, []string{"it is too large. So nothing", "a copy of a sample"}, []string{sent}},
+		{"too large", session, []string{"it is too large. So nothing"}, []string{sent}},
 		{"full", session, []string{"more characters", " of the 4096 bytes"}, []string{sent}},
 	}
 	bothModes(t, func(t *testing.T, o options) {

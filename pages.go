@@ -117,19 +117,26 @@ type page struct {
 	Style, Icon string // addresses of the stylesheet and of the icon
 	Wrote       reason // why the cookie was written, if it was
 	app         *app
+	report      *report // once it was asked for
 	visit       *visit[session]
 	request     *http.Request
 	header      http.Header // of the response
 }
 
 // Report tells what is known of the visitor's cookie.
-func (p page) Report() report { return describe(p.app.sessions, p.visit) }
+func (p *page) Report() *report {
+	if p.report == nil {
+		rep := describe(p.app.sessions, p.visit)
+		p.report = &rep
+	}
+	return p.report
+}
 
 // Sample reports on a cookie that the visitor doesn't have.
-func (p page) Sample() report { return describe(p.app.sessions, sample(p.app.sessions)) }
+func (p *page) Sample() report { return describe(p.app.sessions, sample(p.app.sessions)) }
 
 // Specimens shows the visitor's session in both modes, or the sample's.
-func (p page) Specimens() []specimen {
+func (p *page) Specimens() []specimen {
 	content := p.visit.content
 	if !p.visit.readable() {
 		content = sample(p.app.sessions).content
@@ -138,7 +145,7 @@ func (p page) Specimens() []specimen {
 }
 
 // Base is the address of the site, as the visitor's browser has it.
-func (p page) Base() string {
+func (p *page) Base() string {
 	if p.app.sessions.secure {
 		return "https://" + p.request.Host
 	}
@@ -146,7 +153,7 @@ func (p page) Base() string {
 }
 
 // Sent shows the cookie that comes with the page, if one does.
-func (p page) Sent() *sentCookie {
+func (p *page) Sent() *sentCookie {
 	header := p.header.Get("Set-Cookie")
 	if header == "" {
 		return nil
@@ -159,7 +166,7 @@ func (p page) Sent() *sentCookie {
 // "webkit" takes none at http://localhost, nobody at any other http address. At
 // an https address, a proxy may have ended TLS: there, browsers say where they
 // come from.
-func (p page) Insecure() string {
+func (p *page) Insecure() string {
 	host, _, err := net.SplitHostPort(p.request.Host)
 	if err != nil {
 		host = p.request.Host
@@ -217,7 +224,7 @@ func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
 		}
 		body.Reset()
 		p.Style, p.Icon = a.style.url, a.icon.url
-		if err := t.ExecuteTemplate(body, "layout.html", p); err != nil {
+		if err := t.ExecuteTemplate(body, "layout.html", &p); err != nil {
 			return err
 		}
 		kind = "text/html; charset=utf-8"

@@ -253,7 +253,7 @@ func TestTimesOnThePage(t *testing.T) {
 				` <span class="soft">(4 days ago)</span>`,
 			`<time datetime="1999-12-30T00:00:00Z">30 December 1999, 00:00:00 UTC</time>` +
 				` <span class="soft">(2 days ago)</span>`,
-			`<strong>Now</strong> <time datetime="2000-01-01T00:00:00Z">1 January 2000, 00:00:00 UTC</time>`,
+			`<strong>Now</strong> <span><time datetime="2000-01-01T00:00:00Z">1 January 2000, 00:00:00 UTC</time>`,
 			`<time datetime="2000-01-13T00:00:00Z">13 January 2000, 00:00:00 UTC</time>` +
 				` <span class="soft">(in 12 days)</span>`,
 			`<time datetime="2000-03-27T00:00:00Z">27 March 2000, 00:00:00 UTC</time>` +
