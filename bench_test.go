@@ -21,7 +21,7 @@ import (
 	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/gorilla/mux"
 	"github.com/gorilla/securecookie"
-	"github.com/gorilla/sessions"
+	gorillasessions "github.com/gorilla/sessions"
 )
 
 // names are those of the small and of the large session.
@@ -106,27 +106,34 @@ func compare(b *testing.B, contenders ...contender) {
 	})
 }
 
+// BenchmarkSeal makes the value of a cookie from a session: here by CBOR and
+// securecookie, for the floor by securecookie alone.
 func BenchmarkSeal(b *testing.B) {
 	benchModes(b, func(b *testing.B, signed bool, name string) {
 		m := newTestManager(b, options{signed: signed})
 		c := m.ring.Load().seal
-		now := time.Now().Unix()
-		s := session{name, now, now}
-		payload := s.appendPayload(nil)
-		buf := make([]byte, len(payload))
+		p := named(name, 0, 0)
+		content := must(encoding.Marshal(p))
+		buf := make([]byte, len(content))
 		peer := peerCodec(signed)
 		var ours, floor, gorilla, bare string
 		compare(b,
-			contender{"cookiesession", func() { ours, _ = c.seal(m.cookie, s) }},
+			contender{"cookiesession", func() {
+				ours, _ = c.seal(m.cookie, must(encoding.Marshal(p)))
+			}},
 			contender{"floor", func() {
-				copy(buf, payload) // it is overwritten
+				copy(buf, content) // it is overwritten
 				floor, _ = c.Encode(m.cookie, buf)
 			}},
-			contender{"gorilla", func() { gorilla, _ = peer.Encode(m.cookie, map[any]any{"name": name}) }},
-			contender{"hmac", func() { bare = bareSeal(payload) }},
+			contender{"gorilla", func() {
+				gorilla, _ = peer.Encode(m.cookie, map[any]any{"name": name})
+			}},
+			contender{"hmac", func() { bare = bareSeal(content) }},
 		)
 		b.Run("bytes", func(b *testing.B) {
-			for kind, value := range map[string]string{"cookiesession": ours, "floor": floor, "gorilla": gorilla, "hmac": bare} {
+			for kind, value := range map[string]string{
+				"cookiesession": ours, "floor": floor, "gorilla": gorilla, "hmac": bare,
+			} {
 				b.ReportMetric(float64(len(m.cookie)+len(value)), kind+"-B")
 			}
 			b.ReportMetric(0, "ns/op")
@@ -134,31 +141,28 @@ func BenchmarkSeal(b *testing.B) {
 	})
 }
 
+// BenchmarkOpen makes a session from the value of a cookie.
 func BenchmarkOpen(b *testing.B) {
 	benchModes(b, func(b *testing.B, signed bool, name string) {
 		m := newTestManager(b, options{signed: signed})
 		now := time.Now().Unix()
-		s := session{name, now, now}
-		value := seal(b, m, s)
+		p := named(name, 0, 0)
+		value := seal(b, m, p)
 		cookie := &http.Cookie{Name: m.cookie, Value: value}
 		c := m.ring.Load().seal
 		peer := peerCodec(signed)
 		theirs, _ := peer.Encode(m.cookie, map[any]any{"name": name})
-		bare := bareSeal(s.appendPayload(nil))
+		bare := bareSeal(must(encoding.Marshal(p)))
 		good := func(ok bool) {
 			if !ok {
 				b.Fatal("a good cookie was refused")
 			}
 		}
 		compare(b,
-			contender{"cookiesession", func() {
-				v := visit{now: now}
-				m.open(&v, cookie)
-				good(v.verdict == valid)
-			}},
+			contender{"cookiesession", func() { good(m.open(cookie, now).verdict == valid) }},
 			contender{"floor", func() {
-				var payload []byte
-				good(c.Decode(m.cookie, value[idLen+1:], &payload) == nil)
+				var content []byte
+				good(c.Decode(m.cookie, value[idLen+1:], &content) == nil)
 			}},
 			contender{"gorilla", func() {
 				values := make(map[any]any)
@@ -194,21 +198,27 @@ type site struct {
 	handler http.Handler
 }
 
-// pages returns a peer's two pages, of which get reads the name and set stores it.
-func pages(get func(r *http.Request) string, set func(w http.ResponseWriter, r *http.Request, name string)) http.Handler {
-	answer := func(w http.ResponseWriter, text string) {
+// getter reads the visitor's name, and setter stores it.
+type (
+	getter func(r *http.Request) string
+	setter func(w http.ResponseWriter, r *http.Request, name string)
+)
+
+// peerPages returns a peer's two pages.
+func peerPages(get getter, set setter) http.Handler {
+	reply := func(w http.ResponseWriter, text string) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 		io.WriteString(w, text)
 	}
 	r := mux.NewRouter()
 	r.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, "Name: "+get(r)+"\n")
+		reply(w, "Name: "+get(r)+"\n")
 	}).Methods("GET")
 	r.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
 		name := r.PostFormValue("name")
 		set(w, r, name)
-		answer(w, "Name "+name+" set in session\n")
+		reply(w, "Name "+name+" set in session\n")
 	}).Methods("POST")
 	return r
 }
@@ -218,14 +228,17 @@ func newSites(b *testing.B, signed bool, name string) []site {
 	a := newTestApp(b, options{signed: signed, log: io.Discard})
 	a.log = slog.New(slog.DiscardHandler)
 
-	bare := pages(func(*http.Request) string { return name }, func(http.ResponseWriter, *http.Request, string) {})
+	bare := peerPages(
+		func(*http.Request) string { return name },
+		func(http.ResponseWriter, *http.Request, string) {},
+	)
 
 	hash, block := []byte(keyA[:32]), []byte(keyB[:32])
 	if signed {
 		block = nil
 	}
-	store := sessions.NewCookieStore(hash, block)
-	gorilla := pages(func(r *http.Request) string {
+	store := gorillasessions.NewCookieStore(hash, block)
+	gorilla := peerPages(func(r *http.Request) string {
 		s, _ := store.Get(r, "session")
 		name, _ := s.Values["name"].(string)
 		return name
@@ -239,13 +252,18 @@ func newSites(b *testing.B, signed bool, name string) []site {
 
 	manager := scs.New()
 	manager.Store = memstore.NewWithCleanupInterval(0)
-	server := manager.LoadAndSave(pages(func(r *http.Request) string {
+	server := manager.LoadAndSave(peerPages(func(r *http.Request) string {
 		return manager.GetString(r.Context(), "name")
 	}, func(_ http.ResponseWriter, r *http.Request, name string) {
 		manager.Put(r.Context(), "name", name)
 	}))
 
-	return []site{{"cookiesession", a}, {"bare", bare}, {"gorilla", gorilla}, {"scs", server}}
+	return []site{
+		{name: "cookiesession", handler: a},
+		{name: "bare", handler: bare},
+		{name: "gorilla", handler: gorilla},
+		{name: "scs", handler: server},
+	}
 }
 
 // body is a form that is sent again and again.
@@ -275,13 +293,16 @@ func signIn(h http.Handler, name string) string {
 	return cookie
 }
 
+// BenchmarkGetName has whole handlers read a name. With Alice's session, encrypted,
+// cookiesession should take 0.30 of the time of gorilla/sessions at most, and 0.40
+// of that of scs; so should it in BenchmarkSetName.
 func BenchmarkGetName(b *testing.B) {
 	benchModes(b, func(b *testing.B, signed bool, name string) {
 		var contenders []contender
 		for _, s := range newSites(b, signed, name) {
 			cookie := signIn(s.handler, name)
 			if a, ok := s.handler.(*app); ok { // its form takes no name of 1 KB
-				cookie = a.sessions.cookie + "=" + seal(b, a.sessions, session{name, time.Now().Unix(), time.Now().Unix()})
+				cookie = a.sessions.cookie + "=" + seal(b, a.sessions, named(name, 0, 0))
 			}
 			r := httptest.NewRequest("GET", "/get_name", nil)
 			r.Header.Set("Cookie", cookie)
@@ -299,6 +320,7 @@ func BenchmarkGetName(b *testing.B) {
 	})
 }
 
+// BenchmarkSetName has whole handlers store a name in the place of another.
 func BenchmarkSetName(b *testing.B) {
 	benchModes(b, func(b *testing.B, signed bool, name string) {
 		if len(name) > maxName {
@@ -335,12 +357,12 @@ func BenchmarkKeys(b *testing.B) {
 			keys = append([]string{newSecret()}, keys...)
 		}
 		m := newTestManager(b, options{keys: keys})
-		cookie := &http.Cookie{Name: m.cookie, Value: seal(b, newTestManager(b, options{}), alice(0, 0))}
+		value := seal(b, newTestManager(b, options{}), alice(0, 0))
+		cookie := &http.Cookie{Name: m.cookie, Value: value}
 		now := time.Now().Unix()
 		contenders = append(contenders, contender{strconv.Itoa(n), func() {
-			v := visit{now: now}
-			if m.open(&v, cookie); v.verdict != valid {
-				b.Fatal(v.verdict)
+			if v := m.open(cookie, now); v.verdict != valid {
+				b.Fatalf("got %q, want %q", v.verdict, valid)
 			}
 		}})
 	}
@@ -352,23 +374,24 @@ func BenchmarkGarbage(b *testing.B) {
 	m := newTestManager(b, options{})
 	good := seal(b, m, alice(0, 0))
 	forged := flipLast(good)
+	head := good[:idLen+1] // names a key that is there
 	var contenders []contender
 	for _, x := range []struct {
 		name, header string
 		want         verdict
 	}{
-		{"forged", "session=" + forged, tampered},
-		{"good", "session=" + good, valid},
-		{"truncated", "session=" + good[:len(good)-4], tampered},
-		{"4KB", "session=" + good[:idLen+1] + strings.Repeat("A", 4080), tampered},
-		{"too-large", "session=" + strings.Repeat("A", 8192), tooLarge},
-		{"hundreds", strings.Repeat("session="+forged+"; ", 200), tampered},
+		{name: "forged", header: "session=" + forged, want: tampered},
+		{name: "good", header: "session=" + good, want: valid},
+		{name: "truncated", header: "session=" + good[:len(good)-4], want: tampered},
+		{name: "4KB", header: "session=" + head + strings.Repeat("A", 4080), want: tampered},
+		{name: "too-large", header: "session=" + strings.Repeat("A", 8192), want: tooLarge},
+		{name: "hundreds", header: strings.Repeat("session="+forged+"; ", 200), want: tampered},
 	} {
 		r := httptest.NewRequest("GET", "/get_name", nil)
 		r.Header.Set("Cookie", x.header)
 		contenders = append(contenders, contender{x.name, func() {
 			if v := m.load(r); v.verdict != x.want {
-				b.Fatalf("got %v, want %v", v.verdict, x.want)
+				b.Fatalf("got %q, want %q", v.verdict, x.want)
 			}
 		}})
 	}

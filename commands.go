@@ -283,7 +283,7 @@ func inspect(cookies []*http.Cookie, keys []key, cfg *config) (report, error) {
 
 // namedCookie matches a session cookie with its name, as in a header or a jar.
 var namedCookie = regexp.MustCompile(
-	`(?m)(?:^|[\s;:])(` + securePrefix + cookieName + `|` + cookieName + `)[=\t]([^\s;]*)`)
+	`(?:^|[\s;:])(` + securePrefix + cookieName + `|` + cookieName + `)[=\t]([^\s;]*)`)
 
 // findCookies returns the session cookies in text, whichever way they are
 // written. A bare value could be that of either name.

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -117,7 +120,8 @@ func TestKeysRotation(t *testing.T) {
 		t.Errorf("got mode %v and %v, want 0600", info.Mode(), err)
 	}
 	first := keysIn()
-	wantOut(mustRun(t, "keys", "add", file), "added "+idPair+", it only verifies: promote it when every copy has it")
+	wantOut(mustRun(t, "keys", "add", file),
+		"added "+idPair+", it only verifies: promote it when every copy has it")
 	second := keysIn()
 	if len(first) != 1 || len(second) != 2 || second[0] != first[0] {
 		t.Fatalf("got %d and %d keys, want the new one behind the old one", len(first), len(second))
@@ -341,7 +345,10 @@ func TestKeysReplace(t *testing.T) {
 			t.Errorf("%q: got status %d and %q", content, status, stderr)
 		}
 		after, err := os.ReadFile(file)
-		if content == "none" && !os.IsNotExist(err) || content != "none" && string(after) != content {
+		if os.IsNotExist(err) {
+			after = []byte("none")
+		}
+		if string(after) != content {
 			t.Errorf("%q: got %q afterwards", content, after)
 		}
 	}
@@ -369,7 +376,8 @@ func TestKeysDropRepeatsOnlyIDs(t *testing.T) {
 	for _, tt := range tests {
 		stdout, stderr, status := command(t, "", nil, "keys", "drop", file, tt.id)
 		if status != 1 || stdout != "" || !strings.Contains(stderr, tt.says) {
-			t.Errorf("drop %q: got status %d, %q and %q, want %q", tt.id, status, stdout, stderr, tt.says)
+			t.Errorf("drop %q: got status %d, %q and %q, want %q",
+				tt.id, status, stdout, stderr, tt.says)
 		}
 		if len(tt.id) > 0 && !isKeyID(tt.id) && strings.Contains(stderr, tt.id) {
 			t.Errorf("drop %q: got it repeated in %q", tt.id, stderr)
@@ -377,7 +385,8 @@ func TestKeysDropRepeatsOnlyIDs(t *testing.T) {
 	}
 	writeFile(t, file, keyA)
 	_, stderr, status := command(t, "", nil, "keys", "drop", file, encryptedA)
-	if want := encryptedA + " is the only key (add "; status != 1 || !strings.Contains(stderr, want) {
+	want := encryptedA + " is the only key (add "
+	if status != 1 || !strings.Contains(stderr, want) {
 		t.Errorf("drop of the only key: got status %d and %q, want %q", status, stderr, want)
 	}
 }
@@ -395,10 +404,8 @@ func TestKeysThroughALink(t *testing.T) {
 	writeFile(t, path("real/there"), keyA+"\n")
 	writeFile(t, path("real/up"), keyA+"\n")
 	// A folder behind a link has another parent than its name says.
-	for link, to := range map[string]string{"real/deep/up": "../up", "links/folder": path("real/deep")} {
-		if err := os.Symlink(to, path(link)); err != nil {
-			t.Skipf("no symbolic links here: %v", err)
-		}
+	if err := os.Symlink(path("real/deep"), path("links/folder")); err != nil {
+		t.Skipf("no symbolic links here: %v", err)
 	}
 	tests := []struct {
 		name   string
@@ -406,16 +413,41 @@ func TestKeysThroughALink(t *testing.T) {
 		file   string      // behind them
 		before int         // keys in it
 	}{
-		{name: "absolute", links: [][2]string{{"links/1", path("real/there")}}, file: "real/there", before: 1},
-		{name: "relative", links: [][2]string{{"links/2", "../real/there"}}, file: "real/there", before: 3},
-		{name: "dangling, absolute", links: [][2]string{{"links/3", path("real/3")}}, file: "real/3"},
-		{name: "dangling, relative", links: [][2]string{{"links/4", "../real/4"}}, file: "real/4"},
 		{
-			name:  "a dangling chain",
-			links: [][2]string{{"links/5", "5a"}, {"links/5a", path("real/5b")}, {"real/5b", "deep/5"}},
-			file:  "real/deep/5",
+			name:   "absolute",
+			links:  [][2]string{{"links/1", path("real/there")}},
+			file:   "real/there",
+			before: 1,
 		},
-		{name: "through a folder", links: [][2]string{{"links/folder/up", "../up"}}, file: "real/up", before: 1},
+		{
+			name:   "relative",
+			links:  [][2]string{{"links/2", "../real/there"}},
+			file:   "real/there",
+			before: 3,
+		},
+		{
+			name:   "through a folder",
+			links:  [][2]string{{"links/folder/up", "../up"}},
+			file:   "real/up",
+			before: 1,
+		},
+		{
+			name:  "dangling, absolute",
+			links: [][2]string{{"links/3", path("real/3")}},
+			file:  "real/3",
+		},
+		{
+			name:  "dangling, relative",
+			links: [][2]string{{"links/4", "../real/4"}},
+			file:  "real/4",
+		},
+		{
+			name: "a dangling chain",
+			links: [][2]string{
+				{"links/5", "5a"}, {"links/5a", path("real/5b")}, {"real/5b", "deep/5"},
+			},
+			file: "real/deep/5",
+		},
 		{
 			name:  "dangling, through a folder",
 			links: [][2]string{{"links/folder/6", "../6"}},
@@ -424,18 +456,15 @@ func TestKeysThroughALink(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, l := range tt.links {
-			if _, err := os.Lstat(path(l[0])); err == nil {
-				continue
-			}
 			if err := os.Symlink(filepath.FromSlash(l[1]), path(l[0])); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for more := range 2 {
+		for want := tt.before + 1; want <= tt.before+2; want++ {
 			mustRun(t, "keys", "add", path(tt.links[0][0]))
 			keys, err := keysFromFile(path(tt.file))
-			if err != nil || len(keys) != tt.before+more+1 {
-				t.Errorf("%s: got %d keys and %v, want %d", tt.name, len(keys), err, tt.before+more+1)
+			if err != nil || len(keys) != want {
+				t.Errorf("%s: got %d keys and %v, want %d", tt.name, len(keys), err, want)
 			}
 		}
 		for _, l := range tt.links {
@@ -580,6 +609,10 @@ func TestBadKeyFiles(t *testing.T) {
 			if status != 1 || !strings.Contains(stderr, filepath.Base(filepath.Dir(name))) {
 				t.Errorf("%q: got status %d and %q", args, status, stderr)
 			}
+			hint := strings.Contains(stderr, "(make one with: cookiesession keys add FILE)")
+			if reads := args[1] == "list" || args[0] == "-key-file"; reads && hint != (name != dir) {
+				t.Errorf("%q: got %q, with a hint: %v", args, stderr, hint)
+			}
 		}
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
@@ -612,11 +645,64 @@ func TestCommandUsage(t *testing.T) {
 		{"keys", "promote", "-h"}, {"keys", "drop", "-h"}, {"keys", "replace", "-h"},
 		{"inspect", "-h"}, {"-h"},
 	} {
-		want := "Usage: cookiesession " + strings.TrimSuffix(strings.Join(args[:len(args)-1], " "), " ")
+		want := "Usage: cookiesession " + strings.Join(args[:len(args)-1], " ")
+		if args[0] == "inspect" {
+			want += " [flags] <cookie\n"
+		}
 		stdout, stderr, status := command(t, "", nil, args...)
 		if status != 0 || !strings.HasPrefix(stdout, want) || stderr != "" {
 			t.Errorf("%q: got status %d, %q and %q", args, status, stdout, stderr)
 		}
+	}
+}
+
+// A file may be called like a command.
+func TestKeysFileCalledLikeACommand(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, args := range [][]string{{"keys", "add", "replace"}, {"keys", "list", "replace"}} {
+		cmd := program(t, nil, args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%q: got %s and %v", args, out, err)
+		}
+	}
+	if keys, err := keysFromFile(filepath.Join(dir, "replace")); err != nil || len(keys) != 1 {
+		t.Errorf("got %d keys and %v, want one", len(keys), err)
+	}
+}
+
+// The help on keys has all of its commands, that on one command only that one.
+func TestKeysHelp(t *testing.T) {
+	help := func(args ...string) string {
+		var out bytes.Buffer
+		if err := runKeys(args, &out); !errors.Is(err, flag.ErrHelp) {
+			t.Errorf("%q: got %v", args, err)
+		}
+		return out.String()
+	}
+	for _, c := range keyCommands {
+		if all := help("-h"); !strings.Contains(all, "\n"+c.name) || !strings.Contains(all, c.help) {
+			t.Errorf("got nothing of %s in %q", c.name, all)
+		}
+		own := help(c.name, "-h")
+		for _, other := range keyCommands {
+			if got := strings.Contains(own, other.help); got != (other.name == c.name) {
+				t.Errorf("%s: got what %s does: %v: %q", c.name, other.name, got, own)
+			}
+		}
+	}
+}
+
+// failingWriter is a full disk.
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+// A key that was never written down must not look as if it were.
+func TestCommandCannotPrint(t *testing.T) {
+	if err := runKeys([]string{"new"}, failingWriter{}); err == nil {
+		t.Error("got no error")
 	}
 }
 
@@ -632,6 +718,46 @@ func TestTwoWritersAtOnce(t *testing.T) {
 	keys, err := parseKeyFile(file, []byte(readFile(t, file)))
 	if err != nil || len(keys) != writers {
 		t.Errorf("got %d keys and %v, want %d", len(keys), err, writers)
+	}
+}
+
+// The lock on the folder ends with each edit, not only with the process.
+func TestLockEndsWithTheEdit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	done := make(chan error, 1)
+	go func() {
+		_, first := addKey([]string{file})
+		_, refused := dropKey([]string{file, "aaaaaa"})
+		_, second := addKey([]string{file})
+		if refused == nil {
+			t.Error("got a key dropped that isn't there")
+		}
+		done <- errors.Join(first, second)
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(commandTimeout):
+		t.Error("got the second edit waiting for the first")
+	}
+}
+
+// Where no lock can be had, nothing is edited: two commands at once could undo
+// each other's work.
+func TestFolderThatCannotBeLocked(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ring")
+	writeFile(t, file, keyA)
+	os.Chmod(dir, 0o300)
+	defer os.Chmod(dir, 0o700)
+	if f, err := os.Open(dir); err == nil {
+		f.Close()
+		t.Skip("every folder can be opened here, as by root")
+	}
+	if _, err := addKey([]string{file}); err == nil || readFile(t, file) != keyA {
+		t.Errorf("got %v and the file %q", err, readFile(t, file))
 	}
 }
 
@@ -711,7 +837,8 @@ func TestInspect(t *testing.T) {
 		if value == hostValue {
 			name = "__Host-Http-session"
 		}
-		text := fmt.Sprintf("verdict       %s\nsize          %d of 4096 bytes\n", verdict, len(name+value))
+		text := fmt.Sprintf("verdict       %s\nsize          %d of 4096 bytes\n",
+			verdict, len(name+value))
 		if id != "" {
 			text += "key id        " + id + "\n"
 		}
@@ -720,18 +847,22 @@ func TestInspect(t *testing.T) {
 	times := func(mode string) string {
 		return fmt.Sprintf("mode          %s\nbegan         %s\nlast seen     %s\n"+
 			"ends, idle    %s\nends, latest  %s\n",
-			mode, stamp(-2*time.Hour), stamp(-time.Hour), stamp(335*time.Hour), stamp(2158*time.Hour))
+			mode, stamp(-2*time.Hour), stamp(-time.Hour),
+			stamp(335*time.Hour), stamp(2158*time.Hour))
 	}
 	good := facts("valid", signedA+" seals", value) + times("signed")
 	goodHost := facts("valid", encryptedB+" verifies", hostValue) + times("signed and encrypted")
+	secret := seal(t, newTestManager(t, options{}), s)
+	goodSecret := facts("valid", encryptedA+" seals", secret) + times("signed and encrypted")
 	idle := strings.Replace(good, "valid", "expired", 1)
 	idle = strings.Replace(idle, stamp(335*time.Hour), stamp(-time.Minute), 1)
 	old := strings.Replace(good, "valid", "too old", 1)
 	old = strings.Replace(old, stamp(335*time.Hour), stamp(-time.Hour/2), 1)
 	old = strings.Replace(old, stamp(2158*time.Hour), stamp(-time.Hour/2), 1)
 	long := value + strings.Repeat("A", 4096)
-	jarLine := func(tail, name, value string) string {
-		return "#HttpOnly_localhost\tFALSE\t/\t" + tail + "\t1796615152\t" + name + "\t" + value + "\n"
+	jarLine := func(secure, name, value string) string {
+		fields := []string{"#HttpOnly_localhost", "FALSE", "/", secure, "1796615152", name, value}
+		return strings.Join(fields, "\t") + "\n"
 	}
 	tests := []struct {
 		name, stdin string
@@ -742,6 +873,7 @@ func TestInspect(t *testing.T) {
 	}{
 		{name: "bare", stdin: value + "\n", want: good},
 		{name: "bare, the other name", stdin: hostValue, want: goodHost},
+		{name: "bare, encrypted", stdin: secret, want: goodSecret},
 		{name: "name=value", stdin: "session=" + value, want: good},
 		{name: "the other name=value", stdin: "__Host-Http-session=" + hostValue, want: goodHost},
 		{name: "Cookie", stdin: "Cookie: a=b; session=" + value + "; c=d\r\n", want: good},
@@ -760,7 +892,7 @@ func TestInspect(t *testing.T) {
 			want: goodHost,
 		},
 		{name: "the valid one of two", stdin: "Cookie: session=x; session=" + value, want: good},
-		{name: "the first valid one", stdin: "session=" + value + "; session=" + strange, want: good},
+		{name: "the valid one first", stdin: "session=" + value + "; session=x", want: good},
 		{
 			name:  "names that only end or begin like ours",
 			stdin: "Cookie: mysession=x; session2=x; session=" + value,
@@ -780,22 +912,32 @@ func TestInspect(t *testing.T) {
 			want: old, status: 1, says: "not valid: too old",
 		},
 		{
-			name: "tampered", stdin: flipLast(value), args: []string{"-show"},
-			want: facts("tampered", signedA+" seals", value), status: 1, says: "not valid: tampered",
+			name: "tampered", stdin: flipLast(value), args: []string{"-show"}, status: 1,
+			want: facts("tampered", signedA+" seals", value), says: "not valid: tampered",
 		},
 		{
-			name: "unknown key", stdin: "session=" + strange, args: []string{"-show"},
-			want: facts("unknown key", strange[:idLen], strange), status: 1, says: "not valid: unknown key",
+			name: "unknown key", stdin: "session=" + strange, args: []string{"-show"}, status: 1,
+			want: facts("unknown key", strange[:idLen], strange), says: "not valid: unknown key",
 		},
 		{
-			name: "not a session", stdin: foreign, args: []string{"-show"},
-			want: facts("malformed", signedA+" seals", foreign), status: 1, says: "not valid: malformed",
+			name: "not a session", stdin: foreign, args: []string{"-show"}, status: 1,
+			want: facts("malformed", signedA+" seals", foreign), says: "not valid: malformed",
 		},
-		{name: "too large", stdin: long, want: facts("too large", "", long), status: 1, says: "too large"},
-		{name: "garbage", stdin: "hello", want: facts("malformed", "", "hello"), status: 1, says: "malformed"},
-		{name: "nothing", status: 1, says: "there is no session cookie"},
-		{name: "two words", stdin: "hello world", status: 1, says: "there is no session cookie"},
-		{name: "another cookie", stdin: "Cookie: other=1", status: 1, says: "there is no session cookie"},
+		{
+			name: "too large", stdin: long, status: 1,
+			want: facts("too large", "", long), says: "not valid: too large",
+		},
+		{
+			name: "garbage", stdin: "hello", status: 1,
+			want: facts("malformed", "", "hello"), says: "not valid: malformed",
+		},
+		{
+			name: "a name that ends like ours", stdin: "Cookie: mysession=" + value, status: 1,
+			says: "no session cookie on",
+		},
+		{name: "nothing", status: 1, says: "no session cookie on"},
+		{name: "two words", stdin: "hello world", status: 1, says: "no session cookie on"},
+		{name: "another cookie", stdin: "Cookie: other=1", status: 1, says: "no session cookie on"},
 	}
 	for _, tt := range tests {
 		for _, source := range []string{"file", "environment"} {
@@ -807,7 +949,7 @@ func TestInspect(t *testing.T) {
 			}
 			stdout, stderr, status := command(t, tt.stdin, env, args...)
 			got, data := stdout, ""
-			if readable := strings.Contains(tt.want, "began"); readable && slices.Contains(tt.args, "-show") {
+			if strings.Contains(tt.want, "began") && slices.Contains(tt.args, "-show") {
 				got = stdout[:min(len(stdout), len(tt.want))]
 				data = "\n" + stdout[len(got):] // with all fields that the session has
 				if !strings.Contains(data, shown) {
@@ -853,11 +995,15 @@ func TestInspect(t *testing.T) {
 			name: "in a header", stdin: "Cookie: __Host-Http-session=" + hostValue,
 			want: []string{facts("not verified, there is no key", encryptedB, hostValue)},
 		},
-		{name: "garbage", stdin: "hello", want: []string{"verdict       malformed"}, not: []string{"mode"}},
+		{
+			name: "garbage", stdin: "hello",
+			want: []string{"verdict       malformed"}, not: []string{"mode"},
+		},
 		{name: "too short", stdin: value[:60], want: []string{"verdict       malformed"}},
 	}
 	for _, tt := range unverified {
-		stdout, stderr, status := command(t, tt.stdin, nil, append([]string{"inspect"}, tt.args...)...)
+		args := append([]string{"inspect"}, tt.args...)
+		stdout, stderr, status := command(t, tt.stdin, nil, args...)
 		if status != 1 || !strings.Contains(stderr, "nothing of this is verified") {
 			t.Errorf("%s, without keys: got status %d and %q", tt.name, status, stderr)
 		}
@@ -871,6 +1017,24 @@ func TestInspect(t *testing.T) {
 				t.Errorf("%s, without keys: got %q, want no %q in it", tt.name, stdout, part)
 			}
 		}
+	}
+}
+
+// zeros is input without an end.
+type zeros struct{ n int }
+
+func (z *zeros) Read(p []byte) (int, error) {
+	if z.n += len(p); z.n > 1<<20 {
+		return 0, io.EOF // so that a command that would read on for ever fails at last
+	}
+	return copy(p, make([]byte, len(p))), nil
+}
+
+// Whatever is on standard input, not more than a cookie needs is read of it.
+func TestInspectReadsALimitedInput(t *testing.T) {
+	in, noEnv := new(zeros), func(string) string { return "" }
+	if err := runInspect(nil, noEnv, in, io.Discard); err == nil || in.n > 1<<20 {
+		t.Errorf("got %v after %d bytes", err, in.n)
 	}
 }
 
@@ -905,7 +1069,9 @@ func TestInspectAnOldStamp(t *testing.T) {
 		},
 		{
 			mode: "signed and encrypted", env: keys, args: limits,
-			want: []string{"verdict       valid\n", "mode          signed and encrypted\n" + times, name},
+			want: []string{
+				"verdict       valid\n", "mode          signed and encrypted\n" + times, name,
+			},
 		},
 		{
 			mode: "signed", env: keys, status: 1,
@@ -923,36 +1089,5 @@ func TestInspectAnOldStamp(t *testing.T) {
 					tt.mode, tt.args, status, stdout, stderr, tt.status, part)
 			}
 		}
-	}
-}
-
-// The README's commands for the operator can be pasted.
-func TestReadmeOperation(t *testing.T) {
-	needTool(t, "sh")
-	readme := readFile(t, "README.md")
-	_, operation, _ := strings.Cut(readme, "## Operation")
-	operation, _, _ = strings.Cut(operation, "## From the Django")
-	dir := t.TempDir()
-	m := newTestManager(t, options{})
-	writeFile(t, filepath.Join(dir, "jar"), "#HttpOnly_localhost\tFALSE\t/\tFALSE\t1796615152\tsession\t"+seal(t, m, alice(1, 1))+"\n")
-	ran := 0
-	for _, match := range regexp.MustCompile(`(?m)^(\./cookiesession keys .*|tail .*)$|`+"`"+`(\./cookiesession keys [^`+"`"+`]*)`+"`").FindAllStringSubmatch(operation, -1) {
-		line := strings.ReplaceAll(match[1]+match[2], "./cookiesession", `"$PROGRAM"`)
-		if strings.HasPrefix(line, "tail") { // with the key that has sealed the jar's cookie
-			writeFile(t, filepath.Join(dir, "ring"), keyA)
-		}
-		if strings.HasSuffix(line, " ID") {
-			line = strings.TrimSuffix(line, "ID") + strings.Fields(mustRun(t, "keys", "list", filepath.Join(dir, "ring")))[10]
-		}
-		cmd := program(t, nil)
-		cmd.Env = append(cmd.Env, "PROGRAM="+cmd.Path)
-		cmd.Path, cmd.Args, cmd.Dir = needTool(t, "sh"), []string{"sh", "-c", line}, dir
-		if out, err := cmd.CombinedOutput(); err != nil || len(out) == 0 && !strings.Contains(line, ">") {
-			t.Errorf("%s: got %s and %v", line, out, err)
-		}
-		ran++
-	}
-	if ran != 7 {
-		t.Errorf("ran %d commands of the README, want 7", ran)
 	}
 }

@@ -211,7 +211,7 @@ func (f *fleet) totalResealed() int64 {
 }
 
 // idle waits until no visitor has brought a cookie of this key for two seconds, as
-// an operator does with the README's query before a drop.
+// an operator does with the manual's query before a drop.
 func (f *fleet) idle(k key) {
 	f.t.Helper()
 	used := func() (sum float64) {
@@ -368,7 +368,7 @@ func TestFleet(t *testing.T) {
 
 // TestFleetInTheWrongOrder promotes a key that only one copy knows. Visitors
 // whose cookie that copy has sealed again have no session at the others, which is what
-// the README warns of; when the others learn the key, all of them are back.
+// docs/operation.md warns of; when the others learn the key, all of them are back.
 func TestFleetInTheWrongOrder(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow")

@@ -249,15 +249,14 @@ func (f *keyFile) watch(ctx context.Context, hup <-chan os.Signal, told func(err
 	if _, err := f.load(); err != nil {
 		told(err)
 	}
-	tick := time.NewTicker(reloadInterval)
-	defer tick.Stop()
+	tick := time.Tick(reloadInterval)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 			f.last = ""
-		case <-tick.C:
+		case <-tick:
 		}
 		if isNew, err := f.load(); isNew {
 			told(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ func watchFile(t *testing.T, file string) *watched {
 // wantSeals waits for the next look at the file.
 func (w *watched) wantSeals(t *testing.T, id string, inRing int) {
 	t.Helper()
-	time.Sleep(reloadInterval)
+	time.Sleep(3 * time.Second) // as the manual says
 	synctest.Wait()
 	if r := w.sessions.ring.Load(); r.seal.id != id || len(r.keys) != inRing {
 		t.Errorf("got %s of %d keys sealing, want %s of %d", r.seal.id, len(r.keys), id, inRing)
@@ -85,6 +86,7 @@ func TestReload(t *testing.T) {
 		w.wantSeals(t, signedB, 2)
 		w.wantSeals(t, signedB, 2)
 		count("level=ERROR", 3)
+		count("make one with: cookiesession keys add FILE", 1) // a file that is missing
 
 		writeFile(t, file, keyA)
 		w.wantSeals(t, signedA, 1)
@@ -159,7 +161,8 @@ func TestReloadOfAnUnchangedFile(t *testing.T) {
 // A file that goes bad is said to be bad once, whatever is in it: an empty one
 // must not look like none that was ever read.
 func TestBadFileIsReportedOnce(t *testing.T) {
-	for name, content := range map[string]string{"empty": "", "comments": "# no key\n", "text": "x"} {
+	bad := map[string]string{"empty": "", "comments": "# no key\n", "text": "x"}
+	for name, content := range bad {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "ring")
 			writeFile(t, file, keyA)
@@ -244,6 +247,60 @@ func TestKeyFileOthersCanRead(t *testing.T) {
 	}
 }
 
+// A file that is there but can't be read is not one without keys: keys add
+// would put a new key into the place of all that are in it.
+func TestUnreadableKeyFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	writeFile(t, file, keyA)
+	os.Chmod(file, 0o200)
+	if _, err := os.ReadFile(file); err == nil {
+		file = "/proc/self/mem" // which not even root can read from its beginning
+	}
+	if _, err := os.ReadFile(file); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Skip("everything can be read here")
+	}
+	if _, err := keysFromFile(file); err == nil || errors.Is(err, errNoKey) {
+		t.Errorf("got %v, want the reason", err)
+	}
+	f := &keyFile{name: file, use: func(*ring) { t.Error("got a ring") }}
+	if _, err := f.load(); err == nil || errors.Is(err, errNoKey) {
+		t.Errorf("got %v, want the reason", err)
+	}
+	said, err := addKey([]string{file})
+	if err == nil || said != "" {
+		t.Errorf("keys add: got %q and %v, want it refused", said, err)
+	}
+}
+
+// Two keys with the same id can't both be in a ring, however unlikely they are.
+// These pairs were found by trying a hundred thousand random keys.
+func TestKeysThatShareAnID(t *testing.T) {
+	tests := []struct{ mode, a, b string }{
+		{
+			mode: "signed",
+			a:    "6899ad6bf819a87c6a7b1f4240b19e612b4c91a2ce64b97eef4535c7ee54ab5c",
+			b:    "85f45bec6dc2684aef237265879c0707423778ddff214363c17d3ac5a80bf4f3",
+		},
+		{
+			mode: "encrypted",
+			a:    "7fd84a56140db7929d11f954fd8b6090affed818d27c91d8634319cd96344320",
+			b:    "66e0c34f479fa5905c0117e4fe1a7596f22cc11ae6db9a2a8ff4fe1ee32892ff",
+		},
+	}
+	for _, tt := range tests {
+		for _, key := range []string{tt.a, tt.b} {
+			if _, err := parseKeyList("list", key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const want = "list: key 3: the same key as in list: key 1"
+		_, err := parseKeyList("list", tt.a+","+keyA+","+tt.b)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", tt.mode, err, want)
+		}
+	}
+}
+
 // The real program reloads on SIGHUP and by itself while requests run.
 func TestReloadUnderLoad(t *testing.T) {
 	if runtime.GOOS == "windows" {
@@ -283,7 +340,9 @@ func TestReloadUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	contents := []string{keyB + "\n" + keyA, "bad", keyA + "\n" + keyB, keyA + "\n" + keyB + "\n" + keyC}
+	contents := []string{
+		keyB + "\n" + keyA, "bad", keyA + "\n" + keyB, keyA + "\n" + keyB + "\n" + keyC,
+	}
 	for i := range 40 {
 		temporary := file + ".new"
 		writeFile(t, temporary, contents[i%len(contents)])

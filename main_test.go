@@ -292,6 +292,7 @@ func TestFlowOverTLS(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", s.path, got, s.want)
 		}
 	}
+	client.CloseIdleConnections() // or HTTP/2 takes a second to say good-bye
 	// Nothing is kept on the server: another one with the same key goes on.
 	if err := p.end(); err != nil {
 		t.Fatal(err)
@@ -300,6 +301,7 @@ func TestFlowOverTLS(t *testing.T) {
 	if got := ask(p.url, "/get_name", nil); got != "Name: Grace" {
 		t.Errorf("after a restart: got %q", got)
 	}
+	client.CloseIdleConnections()
 	if _, err := http.Get(p.url); err == nil {
 		t.Error("got an answer from a server that the client doesn't trust")
 	}
@@ -311,43 +313,6 @@ func TestFlowOverTLS(t *testing.T) {
 	}
 	if strings.Contains(p.log.String(), "Grace") || strings.Contains(p.log.String(), keyA) {
 		t.Errorf("got a secret in the log: %s", p.log)
-	}
-}
-
-// TestReadmeTranscript pastes the README's commands into a shell and compares
-// what the real curl prints.
-func TestReadmeTranscript(t *testing.T) {
-	needTool(t, "curl")
-	needTool(t, "sh")
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := startRun(t, nil)
-	dir := t.TempDir()
-	found := 0
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
-		if !strings.Contains(block[1], "curl") {
-			continue
-		}
-		var commands, want strings.Builder
-		for line := range strings.Lines(block[1]) {
-			if command, ok := strings.CutPrefix(line, "$ "); ok {
-				commands.WriteString(command)
-				found++
-			} else {
-				want.WriteString(line)
-			}
-		}
-		cmd := exec.Command("sh", "-c", strings.ReplaceAll(commands.String(), "http://localhost:8080", p.url))
-		cmd.Dir = dir
-		got, err := cmd.Output()
-		if err != nil || string(got) != want.String() {
-			t.Errorf("got %q and %v, want %q", got, err, want.String())
-		}
-	}
-	if found < 4 {
-		t.Errorf("found %d commands in the README", found)
 	}
 }
 
@@ -472,24 +437,6 @@ func TestFlags(t *testing.T) {
 	})
 }
 
-// Every flag stands in the README's table, with its default.
-func TestReadmeFlags(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	new(config).flagSet(func(string) string { return "" }).VisitAll(func(f *flag.Flag) {
-		n++
-		if !regexp.MustCompile("(?m)^\\| .*`-" + f.Name + "`").Match(readme) {
-			t.Errorf("the README says nothing of -%s", f.Name)
-		}
-	})
-	if n == 0 {
-		t.Error("found no flag")
-	}
-}
-
 func TestKeysFromTheEnvironment(t *testing.T) {
 	weak := strings.Repeat("0123456789abcde0", 4)
 	tests := []struct{ list, says string }{
@@ -558,9 +505,17 @@ func TestStartFailures(t *testing.T) {
 		says   string
 	}{
 		{args: []string{"-addr", busy}, status: 1, says: "(choose another address with -addr)"},
-		{args: []string{"-addr", "localhost:0", "-admin-addr", busy}, status: 1, says: "(choose another address with -admin-addr)"},
+		{
+			args:   []string{"-addr", "localhost:0", "-admin-addr", busy},
+			status: 1,
+			says:   "(choose another address with -admin-addr)",
+		},
 		{args: []string{"-addr", "localhost"}, status: 1, says: "with -addr)"},
-		{args: []string{"-addr", "localhost:0", "-tls-cert", "/nowhere", "-tls-key", "/nowhere"}, status: 1, says: "/nowhere"},
+		{
+			args:   []string{"-addr", "localhost:0", "-tls-cert", "/nowhere", "-tls-key", "/nowhere"},
+			status: 1,
+			says:   "/nowhere",
+		},
 		{args: []string{"-nonsense"}, status: 2, says: "-nonsense"},
 		{args: []string{"-h"}},
 	}
@@ -577,7 +532,8 @@ func TestStartFailures(t *testing.T) {
 		}
 		got := cmd.ProcessState.ExitCode()
 		if got != tt.status || lines != min(tt.status, 1) || !strings.Contains(out.String(), tt.says) {
-			t.Errorf("%q: got status %d and %q, want %d and %q", tt.args, got, &out, tt.status, tt.says)
+			t.Errorf("%q: got status %d and %q, want %d and %q",
+				tt.args, got, &out, tt.status, tt.says)
 		}
 	}
 }
@@ -722,7 +678,8 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 			if took < tt.want || took > tt.want+time.Second { // Shutdown looks now and then
 				t.Errorf("%+v: got an end after %v", tt, took)
 			}
-			if (err == nil) != tt.ok || err != nil && !strings.Contains(err.Error(), "in flight after 10s") {
+			ok := err == nil
+			if ok != tt.ok || !ok && !strings.Contains(err.Error(), "in flight after 10s") {
 				t.Errorf("%+v: got %v", tt, err)
 			}
 			if got := strings.HasSuffix(<-answer, "\r\n\r\ndone"); got != tt.ok {

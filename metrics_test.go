@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,36 +48,68 @@ func TestMetrics(t *testing.T) {
 			`cookiesession_key_info{key_id="` + oldID + `",mode="signed",role="verifies"} 1`,
 			`cookiesession_cookies_total{key_id="` + oldID + `",verdict="valid"} 0`,
 			`cookiesession_key_reloads_total{result="ok"} 0`,
-			"go_goroutines ", "go_build_info{",
+			`cookiesession_key_reloads_total{result="error"} 0`,
+			`cookiesession_cookies_written_total{reason="changed"} 0`,
+			`cookiesession_cookies_written_total{reason="renewed"} 0`,
+			`cookiesession_cookies_written_total{reason="re-sealed"} 0`,
+			`cookiesession_cookies_written_total{reason="cleared"} 0`,
+			`cookiesession_cookies_total{key_id="",verdict="none"} 0`,
+			`cookiesession_cookies_total{key_id="",verdict="too large"} 0`,
+			`cookiesession_cookies_total{key_id="",verdict="malformed"} 0`,
+			`cookiesession_cookies_total{key_id="",verdict="unknown key"} 0`,
+			"go_goroutines ", "go_build_info{", "process_start_time_seconds ",
 		} {
 			if !strings.Contains(page, "\n"+want) {
 				t.Errorf("got no %s in %s", want, page)
 			}
 		}
+		get := func(cookie string) exchange {
+			return exchange{method: "GET", target: "/get_name", cookie: cookie}
+		}
+		post := func(target, body string) exchange {
+			return exchange{method: "POST", target: target, body: body}
+		}
+		cookies := func(id, verdict string) string {
+			return fmt.Sprintf("cookiesession_cookies_total{key_id=%q,verdict=%q}", id, verdict)
+		}
+		written := func(reason string) string {
+			return fmt.Sprintf("cookiesession_cookies_written_total{reason=%q}", reason)
+		}
+		served := func(method, route, status string) string {
+			const labels = "{method=%q,route=%q,status=%q}"
+			return fmt.Sprintf("cookiesession_http_request_duration_seconds_count"+labels,
+				method, route, status)
+		}
+		good, resealed := seal(t, m, alice(0, 0)), seal(t, old, alice(0, 0))
+		idle, lifetime := seconds(m.idle), seconds(m.lifetime)
+		foreign := post("/set_name", "")
+		foreign.header = map[string]string{"Origin": "null"}
 		requests := []struct {
 			x     exchange
 			count string // what it adds one to
 		}{
-			{exchange{method: "GET", target: "/get_name"}, `cookiesession_cookies_total{key_id="",verdict="none"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: "x"}, `cookiesession_cookies_total{key_id="",verdict="malformed"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: strings.Repeat("x", 5000)}, `cookiesession_cookies_total{key_id="",verdict="too large"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: "aaaaaa.AAAA"}, `cookiesession_cookies_total{key_id="",verdict="unknown key"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: flipLast(seal(t, m, alice(0, 0)))}, `cookiesession_cookies_total{key_id="` + id + `",verdict="tampered"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(seconds(m.idle)+1, seconds(m.idle)+1))}, `cookiesession_cookies_total{key_id="` + oldID + `",verdict="expired"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(seconds(m.lifetime)+1, 0))}, `cookiesession_cookies_total{key_id="` + oldID + `",verdict="too old"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(-100, -100))}, `cookiesession_cookies_total{key_id="` + oldID + `",verdict="from the future"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, m, alice(0, 0))}, `cookiesession_cookies_total{key_id="` + id + `",verdict="valid"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(0, 0))}, `cookiesession_cookies_written_total{reason="re-sealed"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, m, alice(seconds(m.idle), seconds(m.idle)))}, `cookiesession_cookies_written_total{reason="renewed"}`},
-			{exchange{method: "POST", target: "/set_name", body: "name=Bob"}, `cookiesession_cookies_written_total{reason="changed"}`},
-			{exchange{method: "POST", target: "/clear_name", cookie: seal(t, m, alice(0, 0))}, `cookiesession_cookies_written_total{reason="cleared"}`},
-			{exchange{method: "POST", target: "/set_name/", body: "name=Bob"}, `cookiesession_cookie_bytes_count`},
-			{exchange{method: "GET", target: "/set_name/"}, `cookiesession_http_request_duration_seconds_count{method="GET",route="/set_name",status="200"}`},
-			{exchange{method: "HEAD", target: "/set_name"}, `cookiesession_http_request_duration_seconds_count{method="HEAD",route="/set_name",status="200"}`},
-			{exchange{method: "BREW", target: "/set_name"}, `cookiesession_http_request_duration_seconds_count{method="other",route="/set_name",status="405"}`},
-			{exchange{method: "POST", target: "/set_name", body: "nom=Bob"}, `cookiesession_http_request_duration_seconds_count{method="POST",route="/set_name",status="422"}`},
-			{exchange{method: "GET", target: "/where/ever"}, `cookiesession_http_request_duration_seconds_count{method="GET",route="other",status="404"}`},
-			{exchange{method: "POST", target: "/set_name", header: map[string]string{"Origin": "null"}}, `cookiesession_http_request_duration_seconds_count{method="POST",route="other",status="403"}`},
+			{get(""), cookies("", "none")},
+			{get("x"), cookies("", "malformed")},
+			{get(strings.Repeat("x", 5000)), cookies("", "too large")},
+			{get("aaaaaa.AAAA"), cookies("", "unknown key")},
+			{get(flipLast(good)), cookies(id, "tampered")},
+			{get(sealBytes(t, m, []byte("x"))), cookies(id, "malformed")},
+			{get(seal(t, old, alice(idle+1, idle+1))), cookies(oldID, "expired")},
+			{get(seal(t, old, alice(lifetime+1, 0))), cookies(oldID, "too old")},
+			{get(seal(t, old, alice(-100, -100))), cookies(oldID, "from the future")},
+			{get(good), cookies(id, "valid")},
+			{get(resealed), cookies(oldID, "valid")},
+			{get(resealed), written("re-sealed")},
+			{get(seal(t, m, alice(idle, idle))), written("renewed")},
+			{post("/set_name", "name=Bob"), written("changed")},
+			{exchange{method: "POST", target: "/clear_name", cookie: good}, written("cleared")},
+			{post("/set_name/", "name=Bob"), "cookiesession_cookie_bytes_count"},
+			{exchange{method: "GET", target: "/set_name/"}, served("GET", "/set_name", "200")},
+			{exchange{method: "HEAD", target: "/set_name"}, served("HEAD", "/set_name", "200")},
+			{exchange{method: "BREW", target: "/set_name"}, served("other", "/set_name", "405")},
+			{post("/set_name", "nom=Bob"), served("POST", "/set_name", "422")},
+			{exchange{method: "GET", target: "/where/ever"}, served("GET", "other", "404")},
+			{foreign, served("POST", "other", "403")},
 		}
 		for _, tt := range requests {
 			before := metric(t, scrape(t, a), tt.count+" ")
@@ -116,7 +149,8 @@ func TestFloodLog(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if got := strings.Count(log.String(), `msg="cookie refused" verdict=tampered key_id=`+signedA+" route=/get_name"); got != 4*floodLimit {
+		line := `msg="cookie refused" verdict=tampered key_id=` + signedA + " route=/get_name"
+		if got := strings.Count(log.String(), line); got != 4*floodLimit {
 			t.Errorf("got %d lines, want %d: %s", got, 4*floodLimit, log)
 		}
 		if got := strings.Count(log.String(), `msg="more cookies refused" count=990`); got != 3 {
@@ -135,14 +169,16 @@ func TestRefusedIsLogged(t *testing.T) {
 	do(t, a, exchange{method: "GET", target: "/session/", cookie: "aaaaaa.AAAA"})
 	do(t, a, exchange{method: "GET", target: "/session", cookie: seal(t, a.sessions, alice(0, 0))})
 	do(t, a, exchange{method: "GET", target: "/session"})
-	if want := `level=INFO msg="cookie refused" verdict="unknown key" key_id=aaaaaa route=/session`; strings.Count(log.String(), want) != 1 || strings.Count(log.String(), "refused") != 1 {
+	want := `level=INFO msg="cookie refused" verdict="unknown key" key_id=aaaaaa route=/session`
+	if strings.Count(log.String(), want) != 1 || strings.Count(log.String(), "refused") != 1 {
 		t.Errorf("got %s, want one line %s", &log, want)
 	}
 }
 
 // A verdict is a word in the log, of either format: with JSON, a program reads it.
 func TestVerdictInJSON(t *testing.T) {
-	cfg, err := parseFlags([]string{"-log-format", "json"}, func(string) string { return "" }, io.Discard)
+	noEnv := func(string) string { return "" }
+	cfg, err := parseFlags([]string{"-log-format", "json"}, noEnv, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +202,8 @@ func TestVerdictInJSON(t *testing.T) {
 
 // adminURL returns the address of p's admin listener.
 func (p *started) adminURL() string {
-	return regexp.MustCompile(`msg="admin listening" url=(\S+)`).FindStringSubmatch(p.log.String())[1]
+	line := regexp.MustCompile(`msg="admin listening" url=(\S+)`)
+	return line.FindStringSubmatch(p.log.String())[1]
 }
 
 func TestAdminListener(t *testing.T) {
@@ -192,8 +229,8 @@ func TestAdminListener(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/get_name", "/nowhere", "/index.html", "/metrics/", "/healthz/x", "/templates/admin/links.html",
-		"/debug", "/debug/pprof/nonsense",
+		"/get_name", "/nowhere", "/index.html", "/metrics/", "/healthz/x",
+		"/templates/admin/links.html", "/debug", "/debug/pprof/nonsense",
 	} {
 		if res, _ := send(t, "GET", admin+path, "", http.Header{}); res.StatusCode != 404 {
 			t.Errorf("admin %s: got status %d, want 404", path, res.StatusCode)
@@ -221,7 +258,8 @@ func TestAdminLinks(t *testing.T) {
 			t.Errorf("got a link to %s, which is not on this listener", link[1])
 			continue
 		}
-		if res, _ := send(t, "GET", p.adminURL()+link[1], "", http.Header{}); res.StatusCode != 200 {
+		res, _ := send(t, "GET", p.adminURL()+link[1], "", http.Header{})
+		if res.StatusCode != 200 {
 			t.Errorf("%s: got status %d", link[1], res.StatusCode)
 		}
 	}
@@ -241,7 +279,8 @@ func TestLongProfile(t *testing.T) {
 	}
 	go srv.Serve(ln)
 	defer srv.Close()
-	res, body := send(t, "GET", "http://"+ln.Addr().String()+"/debug/pprof/trace?seconds=600", "", http.Header{})
+	profile := "http://" + ln.Addr().String() + "/debug/pprof/trace?seconds=600"
+	res, body := send(t, "GET", profile, "", http.Header{})
 	if res.StatusCode != 200 {
 		t.Errorf("got status %d and %q, want a profile", res.StatusCode, body)
 	}
@@ -260,7 +299,8 @@ func TestKeyFileOK(t *testing.T) {
 		"keys of the environment": {"COOKIESESSION_KEYS": keyA},
 	} {
 		p := startRun(t, env, "-admin-addr", "localhost:0")
-		if _, page := send(t, "GET", p.adminURL()+"/metrics", "", http.Header{}); strings.Contains(page, series) {
+		_, page := send(t, "GET", p.adminURL()+"/metrics", "", http.Header{})
+		if strings.Contains(page, series) {
 			t.Errorf("%s: got a series of %s", name, series)
 		}
 	}
@@ -361,6 +401,39 @@ func TestScrapesDuringReloads(t *testing.T) {
 	}
 }
 
+// What is said of the keys is said of one ring, even if another comes into use
+// meanwhile.
+func TestKeyInfo(t *testing.T) {
+	one := newTestManager(t, options{keys: []string{keyA, keyB}, signed: true}).ring.Load()
+	other := newTestManager(t, options{keys: []string{keyC, keyA}}).ring.Load()
+	rings := []*ring{one, other}
+	current := func() *ring {
+		defer slices.Reverse(rings)
+		return rings[0]
+	}
+	const about = "# HELP cookiesession_key_info 1 for each key id in the ring, " +
+		"by mode and role. Only one seals.\n# TYPE cookiesession_key_info gauge\n"
+	const line = `cookiesession_key_info{key_id="%s",mode="%s",role="%s"} 1` + "\n"
+	k := other.keys[0]
+	want := map[*ring]string{
+		one: about + fmt.Sprintf(line, encryptedA, "encrypted", "verifies") +
+			fmt.Sprintf(line, signedA, "signed", "seals") +
+			fmt.Sprintf(line, encryptedB, "encrypted", "verifies") +
+			fmt.Sprintf(line, signedB, "signed", "verifies"),
+		other: about + fmt.Sprintf(line, encryptedA, "encrypted", "verifies") +
+			fmt.Sprintf(line, signedA, "signed", "verifies") +
+			fmt.Sprintf(line, k.encrypted.id, "encrypted", "seals") +
+			fmt.Sprintf(line, k.signed.id, "signed", "verifies"),
+	}
+	for range 4 {
+		next := rings[0]
+		err := testutil.CollectAndCompare(keyInfo(current), strings.NewReader(want[next]))
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // The counters of a key are there before its first cookie, and go with it.
 func TestCountersOfKeys(t *testing.T) {
 	a := newTestApp(t, options{keys: []string{keyA}, log: io.Discard})
@@ -373,14 +446,15 @@ func TestCountersOfKeys(t *testing.T) {
 	value := seal(t, a.sessions, alice(0, 0))
 	do(t, a, exchange{method: "GET", target: "/get_name", cookie: value})
 	do(t, a, exchange{method: "GET", target: "/get_name", cookie: "aaaaaa.AAAA"})
+	both := map[string]int{encryptedA: 6, signedA: 6, encryptedB: 6, signedB: 6}
 	steps := []struct {
 		keys []string
 		want map[string]int // series by key id
 	}{
-		{keys: []string{keyA}, want: map[string]int{encryptedA: 6, signedA: 6, encryptedB: 0}},
-		{keys: []string{keyB, keyA}, want: map[string]int{encryptedA: 6, signedA: 6, encryptedB: 6, signedB: 6}},
-		{keys: []string{keyB, keyA}, want: map[string]int{encryptedA: 6, signedA: 6, encryptedB: 6, signedB: 6}},
-		{keys: []string{keyB}, want: map[string]int{encryptedA: 0, signedA: 0, encryptedB: 6, signedB: 6}},
+		{[]string{keyA}, map[string]int{encryptedA: 6, signedA: 6, encryptedB: 0, signedB: 0}},
+		{[]string{keyB, keyA}, both},
+		{[]string{keyB, keyA}, both},
+		{[]string{keyB}, map[string]int{encryptedA: 0, signedA: 0, encryptedB: 6, signedB: 6}},
 	}
 	for _, s := range steps {
 		a.useRing(newTestManager(t, options{keys: s.keys}).ring.Load())
@@ -389,14 +463,17 @@ func TestCountersOfKeys(t *testing.T) {
 				t.Errorf("%d keys: got %d counters of %s, want %d", len(s.keys), got, id, want)
 			}
 		}
-		page := scrape(t, a)
-		valid := metric(t, page, `cookiesession_cookies_total{key_id="`+encryptedA+`",verdict="valid"} `)
-		if want := min(1, s.want[encryptedA]); valid != float64(want) {
-			t.Errorf("%d keys: got %v valid cookies counted, want %d", len(s.keys), valid, want)
-		}
 		// What has no key has nothing to do with a change of keys.
-		if got := metric(t, page, `cookiesession_cookies_total{key_id="",verdict="unknown key"} `); got != 1 {
-			t.Errorf("%d keys: got %v unknown keys counted, want 1", len(s.keys), got)
+		counts := map[string]int{
+			`{key_id="` + encryptedA + `",verdict="valid"} `: min(1, s.want[encryptedA]),
+			`{key_id="",verdict="unknown key"} `:             1,
+		}
+		page := scrape(t, a)
+		for labels, want := range counts {
+			got := metric(t, page, "cookiesession_cookies_total"+labels)
+			if got != float64(want) {
+				t.Errorf("%d keys: got %v %s, want %d", len(s.keys), got, labels, want)
+			}
 		}
 	}
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"cmp"
+	"encoding/base64"
 	"fmt"
 	"html"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -96,8 +98,13 @@ func TestSessionPage(t *testing.T) {
 			if len(marked) != want || want == 1 && marked[0][1] != label {
 				t.Errorf("%s: got the parts %v marked in %s", tt.verdict, marked, text)
 			}
-			verified := strings.Contains(text, "began ")
+			mode := "\nmode          signed and encrypted\n"
+			if o.signed {
+				mode = "\nmode          signed\n"
+			}
+			verified := strings.Contains(text, mode)
 			if verified != strings.Contains(page, "What is in it") ||
+				verified != strings.Contains(text, "\nbegan ") ||
 				verified != strings.Contains(page, `<dd dir="auto">Alice</dd>`) ||
 				verified != strings.Contains(text, "\nname          Alice") {
 				t.Errorf("%s: got the page %s and the text %s", tt.verdict, page, text)
@@ -223,6 +230,102 @@ func TestPartsAddUp(t *testing.T) {
 			}
 			if end != len(v.value) || end == 0 {
 				t.Errorf("%d: got %d characters, want %d", n, end, len(v.value))
+			}
+		}
+	})
+}
+
+// The parts are where they are in cookies that stay the same, to the nearest character.
+func TestWhereThePartsAre(t *testing.T) {
+	m := newTestManager(t, options{signed: true})
+	al := payload[fixed]{Began: golden, Data: fixed{Name: "Al"}}
+	for _, tt := range []struct {
+		value string
+		want  []int
+	}{
+		{goldenSigned, []int{7, 15, 39, 42}},
+		{sealBytes(t, m, must(encoding.Marshal(al))), []int{7, 15, 33, 44}},
+	} {
+		var got []int
+		for _, p := range parts(tt.value, valid) {
+			got = append(got, p.Chars)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("got parts of %v characters, want %v", got, tt.want)
+		}
+	}
+}
+
+// A cookie of any length can be taken apart, also one from before September
+// 2001, when the time had nine digits.
+func TestDissect(t *testing.T) {
+	const want = "gxppVbkAAKFkTmFtZWVBbGljZQ=="
+	if stamp, payload, ok := dissect(goldenSigned); !ok || stamp != "1767225600" || payload != want {
+		t.Errorf("got %q, %q and %v, want %q", stamp, payload, ok, want)
+	}
+	synctest.Test(t, func(t *testing.T) { // at the beginning of 2000
+		m := newTestSessions[fixed](t, options{signed: true})
+		value := sealed(t, m, payload[fixed]{Began: golden, Data: fixed{Name: "Alice"}})
+		if stamp, payload, ok := dissect(value); !ok || stamp != "946684800" || payload != want {
+			t.Errorf("got %q, %q and %v, want %q", stamp, payload, ok, want)
+		}
+	})
+	for n := range 100 {
+		for _, c := range []string{"x", "|"} {
+			value := "aaaaaa." + base64.URLEncoding.EncodeToString([]byte(strings.Repeat(c, n)))
+			stamp, payload, ok := dissect(value)
+			if got := len(stamp) + 1 + len(payload) + 1 + 32; ok && got != n || ok != (n >= 44) {
+				t.Errorf("%d bytes: got %v with %q and %q", n, ok, stamp, payload)
+			}
+			if _, _, ok := dissect("aaaaa1" + value[idLen:]); ok {
+				t.Errorf("%d bytes: got parts of a cookie without a key id", n)
+			}
+		}
+	}
+}
+
+// The line from the session's beginning to its end is in per cent.
+func TestScale(t *testing.T) {
+	began := time.Unix(golden, 0)
+	after := func(hours int) time.Time { return began.Add(time.Duration(hours) * time.Hour) }
+	tests := []struct{ idleEnd, now, wantNow, wantLeft int64 }{
+		{20, 0, 0, 20},
+		{20, 5, 5, 15},
+		{100, 99, 99, 1},
+		{20, 20, 20, 0},
+		{20, 30, 30, 0},
+		{100, 200, 100, 0},
+	}
+	for _, tt := range tests {
+		rep := report{
+			Began: began, End: after(100), IdleEnd: after(int(tt.idleEnd)), Now: after(int(tt.now)),
+		}
+		if now, left := rep.Scale(rep.Now), rep.Left(); now != tt.wantNow || left != tt.wantLeft {
+			t.Errorf("%d of %d hours: got now at %d with %d left, want %d and %d",
+				tt.now, tt.idleEnd, now, left, tt.wantNow, tt.wantLeft)
+		}
+	}
+}
+
+// A session ends at its absolute limit at the latest.
+func TestEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t, options{idle: 100 * time.Second, lifetime: 250 * time.Second})
+		now := time.Now().UTC()
+		for _, tt := range []struct{ began, written, idleEnd, end int64 }{
+			{0, 0, 100, 250},
+			{150, 0, 100, 100},
+			{151, 0, 99, 99},
+			{200, 50, 50, 50},
+			{200, 70, 30, 50},
+			{300, 20, -50, -50},
+		} {
+			v := openValue(m, seal(t, m, alice(tt.began, tt.written)))
+			rep := describe(m, v)
+			idleEnd, end := seconds(rep.IdleEnd.Sub(now)), seconds(rep.End.Sub(now))
+			if idleEnd != tt.idleEnd || end != tt.end || !rep.Now.Equal(now) {
+				t.Errorf("began %d and written %d seconds ago: got ends in %d and %d, want %d and %d",
+					tt.began, tt.written, idleEnd, end, tt.idleEnd, tt.end)
 			}
 		}
 	})

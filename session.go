@@ -230,8 +230,8 @@ func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 // others as well: it skips line breaks and ignores the bits that the last
 // character does not need.
 func canonical(s string) bool {
-	b, err := base64.URLEncoding.DecodeString(s)
-	return err == nil && s != "" && base64.URLEncoding.EncodeToString(b) == s
+	b, _ := base64.URLEncoding.DecodeString(s) // only a part of s where s is wrong
+	return s != "" && base64.URLEncoding.EncodeToString(b) == s
 }
 
 // reason is why a response writes the cookie.
@@ -361,8 +361,11 @@ func rawData(content []byte) cbor.RawMessage {
 // merge returns data with what old has beyond known, at any depth: the fields
 // of a newer version, which this one does not know and would lose otherwise.
 func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
-	if bytes.Equal(known, data) {
+	switch {
+	case bytes.Equal(known, data):
 		return old
+	case bytes.Equal(known, old): // there is nothing beyond
+		return data
 	}
 	var o, k, d map[any]cbor.RawMessage
 	if err := errors.Join(decoding.Unmarshal(old, &o), decoding.Unmarshal(known, &k),
@@ -370,11 +373,9 @@ func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
 		return mergeList(old, known, data)
 	}
 	for name, value := range o {
-		inKnown, isKnown := k[name]
-		inData, isThere := d[name]
-		if isKnown && isThere {
-			d[name] = merge(value, inKnown, inData)
-		} else if !isKnown && !isThere {
+		if inData, isThere := d[name]; isThere {
+			d[name] = merge(value, k[name], inData)
+		} else if _, isKnown := k[name]; !isKnown {
 			d[name] = value
 		}
 	}

@@ -73,3 +73,29 @@ func TestKeysKeepTheOwner(t *testing.T) {
 		os.Remove(file)
 	}
 }
+
+// On a full disk the old file stays, whole, and nothing else is left there.
+func TestFullDisk(t *testing.T) {
+	sh := needTool(t, "sh")
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ring")
+	content := keyA + "\n" + keyB + "\n" + strings.Repeat("# padding\n", 1000)
+	writeFile(t, file, content)
+	for _, args := range [][]string{{"add", file}, {"promote", file}, {"drop", file, encryptedB}} {
+		cmd := program(t, nil, append([]string{"keys"}, args...)...)
+		// A limit on the size of files is what a test can have of a full disk.
+		cmd.Args = append([]string{"sh", "-c", `ulimit -f 1; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = sh
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.HasPrefix(string(out), "cookiesession: ") {
+			t.Errorf("%s: got %q and %v, want an error", args[0], out, err)
+		}
+		if readFile(t, file) != content {
+			t.Errorf("%s: got the file changed", args[0])
+		}
+		if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+			t.Errorf("%s: got %d files, want the key file alone", args[0], len(entries))
+		}
+	}
+}
