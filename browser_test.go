@@ -4,12 +4,9 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -40,51 +37,49 @@ import (
 
 var screenshots = flag.String("screenshots", "", "put screenshots of the pages into this `folder`")
 
-// chromium is a browser, whose tabs share a fresh profile.
+// theBrowser is the one Chromium of all the tests: starting it takes seconds. It
+// takes any certificate, and evil.example for this machine.
+var theBrowser = sync.OnceValues(func() (context.Context, error) {
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.UserDataDir(filepath.Join(programDir, "chromium")),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("ignore-certificate-errors", true),
+		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
+		chromedp.WSURLReadTimeout(time.Minute),
+	)
+	ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
+	endBrowser = end
+	ctx, _ = chromedp.NewContext(ctx) // ended with its parent
+	return ctx, chromedp.Do(ctx)
+})
+
+var endBrowser = func() {} // for TestMain
+
+// chromium is a browser with a fresh profile, which its tabs share.
 type chromium struct {
-	t      *testing.T
-	ctx    context.Context
-	cancel []func() // in the order of their calls
+	t   *testing.T
+	ctx context.Context
 }
 
-// startBrowser starts Chromium. It trusts the certificate in the file cert, if
-// one is named, and takes evil.example for this machine.
-func startBrowser(t *testing.T, cert string) *chromium {
+// startBrowser returns a browser that has not been anywhere yet.
+func startBrowser(t *testing.T) *chromium {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("slow: it starts a browser")
 	}
-	exe := needTool(t, "chromium")
-	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
-		chromedp.WSURLReadTimeout(time.Minute),
-	)
-	if cert != "" {
-		block, _ := pem.Decode([]byte(readFile(t, cert)))
-		parsed, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum := sha256.Sum256(parsed.RawSubjectPublicKeyInfo)
-		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(sum[:])))
+	needTool(t, "chromium")
+	ctx, err := theBrowser()
+	if err != nil {
+		t.Fatal(err)
 	}
-	ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := chromedp.NewContext(ctx)
-	// The browser first: its tabs would each take seconds to close.
-	c := &chromium{t, ctx, []func(){end, cancel}}
-	t.Cleanup(func() {
-		for _, cancel := range c.cancel {
-			cancel()
-		}
-	})
+	ctx, end := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(end)
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return &chromium{t, ctx}
 }
 
 // tab is one tab of a browser.
@@ -93,18 +88,19 @@ type tab struct {
 	ctx  context.Context
 	base string // of the app, without a slash at the end
 
+	signed bool // what plant seals is not encrypted
+
 	mu       sync.Mutex
 	problems []string // exceptions, console errors, CSP violations
 	requests []string // the URLs
-	received float64  // bytes, with headers
 }
 
 // newTab opens a tab for the app at base.
 func (c *chromium) newTab(base string) *tab {
 	c.t.Helper()
-	ctx, cancel := chromedp.NewContext(c.ctx)
+	ctx, _ := chromedp.NewContext(c.ctx) // ended with its parent
 	ctx, stop := context.WithTimeout(ctx, 2*time.Minute)
-	c.cancel = append(c.cancel, stop, cancel)
+	c.t.Cleanup(stop)
 	b := &tab{t: c.t, ctx: ctx, base: base}
 	if err := chromedp.Listen(ctx, b.listen); err != nil {
 		c.t.Fatal(err)
@@ -125,14 +121,16 @@ func (b *tab) listen(event any) {
 	case *runtime.EventConsoleAPICalled:
 		b.problems = append(b.problems, fmt.Sprintf("console.%s", e.Type))
 	case *log.EventEntryAdded:
-		// A page whose status is an error is one to Chromium, too.
+		// A page whose status is an error is one to Chromium, too. And it asks for
+		// the icon when the test may have ended the server.
+		if strings.Contains(e.Entry.Text, "ERR_CONNECTION_REFUSED") {
+			break
+		}
 		if e.Entry.Source != log.EntrySourceNetwork || !strings.Contains(e.Entry.Text, "with a status of 4") {
 			b.problems = append(b.problems, e.Entry.Text)
 		}
 	case *network.EventRequestWillBeSent:
 		b.requests = append(b.requests, e.Request.URL)
-	case *network.EventLoadingFinished:
-		b.received += e.EncodedDataLength
 	}
 }
 
@@ -339,19 +337,17 @@ func (b *tab) put(c *network.Cookie, value string) {
 }
 
 // inBothSchemes runs f with the app over HTTP and over TLS, each with a
-// browser of its own. The app is at a fixed address and can be started again.
+// fresh browser. The app is at a fixed address and can be started again.
 func inBothSchemes(t *testing.T, f func(t *testing.T, c *chromium, start func(env map[string]string, flags ...string) *started)) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			_, port, _ := net.SplitHostPort(freeAddr(t))
 			fixed := []string{"-addr", "localhost:" + port}
-			cert := ""
 			if scheme == "https" {
-				var key string
-				cert, key, _ = newCertificate(t)
+				cert, key, _ := newCertificate(t)
 				fixed = append(fixed, "-tls-cert", cert, "-tls-key", key)
 			}
-			f(t, startBrowser(t, cert), func(env map[string]string, flags ...string) *started {
+			f(t, startBrowser(t), func(env map[string]string, flags ...string) *started {
 				t.Helper()
 				return startProcess(t, env, append(slices.Clone(fixed), flags...)...)
 			})
@@ -393,8 +389,8 @@ func TestBrowserFlow(t *testing.T) {
 		if got := eval[string](b, "document.cookie"); got != "" {
 			t.Error("got the cookie in document.cookie")
 		}
-		if got := eval[string](b, "document.documentElement.outerHTML"); strings.Contains(got, k.Value[idLen+1:idLen+20]) {
-			t.Error("got the cookie's value in the page")
+		if got := eval[string](b, "document.documentElement.outerHTML"); showsMAC(got, k.Value) {
+			t.Error("got the cookie's MAC in the page")
 		}
 
 		// The server is started again: with the same key, then with another that seals.
@@ -442,7 +438,7 @@ func TestBrowserExpiry(t *testing.T) {
 		b.wantText("Name not found in session")
 		b.wantText("Your cookie was refused: expired.")
 		b.open("/session")
-		b.wantText("Ended if idle")
+		b.wantText("Ended unused")
 		if b.cookie().Value != k.Value {
 			t.Error("got the expired cookie replaced")
 		}
@@ -468,7 +464,7 @@ func TestBrowserTampering(t *testing.T) {
 		b.open("/session")
 		b.wantText("Verdict: tampered.")
 		b.wantText("Nothing was deleted")
-		b.wantText("MAC failed")
+		b.wantText("MAC ✗ failed")
 		if got := eval[int](b, `document.querySelectorAll(".bar .failed").length`); got != 1 {
 			t.Errorf("got %d parts marked, want the one that failed", got)
 		}
@@ -486,6 +482,176 @@ func TestBrowserTampering(t *testing.T) {
 		b.put(k, "aaaaaa"+k.Value[idLen:])
 		b.open("/session")
 		b.wantText("Verdict: unknown key.")
+	})
+}
+
+// press opens or closes a details element by the keyboard.
+func (b *tab) press(summary string) {
+	b.t.Helper()
+	eval[bool](b, `(() => {
+		const all = [...document.querySelectorAll("summary")];
+		all.find(s => s.textContent === `+quote(summary)+`).focus();
+		return true;
+	})()`)
+	b.run(chromedp.KeyEvent(kb.Enter))
+	b.awaitTrue(`document.activeElement.parentElement.open`)
+}
+
+// What a visitor gets to see from the first page to the last, with a session
+// of their own; the lesson on forging is elsewhere.
+func TestBrowserLesson(t *testing.T) {
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		for _, mode := range []string{"-encrypt=true", "-encrypt=false"} {
+			p := start(map[string]string{"COOKIESESSION_KEYS": keyA + "," + keyB}, mode)
+			b := c.newTab(p.url)
+			b.signed = mode == "-encrypt=false"
+
+			// The first page: the highlight covers its arrow; one click begins.
+			b.open("/")
+			covers := `(() => {
+				const here = document.querySelector(".here").getBoundingClientRect();
+				const arrow = document.querySelector(".here i").getBoundingClientRect();
+				return here.top <= arrow.top && here.bottom >= arrow.bottom;
+			})()`
+			chips := `[...document.querySelectorAll(".baked")].map(e => e.textContent).join(" ")`
+			if got := eval[string](b, chips); got != "cookie cookie" || !eval[bool](b, covers) {
+				t.Errorf("got the chips %q, arrow covered: %v", got, eval[bool](b, covers))
+			}
+			b.wantText("Your browser posts the name")
+			b.paste("Alice")
+			b.click("main button")
+
+			// The page after storing: the header that was sent.
+			k := b.cookie()
+			mac := parts(k.Value, valid)[3].Start + 4
+			shown := k.Value[:mac] + "…hidden"
+			b.wantText("The header that was just sent")
+			b.wantText("Set-Cookie: " + k.Name + "=" + shown + "; Path=/; Max-Age=1209600; HttpOnly")
+			b.press("What each attribute is for")
+			b.wantText("No Domain: the cookie is for this host alone")
+			if got := strings.Contains(b.text(), "Secure: it travels over HTTPS only"); got != b.secure() {
+				t.Errorf("got the attribute Secure explained: %v", got)
+			}
+			b.open("/")
+			own := k.Value[:idLen+1] + k.Value[idLen+1:idLen+7] + "…"
+			if got := eval[string](b, chips); got != own+" "+own || !eval[bool](b, covers) {
+				t.Errorf("got the chips %q, want the visitor's own cookie, %q", got, own)
+			}
+
+			// The cookie's own text, in the colours of its parts.
+			b.open("/session")
+			if got := eval[string](b, `document.querySelector("main .cookie").textContent`); got != shown {
+				t.Errorf("got the text %q, want %q", got, shown)
+			}
+			colours := eval[[]string](b, `["id", "stamp", "payload", "mac"].map(part =>
+				getComputedStyle(document.querySelector("rect." + part)).fill + " " +
+				getComputedStyle(document.querySelector(".cookie ." + part)).borderBottomColor)`)
+			slices.Sort(colours)
+			if len(slices.Compact(colours)) != 4 {
+				t.Errorf("got the colours %q, want four", colours)
+			}
+			for _, colour := range colours {
+				if bar, text, _ := strings.Cut(colour, ") "); bar+")" != text {
+					t.Errorf("got the colours %q, want a part's to be the same", colour)
+				}
+			}
+			// Step by step, and in both modes.
+			b.wantText(`{"Name": "Alice"`)
+			b.press("Read it, step by step")
+			b.press("Try to read it")
+			steps := eval[[]string](b, `[...document.querySelectorAll(".pair section")].map(s => s.innerText)`)
+			if len(steps) != 2 || !strings.Contains(steps[0], `"Name": "Alice"`) || !strings.Contains(steps[0], "Anybody who has the cookie can read it.") ||
+				strings.Contains(steps[1], "Alice") || !strings.Contains(steps[1], "Only the server can read it.") {
+				t.Errorf("got the session in both modes %q", steps)
+			}
+			// The ladder, the key, and what this cannot do.
+			if got := eval[int](b, `document.querySelectorAll(".ladder .passed").length`); got != 9 {
+				t.Errorf("got %d checks ticked, want nine", got)
+			}
+			b.wantText("That is the key that the server seals with now.")
+			b.wantText("What this cannot do")
+			b.press("Try the replay yourself, with curl")
+			b.wantText("cp jar old")
+			if strings.Contains(b.text(), "The header that was just sent") {
+				t.Error("got a header that was not sent")
+			}
+			// The legend is at its ticks: no labels overlap, and none is cut off.
+			for _, width := range []int64{320, 1280} {
+				b.run(chromedp.EmulateViewport(width, 800))
+				if got := eval[int](b, overlaps); got != 0 {
+					t.Errorf("%d pixels: got %d labels of the time line in each other's way", width, got)
+				}
+			}
+			b.open("/get_name")
+			b.click(`form[action="/clear_name"] button`)
+			b.wantText("A copy that somebody made before still works")
+			b.wantText("Max-Age=0")
+			p.end()
+		}
+	})
+}
+
+// overlaps is how many labels of the time line touch another or leave the page.
+const overlaps = `(() => {
+	const all = [...document.querySelectorAll(".line text")].map(e => e.getBoundingClientRect());
+	const clash = (a, b) => a !== b && a.left < b.right && b.left < a.right && a.top < b.bottom - 2 && b.top < a.bottom - 2;
+	return all.filter(a => a.left < 0 || a.right > innerWidth || all.some(b => clash(a, b))).length;
+})()`
+
+// Each state of the cookie, as the session page has it.
+func TestBrowserStates(t *testing.T) {
+	day := int64(86400)
+	states := []struct {
+		name     string
+		prepare  func(b *tab)
+		want     []string
+		replaced bool // the browser's cookie
+	}{
+		{"none", func(b *tab) {}, []string{"Your browser has brought no session cookie.", "The sample, character by character"}, false},
+		{"valid", func(b *tab) { b.plant(alice(600, 60)) }, []string{"Verdict: valid.", "in 14 days", "in 90 days"}, false},
+		{"renewed", func(b *tab) { b.plant(alice(6*day, 5*day)) }, []string{"Verdict: valid.", "The header that was just sent"}, true},
+		{"re-sealed", func(b *tab) { b.plant(alice(600, 60), keyB) }, []string{"Verdict: valid.", "sealed again just now with the new key"}, true},
+		{"expired", func(b *tab) { b.plant(alice(15*day, 15*day)) }, []string{"Verdict: expired.", "Ended unused", "✗ expired"}, false},
+		{"too old", func(b *tab) { b.plant(alice(91*day, 60)) }, []string{"Verdict: too old.", "Ended in any case", "✗ too old"}, false},
+		{"tampered", func(b *tab) {
+			b.plant(alice(600, 60))
+			b.plantValue(flipLast(b.cookie().Value))
+		}, []string{"Verdict: tampered.", "MAC ✗ failed", "✗ tampered", "not reached"}, false},
+		{"unknown key", func(b *tab) { b.plant(alice(600, 60), keyC) }, []string{"Verdict: unknown key.", "Key id ✗ failed", "✗ unknown key"}, false},
+		{"malformed", func(b *tab) { b.plantValue("another-program") }, []string{"Verdict: malformed.", "✗ malformed"}, false},
+		{"too large", (*tab).sendTooLarge, []string{"Verdict: too large.", "It could not be taken apart: it is too large.", "✗ too large"}, false},
+		{"several", func(b *tab) {
+			b.plant(alice(600, 60))
+			k := b.cookie()
+			if !b.secure() { // with the prefix, no other path is possible
+				k.Path = "/session"
+				b.put(k, "another-program")
+			}
+		}, []string{"Verdict: valid.", "up to four are looked at"}, false},
+	}
+	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
+		for _, mode := range []string{"-encrypt=true", "-encrypt=false"} {
+			p := start(map[string]string{"COOKIESESSION_KEYS": keyA + "," + keyB}, mode)
+			b := c.newTab(p.url)
+			b.signed = mode == "-encrypt=false"
+			for _, s := range states {
+				call(b, network.ClearBrowserCookies, cdp.Empty{})
+				s.prepare(b)
+				before := b.cookies()
+				b.open("/session")
+				b.sendNothingElse()
+				for _, want := range s.want {
+					if text := b.text(); !strings.Contains(text, want) {
+						t.Errorf("%s, %s: got no %q in %q", s.name, mode, want, text)
+					}
+				}
+				after := b.cookies()
+				if len(after) != len(before) || len(after) > 0 && (after[0].Value != before[0].Value) != s.replaced {
+					t.Errorf("%s, %s: got %d cookies for %d, want one replaced: %v", s.name, mode, len(after), len(before), s.replaced)
+				}
+			}
+			p.end()
+		}
 	})
 }
 
@@ -542,7 +708,7 @@ func TestBrowserNames(t *testing.T) {
 				t.Errorf("%q: got %q", name, b.text())
 			}
 			b.open("/session")
-			if got := eval[string](b, "document.title"); got != "Your session · cookiesession" {
+			if got := eval[string](b, "document.title"); got != "Your Session · cookiesession" {
 				t.Errorf("%q: got the title %q: the name was executed", name, got)
 			}
 		}
@@ -595,11 +761,15 @@ func TestBrowserHistory(t *testing.T) {
 	})
 }
 
-// pageStates are all pages, each in all its states.
-var pageStates = []struct {
+// pageState is a page in one of its states. They are opened in turns, and the
+// cookie of one is there for the next.
+type pageState struct {
 	name string
 	open func(b *tab)
-}{
+}
+
+// pageStates are all pages, each in all its states, of a server with keyA and keyB.
+var pageStates = []pageState{
 	{"home-new", func(b *tab) { b.open("/") }},
 	{"form", func(b *tab) { b.open("/set_name") }},
 	{"form-error", func(b *tab) {
@@ -612,21 +782,78 @@ var pageStates = []struct {
 	{"not-found", func(b *tab) { b.open("/nowhere") }},
 	{"not-allowed", func(b *tab) { b.open("/clear_name") }},
 	{"result", func(b *tab) { b.setName("Alice") }},
+	{"result-same", func(b *tab) { b.setName("Alice") }},
 	{"get", func(b *tab) { b.open("/get_name") }},
 	{"home", func(b *tab) { b.open("/") }},
 	{"session", func(b *tab) { b.open("/session") }},
+	{"session-renewed", func(b *tab) { b.plant(alice(6*86400, 5*86400)); b.open("/session") }},
+	{"home-renewed", func(b *tab) { b.plant(alice(6*86400, 5*86400)); b.open("/") }},
+	{"session-resealed", func(b *tab) { b.plant(alice(600, 60), keyB); b.open("/session") }},
+	{"session-old-key", func(b *tab) { b.plant(alice(600, 60), keyC); b.open("/session") }},
+	{"session-expired", func(b *tab) { b.plant(alice(15*86400, 15*86400)); b.open("/session") }},
+	{"get-expired", func(b *tab) { b.open("/get_name") }},
+	{"session-too-old", func(b *tab) { b.plant(alice(91*86400, 60)); b.open("/session") }},
+	{"session-future", func(b *tab) { b.plant(alice(-3700, -3700)); b.open("/session") }},
+	{"session-malformed", func(b *tab) { b.plantValue("another-program's"); b.open("/session") }},
+	{"session-large", func(b *tab) { b.sendTooLarge(); b.open("/session"); b.sendNothingElse() }},
 	{"session-tampered", func(b *tab) {
-		k := b.cookie()
-		b.put(k, flipLast(k.Value))
+		b.plant(alice(600, 60))
+		b.plantValue(flipLast(b.cookie().Value))
 		b.open("/session")
 	}},
 	{"get-tampered", func(b *tab) { b.open("/get_name") }},
 	{"home-tampered", func(b *tab) { b.open("/") }},
+	{"session-full", func(b *tab) { b.plant(named(strings.Repeat("Ж x", 500), 600, 60)); b.open("/session") }},
+	{"get-long", func(b *tab) { b.plant(named(strings.Repeat("W", 200), 600, 60)); b.open("/get_name") }},
+	{"home-long", func(b *tab) { b.open("/") }},
+	{"home-emoji", func(b *tab) { b.plant(named(strings.Repeat("\U0001F36A", 200), 600, 60)); b.open("/") }},
+	{"home-rtl", func(b *tab) { b.plant(named("שרה אבו־חסן", 600, 60)); b.open("/") }},
+	{"session-rtl", func(b *tab) { b.open("/session") }},
 	{"cleared", func(b *tab) {
-		b.setName("Alice")
 		b.open("/get_name")
 		b.click(`form[action="/clear_name"] button`)
 	}},
+}
+
+// plant puts a session into the browser, sealed with keyA or another key.
+func (b *tab) plant(p payload[session], key ...string) {
+	b.t.Helper()
+	m := newTestManager(b.t, options{keys: key, secure: b.secure(), signed: b.signed})
+	b.plantValue(seal(b.t, m, p))
+}
+
+// plantValue puts a cookie into the browser, as the developer tools can.
+func (b *tab) plantValue(value string) {
+	b.t.Helper()
+	name, secure, hidden := cookieName, b.secure(), true
+	if secure {
+		name = securePrefix + name
+	}
+	call(b, network.SetCookie, network.SetCookieParams{
+		Name: name, Value: value, URL: b.base + "/", Path: "/", Secure: &secure, HTTPOnly: &hidden,
+		SameSite: network.CookieSameSiteLax,
+	})
+}
+
+// secure reports whether the tab's site is served over TLS.
+func (b *tab) secure() bool { return strings.HasPrefix(b.base, "https:") }
+
+// sendTooLarge has the tab send a cookie that a browser would not keep.
+func (b *tab) sendTooLarge() {
+	b.t.Helper()
+	name := cookieName
+	if b.secure() {
+		name = securePrefix + name
+	}
+	call(b, network.ClearBrowserCookies, cdp.Empty{})
+	header := network.Headers{"Cookie": name + "=" + strings.Repeat("A", maxCookie)}
+	call(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: header})
+}
+
+// sendNothingElse ends that.
+func (b *tab) sendNothingElse() {
+	b.t.Helper()
+	call(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{}})
 }
 
 // prefer has the browser prefer something, as in a media query.
@@ -635,22 +862,16 @@ func (b *tab) prefer(name, value string) {
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
 }
 
-// Every page is small, still, has room on the narrowest screen, and one
-// heading of each level in order.
+// Every page is small, still, has room on the narrowest screen, headings in
+// their order, and shows on paper what is folded on the screen.
 func TestBrowserPages(t *testing.T) {
-	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
-	c := startBrowser(t, "")
-	b := c.newTab(p.url)
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA + "," + keyB})
+	b := startBrowser(t).newTab(p.url)
 	for _, state := range pageStates {
-		b.mu.Lock()
-		b.received = 0
-		b.mu.Unlock()
 		state.open(b)
-		b.mu.Lock()
-		received := b.received
-		b.mu.Unlock()
-		if one := state.name != "form-error" && state.name != "result" && state.name != "cleared"; one && (received > 20_000 || received < 2_000) {
-			t.Errorf("%s: got %v bytes on a first visit, want 20,000 at most", state.name, received)
+		received := eval[int](b, `performance.getEntries().reduce((n, e) => n + (e.transferSize || 0), 0)`)
+		if received > 24<<10 || received < 2_000 {
+			t.Errorf("%s: got %d bytes on a first visit, want 24 KB at most", state.name, received)
 		}
 		for _, width := range []int64{320, 375, 640, 1280} {
 			b.run(chromedp.EmulateViewport(width, 800))
@@ -662,8 +883,8 @@ func TestBrowserPages(t *testing.T) {
 		if got := eval[int](b, "document.getAnimations().length"); got != 0 {
 			t.Errorf("%s: got %d animations", state.name, got)
 		}
-		outline := eval[string](b, `[...document.querySelectorAll("h1, h2, h3")].map(h => h.tagName).join(" ")`)
-		if !strings.HasPrefix(outline, "H1") || strings.Count(outline, "H1") != 1 || strings.Contains(outline, "H3") {
+		outline := eval[string](b, `[...document.querySelectorAll("h1, h2, h3, h4")].map(h => h.tagName).join(" ")`)
+		if !strings.HasPrefix(outline, "H1") || strings.Count(outline, "H1") != 1 || strings.Contains(outline, "H1 H3") || strings.Contains(outline, "H4") {
 			t.Errorf("%s: got the headings %s", state.name, outline)
 		}
 		if got := eval[int](b, `document.querySelectorAll("header nav[aria-label], main, footer").length`); got != 3 {
@@ -676,31 +897,82 @@ func TestBrowserPages(t *testing.T) {
 		if got := eval[int](b, `document.querySelectorAll("script, [style], [onclick]").length`); got != 0 {
 			t.Errorf("%s: got scripts or inline styles", state.name)
 		}
+		const folded = `[...document.querySelectorAll("details > :not(summary)")].filter(e => e.checkVisibility()).length`
+		if got := eval[int](b, folded); got != 0 {
+			t.Errorf("%s: got %d elements unfolded at first sight", state.name, got)
+		}
+		b.print()
+		all, shown := eval[int](b, `document.querySelectorAll("details > :not(summary)").length`), eval[int](b, folded)
+		if all != shown {
+			t.Errorf("%s: got %d of %d folded elements on paper", state.name, shown, all)
+		}
+		if got := eval[int](b, `[...document.querySelectorAll("nav, button, .button")].filter(e => e.checkVisibility()).length`); got != 0 {
+			t.Errorf("%s: got %d things to click on paper", state.name, got)
+		}
+		b.prefer("prefers-color-scheme", "light") // on the screen again
 	}
 }
 
-// TestBrowserScreenshots takes pictures, when asked for with -screenshots.
+// TestBrowserScreenshots takes pictures, when asked for with -screenshots: the
+// README's, or with -run TestBrowserScreenshots/all every page in all its states.
 func TestBrowserScreenshots(t *testing.T) {
 	if *screenshots == "" {
 		t.Log("no screenshots: they are taken with -screenshots FOLDER")
 		return
 	}
-	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
-	for scheme, feature := range map[string]string{"light": "prefers-color-scheme", "dark": "prefers-color-scheme", "active": "forced-colors"} {
-		for _, width := range []int64{375, 1280} {
-			b := startBrowser(t, "").newTab(p.url)
-			b.run(chromedp.EmulateViewport(width, 800))
-			b.prefer(feature, scheme)
-			for _, state := range pageStates {
-				state.open(b)
-				png := get(b, chromedp.FullScreenshot(100))
-				name := filepath.Join(*screenshots, fmt.Sprintf("%s-%s-%d.png", state.name, scheme, width))
-				if err := os.WriteFile(name, png, 0o666); err != nil {
-					t.Fatal(err)
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA + "," + keyB})
+	t.Run("readme", func(t *testing.T) {
+		b := startBrowser(t).newTab(p.url)
+		b.run(chromedp.EmulateViewport(560, 800))
+		b.setName("Alice")
+		b.prefer("prefers-color-scheme", "dark")
+		b.open("/")
+		b.picture("home-dark", 0)
+		b.prefer("prefers-color-scheme", "light")
+		b.open("/session")
+		b.picture("session-light", 1080)
+	})
+	t.Run("all", func(t *testing.T) {
+		c := startBrowser(t)
+		for _, state := range pageStates {
+			b := c.newTab(p.url)
+			state.open(b)
+			for _, width := range []int64{320, 375, 640, 1280} {
+				b.run(chromedp.EmulateViewport(width, 800))
+				for value, name := range map[string]string{
+					"light": "prefers-color-scheme", "dark": "prefers-color-scheme", "active": "forced-colors",
+				} {
+					b.prefer(name, value)
+					b.picture(fmt.Sprintf("%s-%s-%d", state.name, value, width), 0)
 				}
 			}
+			b.run(chromedp.EmulateViewport(640, 800))
+			b.print()
+			b.picture(state.name+"-print", 0)
 		}
+	})
+}
+
+// print shows the page as it is printed.
+func (b *tab) print() {
+	b.t.Helper()
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
+}
+
+// picture takes a picture of the page, from its top so many pixels down, or whole.
+func (b *tab) picture(name string, height float64) {
+	b.t.Helper()
+	eval[bool](b, "document.activeElement.blur(), true") // no cursor that blinks
+	size := eval[[2]float64](b, "[innerWidth, document.documentElement.scrollHeight]")
+	if height == 0 || height > size[1] {
+		height = size[1]
 	}
+	beyond := true
+	shot := call(b, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{
+		CaptureBeyondViewport: &beyond,
+		Clip:                  &cdppage.Viewport{Width: size[0], Height: height, Scale: 1},
+	})
+	writeFile(b.t, filepath.Join(*screenshots, name+".png"), string(shot.Data))
 }
 
 const (
@@ -746,20 +1018,21 @@ func axe(t *testing.T) string {
 	}
 }
 
-// axe-core finds nothing to complain about, on any page, in either scheme.
+// axe-core finds nothing to complain about, on any page, in either scheme, with
+// the contrast of AAA.
 func TestBrowserAccessibility(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow: it starts a browser")
 	}
 	needTool(t, "chromium")
 	source := axe(t)
-	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
-	for _, scheme := range []string{"light", "dark"} {
-		b := startBrowser(t, "").newTab(p.url)
-		b.prefer("prefers-color-scheme", scheme)
-		for _, state := range pageStates {
-			state.open(b)
-			eval[int](b, source+"; 0")
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA + "," + keyB})
+	b := startBrowser(t).newTab(p.url)
+	for _, state := range pageStates {
+		state.open(b)
+		eval[int](b, source+"; 0")
+		for _, scheme := range []string{"light", "dark"} {
+			b.prefer("prefers-color-scheme", scheme)
 			type result struct {
 				Violations []struct {
 					ID, Help string
@@ -767,11 +1040,14 @@ func TestBrowserAccessibility(t *testing.T) {
 				}
 				Passes []struct{ ID string }
 			}
-			found := eval[result](b, `axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})`, chromedp.EvalAwaitPromise)
+			found := eval[result](b, `axe.run({
+				runOnly: ["wcag2a", "wcag2aa", "wcag2aaa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+				rules: {"color-contrast-enhanced": {enabled: true}},
+			})`, chromedp.EvalAwaitPromise)
 			for _, v := range found.Violations {
 				t.Errorf("%s, %s: %s: %s: %v", state.name, scheme, v.ID, v.Help, v.Nodes)
 			}
-			contrast := func(p struct{ ID string }) bool { return p.ID == "color-contrast" }
+			contrast := func(p struct{ ID string }) bool { return p.ID == "color-contrast-enhanced" }
 			if !slices.ContainsFunc(found.Passes, contrast) {
 				t.Errorf("%s, %s: the contrast was not checked, only %v", state.name, scheme, found.Passes)
 			}

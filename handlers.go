@@ -15,6 +15,9 @@ type session struct {
 	Name string
 }
 
+// example is a session to show to a visitor who has none.
+var example = session{Name: "Alice"}
+
 // routes fills the router: the table of contents. Addresses may end with a slash.
 func (a *app) routes(router *mux.Router) {
 	get, post := []string{http.MethodGet, http.MethodHead}, http.MethodPost
@@ -25,11 +28,13 @@ func (a *app) routes(router *mux.Router) {
 	router.HandleFunc("/get_name", a.visitor(a.getName)).Methods(get...).Name("get_name")
 	router.HandleFunc("/clear_name", a.visitor(a.clearName)).Methods(post).Name("clear_name")
 	router.HandleFunc("/session", a.visitor(a.showSession)).Methods(get...).Name("session")
+	router.HandleFunc("/forge", a.visitor(a.forge)).Methods(post).Name("forge")
 
 	router.HandleFunc("/healthz", a.health).Methods(get...).Name("health")
 	router.Handle("/style.css", a.style).Methods(get...).Name("style")
 	router.Handle("/icon.svg", a.icon).Methods(get...).Name("icon")
 	router.Handle("/favicon.ico", a.icon).Methods(get...).Name("favicon")
+	router.Handle("/robots.txt", a.robots).Methods(get...).Name("robots")
 }
 
 func (a *app) home(_ *http.Request, v *visit[session]) (answer, error) {
@@ -38,14 +43,17 @@ func (a *app) home(_ *http.Request, v *visit[session]) (answer, error) {
 	if v.session.Name != "" {
 		text += " Name: " + v.session.Name
 	}
-	return answer{Text: text, Page: "home"}, nil
+	return answer{Text: text, Page: "home", Data: field{}}, nil
 }
 
 // field is a form's text field: what to fill in, and what was wrong with it.
-type field struct{ Value, Problem string }
+type field struct {
+	Value, Problem string
+	Focus          bool // it is what the page is for
+}
 
 func (a *app) nameForm(_ *http.Request, v *visit[session]) (answer, error) {
-	return answer{Page: "set_name", Data: field{Value: v.session.Name}}, nil
+	return answer{Page: "set_name", Data: field{Value: v.session.Name, Focus: true}}, nil
 }
 
 func (a *app) setName(r *http.Request, v *visit[session]) (answer, error) {
@@ -56,7 +64,7 @@ func (a *app) setName(r *http.Request, v *visit[session]) (answer, error) {
 	name, wrong := checkName(form["name"])
 	if wrong != "" {
 		typed := strings.ToValidUTF8(strings.Join(form["name"], " "), "\uFFFD")
-		data := field{Value: typed, Problem: wrong}
+		data := field{Value: typed, Problem: wrong, Focus: true}
 		return answer{Status: http.StatusUnprocessableEntity, Text: wrong, Page: "set_name", Data: data}, nil
 	}
 	v.session.Name = name

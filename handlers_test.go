@@ -64,6 +64,7 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/style.css", "", true, 200, ":root...", "", "", "css"},
 		{"GET", "/icon.svg", "", true, 200, "<svg ...", "", "", "svg"},
 		{"GET", "/favicon.ico", "", true, 200, "<svg ...", "", "", "svg"},
+		{"GET", "/robots.txt", "", true, 200, "User-agent: *...", "", "", "txt"},
 		{"GET", "/nowhere", "", true, 404, "There is no page at this address...", "There is no page at this address", "", "error"},
 		{"GET", "/get_name/x", "", true, 404, "There is no page at this address...", "There is no page at this address", "", "error"},
 		{"POST", "/nowhere", "name=x", true, 404, "There is no page at this address...", "There is no page at this address", "", "error"},
@@ -193,11 +194,13 @@ func wantHeaders(kind string, html, secure bool) map[string]string {
 		want["Vary"] = "Accept"
 	case "health":
 		want["Vary"] = ""
-	case "css", "svg":
+	case "css", "svg", "txt":
 		want["Vary"] = ""
 		want["Cache-Control"] = "no-cache"
 		want["Content-Security-Policy"] = policy
-		want["Content-Type"] = map[string]string{"css": "text/css; charset=utf-8", "svg": "image/svg+xml"}[kind]
+		want["Content-Type"] = map[string]string{
+			"css": "text/css; charset=utf-8", "svg": "image/svg+xml", "txt": "text/plain; charset=utf-8",
+		}[kind]
 	}
 	return want
 }
@@ -215,6 +218,7 @@ func TestAllow(t *testing.T) {
 	allowed := map[string]string{
 		"/": "GET, HEAD", "/set_name": "GET, HEAD, POST", "/get_name": "GET, HEAD", "/clear_name": "POST", "/session": "GET, HEAD",
 		"/healthz": "GET, HEAD", "/style.css": "GET, HEAD", "/icon.svg": "GET, HEAD", "/favicon.ico": "GET, HEAD",
+		"/robots.txt": "GET, HEAD",
 	}
 	a := newTestApp(t, options{log: io.Discard})
 	for path, allow := range allowed {

@@ -59,6 +59,7 @@ func TestMain(m *testing.M) {
 	}
 	programDir = dir
 	code := m.Run()
+	endBrowser()
 	os.RemoveAll(dir)
 	os.Exit(code)
 }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"mime"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -35,6 +36,7 @@ type app struct {
 	pages    map[string]*template.Template
 	style    asset
 	icon     asset
+	robots   asset
 	router   *mux.Router
 }
 
@@ -48,6 +50,7 @@ func newApp(sessions *sessions[session], origins []string, log *slog.Logger) (*a
 		pages:    parsePages(),
 		style:    newAsset("style.css", "text/css; charset=utf-8"),
 		icon:     newAsset("icon.svg", "image/svg+xml"),
+		robots:   newAsset("robots.txt", "text/plain; charset=utf-8"),
 		router:   mux.NewRouter(),
 	}
 	csrf := http.NewCrossOriginProtection()
@@ -112,12 +115,77 @@ type page struct {
 	answer
 	Route       string // its name
 	Session     session
-	Style, Icon string        // addresses of the stylesheet and of the icon
-	report      func() report // on the cookie
+	Style, Icon string // addresses of the stylesheet and of the icon
+	Wrote       reason // why the cookie was written, if it was
+	app         *app
+	report      *report // once it was asked for
+	visit       *visit[session]
+	request     *http.Request
+	header      http.Header // of the response
 }
 
-// Report is made only for a template that asks for it.
-func (p page) Report() report { return p.report() }
+// Report tells what is known of the visitor's cookie.
+func (p *page) Report() *report {
+	if p.report == nil {
+		rep := describe(p.app.sessions, p.visit)
+		p.report = &rep
+	}
+	return p.report
+}
+
+// Sample reports on a cookie that the visitor doesn't have.
+func (p *page) Sample() report { return describe(p.app.sessions, sample(p.app.sessions)) }
+
+// Specimens shows the visitor's session in both modes, or the sample's.
+func (p *page) Specimens() []specimen {
+	content := p.visit.content
+	if !p.visit.readable() {
+		content = sample(p.app.sessions).content
+	}
+	return specimens(p.app.sessions, content)
+}
+
+// Base is the address of the site, as the visitor's browser has it.
+func (p *page) Base() string {
+	if p.app.sessions.secure {
+		return "https://" + p.request.Host
+	}
+	return "http://" + p.request.Host
+}
+
+// Sent shows the cookie that comes with the page, if one does.
+func (p *page) Sent() *sentCookie {
+	header := p.header.Get("Set-Cookie")
+	if header == "" {
+		return nil
+	}
+	sent := showSent(header)
+	return &sent
+}
+
+// Insecure tells why the browser may refuse a cookie that is for HTTPS only:
+// "webkit" takes none at http://localhost, nobody at any other http address. At
+// an https address, a proxy may have ended TLS: there, browsers say where they
+// come from.
+func (p *page) Insecure() string {
+	host, _, err := net.SplitHostPort(p.request.Host)
+	if err != nil {
+		host = p.request.Host
+	}
+	agent := p.request.UserAgent()
+	switch {
+	case !p.app.sessions.secure || p.request.TLS != nil:
+		return ""
+	case host != "localhost" && host != "127.0.0.1" && host != "::1":
+		if p.request.Header.Get("Sec-Fetch-Site") != "" {
+			return ""
+		}
+		return "http"
+	case strings.Contains(agent, "AppleWebKit/") && !strings.Contains(agent, "Chrome/"):
+		return "webkit"
+	}
+	return ""
+}
 
 // render saves the session, and sends ans.
 func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit[session], ans answer) error {
@@ -133,8 +201,8 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit[session], 
 		w.Header().Set("Vary", "Cookie")
 	}
 	err := a.send(w, r, page{
-		answer: ans, Route: mux.CurrentRoute(r).GetName(), Session: v.session,
-		report: func() report { return describe(a.sessions, v) },
+		answer: ans, Route: mux.CurrentRoute(r).GetName(), Session: v.session, Wrote: why,
+		app: a, visit: v, request: r, header: w.Header(),
 	})
 	if err == nil {
 		a.metrics.saved(why, size)
@@ -157,7 +225,7 @@ func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
 		}
 		body.Reset()
 		p.Style, p.Icon = a.style.url, a.icon.url
-		if err := t.ExecuteTemplate(body, "layout.html", p); err != nil {
+		if err := t.ExecuteTemplate(body, "layout.html", &p); err != nil {
 			return err
 		}
 		kind = "text/html; charset=utf-8"
@@ -253,7 +321,7 @@ func readForm(r *http.Request) (url.Values, error) {
 		}
 		return form.Value, nil
 	}
-	return nil, problemf(http.StatusUnsupportedMediaType, "Send the name as a form: "+
+	return nil, problemf(http.StatusUnsupportedMediaType, "Send a form: "+
 		"application/x-www-form-urlencoded or multipart/form-data, not compressed.")
 }
 
@@ -279,12 +347,13 @@ var templates embed.FS
 // parsePages returns the pages by name: each template but the layout that is
 // around it, and what several of them share.
 func parsePages() map[string]*template.Template {
-	layout := template.Must(template.ParseFS(templates,
-		"templates/layout.html", "templates/shared.html", "templates/report.txt"))
+	layout := template.Must(template.ParseFS(templates, "templates/layout.html", "templates/shared.html",
+		"templates/cookie.html", "templates/report.txt"))
 	pages := make(map[string]*template.Template)
+	lesson := must(fs.Glob(templates, "templates/lesson/*.html")) // which an adopter may delete
 	for _, file := range must(fs.Glob(templates, "templates/*.html")) {
 		name := strings.TrimSuffix(path.Base(file), ".html")
-		pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(templates, file))
+		pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(templates, append(lesson, file)...))
 	}
 	return pages
 }

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,12 +19,14 @@ import (
 )
 
 // report is what is known of a cookie, for the templates, which have the words
-// for it. It has neither the cookie's value nor, but for Fields, what is in it.
+// for it. It has nothing that would do as a cookie: of a MAC, four characters.
 type report struct {
 	Cookie  string // its name
 	Verdict verdict
+	Passed  check  // the last check that it passed
 	KeyID   string // empty when the cookie names none
-	Role    string // of the key: seals or verifies
+	Role    string // of the key, where it is in the ring: seals or verifies
+	Sealing string // the id of the key that seals now
 	Size    int    // bytes of name and value
 	MaxSize int    // that they may have
 	Length  int    // bytes of the value
@@ -31,6 +36,7 @@ type report struct {
 
 	// What follows is known only of a cookie whose payload can be read.
 	Readable, Encrypted bool
+	Notation            string // the payload, in CBOR's diagnostic notation
 	Fields              []sessionField
 	Began, Written, Now time.Time
 	IdleEnd             time.Time // when the session ends if nothing is written until then
@@ -75,14 +81,27 @@ func (f sessionField) Quoted() string {
 type part struct {
 	Class        string // id, stamp, payload or mac
 	Start, Chars int
-	Failed       bool // the check of this part has failed
+	Text         string // its first characters, of the MAC no more than four
+	Mark, After  string // a character behind Text that is to be pointed at, and what follows
+	More         int    // how many characters there are behind that
+	Failed       bool   // the check of this part has failed
 }
 
 // describe tells what is known of the cookie that came with a visit.
 func describe(m *sessions[session], v *visit[session]) report {
+	r := m.ring.Load()
 	rep := report{
-		Cookie: m.cookie, Verdict: v.verdict, KeyID: v.keyID,
-		Size: v.size, MaxSize: maxCookie, Length: len(v.value), Parts: parts(v),
+		Cookie: m.cookie, Verdict: v.verdict, Passed: v.passed, KeyID: v.keyID,
+		Size: v.size, MaxSize: maxCookie, Length: len(v.value), Parts: parts(v.value, v.verdict),
+	}
+	if r.seal != nil {
+		rep.Sealing = r.seal.id
+	}
+	if v.codec != nil {
+		rep.Role = "verifies"
+		if r.keys[0].has(v.keyID) {
+			rep.Role = "seals"
+		}
 	}
 	if v.readable() {
 		rep.read(v.content)
@@ -118,17 +137,78 @@ func (rep *report) read(content []byte) {
 	if decoding.Unmarshal(content, &p) != nil {
 		return
 	}
-	rep.Readable, rep.Mode = true, "signed"
+	rep.Readable, rep.Mode, rep.Notation = true, "signed", shorten(notation(content))
 	rep.Began, rep.Written = time.Unix(int64(p.Began), 0).UTC(), time.Unix(p.written(), 0).UTC()
 	for _, name := range slices.Sorted(maps.Keys(p.Data)) {
 		f := sessionField{Name: name}
 		var value any
 		decoding.Unmarshal(p.Data[name], &value)
 		if f.Value, f.text = value.(string); !f.text {
-			f.Value, _ = cbor.Diagnose(p.Data[name])
+			f.Value = notation(p.Data[name])
 		}
 		rep.Fields = append(rep.Fields, f)
 	}
+}
+
+// notation returns CBOR in its diagnostic notation (RFC 8949, 8), with letters
+// of any script as they are.
+func notation(content []byte) string {
+	text, _ := cbor.Diagnose(content)
+	return quotedText.ReplaceAllStringFunc(text, func(quoted string) string {
+		var s string
+		if json.Unmarshal([]byte(quoted), &s) != nil {
+			return quoted
+		}
+		return strconv.Quote(s)
+	})
+}
+
+var quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// sample is a cookie of this server's making, to show to a visitor without one.
+func sample(m *sessions[session]) *visit[session] {
+	now := time.Now().Unix()
+	content := must(encoding.Marshal(payload[session]{Began: uint32(now), Data: example}))
+	value := must(m.ring.Load().seal.seal(m.cookie, content))
+	return m.open(&http.Cookie{Name: m.cookie, Value: value}, now)
+}
+
+// specimen is a session as it looks in one of the two modes.
+type specimen struct {
+	Encrypted bool
+	Parts     []part
+	Steps     []string // what decoding makes of the payload: text, bytes, and what they say
+}
+
+// specimens seals a payload in both modes, to be compared.
+func specimens(m *sessions[session], content []byte) (both []specimen) {
+	k := m.ring.Load().keys[0]
+	for _, c := range []*codec{k.signed, k.encrypted} {
+		value := must(c.seal(m.cookie, slices.Clone(content)))
+		_, inner, _ := dissect(value)
+		s := specimen{Encrypted: c.encrypted, Parts: parts(value, valid), Steps: []string{shorten(inner)}}
+		bytes := fmt.Sprintf("% x", must(base64.URLEncoding.DecodeString(inner)))
+		s.Steps = append(s.Steps, shorten(bytes))
+		if !c.encrypted {
+			s.Steps = append(s.Steps, shorten(notation(content)))
+		}
+		both = append(both, s)
+	}
+	return both
+}
+
+// sentCookie is a Set-Cookie header, to be shown.
+type sentCookie struct {
+	Name       string
+	Parts      []part // none when the cookie is deleted
+	Attributes []string
+}
+
+// showSent takes a Set-Cookie header apart.
+func showSent(header string) sentCookie {
+	pair, rest, _ := strings.Cut(header, "; ")
+	name, value, _ := strings.Cut(pair, "=")
+	return sentCookie{Name: name, Parts: parts(value, valid), Attributes: strings.Split(rest, "; ")}
 }
 
 // dissect takes out of a cookie's value the Unix seconds when securecookie
@@ -147,47 +227,96 @@ func dissect(value string) (stamp, payload string, ok bool) {
 	return string(b[:digits]), string(b[digits+1 : len(b)-1-sha256.Size]), true
 }
 
-// parts takes the visit's cookie apart, if it has the form. Nothing of it needs
-// to be verified.
-func parts(v *visit[session]) (parts []part) {
-	stamp, payload, ok := dissect(v.value)
-	if !ok || v.verdict == tooLarge {
+// maxShown is how many characters of a payload are shown, of up to 4,096.
+const maxShown = 256
+
+// shorten returns text with at most maxShown characters of it.
+func shorten(text string) string {
+	runes := []rune(text)
+	if more := len(runes) - maxShown; more > 0 {
+		return fmt.Sprintf("%s… and %d more characters", string(runes[:maxShown]), more)
+	}
+	return text
+}
+
+// parts takes the value of a cookie apart that got a verdict, if it has the
+// form. Nothing of it needs to be verified.
+func parts(value string, v verdict) (parts []part) {
+	stamp, payload, ok := dissect(value)
+	if !ok || v == tooLarge {
 		return nil
 	}
 	start := 0
-	add := func(class string, chars int, failure ...verdict) {
-		failed := slices.Contains(failure, v.verdict)
-		parts = append(parts, part{Class: class, Start: start, Chars: chars, Failed: failed})
+	add := func(class string, chars, shown int, failure ...verdict) {
+		parts = append(parts, part{
+			Class: class, Start: start, Chars: chars, Text: value[start : start+shown],
+			More: chars - shown, Failed: slices.Contains(failure, v),
+		})
 		start += chars
 	}
 	// A byte of what base64 encodes takes four thirds of a character.
 	chars := func(bytes int) int { return (4*bytes + 1) / 3 }
-	add("id", idLen+1, unknownKey)
-	add("stamp", chars(len(stamp)+1), fromFuture)
-	add("payload", chars(len(payload)+1), expired, tooOld, malformed)
-	add("mac", len(v.value)-start, tampered)
+	stampChars, payloadChars := chars(len(stamp)+1), chars(len(payload)+1)
+	add("id", idLen+1, idLen+1, unknownKey)
+	add("stamp", stampChars, stampChars)
+	add("payload", payloadChars, min(payloadChars, maxShown), malformed)
+	add("mac", len(value)-start, 4, tampered)
 	return parts
 }
 
-// Scale returns where t is on a line of 1000 from Began to End.
+// rung is one of the checks that a cookie has to pass.
+type rung struct {
+	Check   string
+	Verdict verdict // that a cookie gets which fails
+	State   string  // passed, failed or unreached
+}
+
+// Ladder returns the checks in their order, and how far the cookie got.
+func (rep report) Ladder() []rung {
+	ladder := []rung{
+		{Check: "There is a cookie of this name (up to four are looked at).", Verdict: none},
+		{Check: "Name and value have 4,096 bytes at most.", Verdict: tooLarge},
+		{Check: "It is a key id, a dot, and base64 in its one canonical spelling.", Verdict: malformed},
+		{Check: "The key is one that this server has.", Verdict: unknownKey},
+		{Check: "The MAC matches the content.", Verdict: tampered},
+		{Check: "The payload fits the session.", Verdict: malformed},
+		{Check: "It was not written more than a minute ahead of this clock.", Verdict: fromFuture},
+		{Check: "The session did not begin too long ago.", Verdict: tooOld},
+		{Check: "It was not last written too long ago.", Verdict: expired},
+	}
+	for i := range ladder {
+		switch at := check(i + 1); {
+		case at <= rep.Passed:
+			ladder[i].State = "passed"
+		case at == rep.Passed+1:
+			ladder[i].State = "failed"
+		default:
+			ladder[i].State = "unreached"
+		}
+	}
+	return ladder
+}
+
+// Scale returns where t is on a line from Began to End, in per cent.
 func (rep report) Scale(t time.Time) int64 {
-	return min(1000, 1000*seconds(t.Sub(rep.Began))/seconds(rep.End.Sub(rep.Began)))
+	return min(100, 100*seconds(t.Sub(rep.Began))/seconds(rep.End.Sub(rep.Began)))
 }
 
 // Left returns how much of that line is left of now.
 func (rep report) Left() int64 { return max(0, rep.Scale(rep.IdleEnd)-rep.Scale(rep.Now)) }
 
-// Rough returns how far away t is from now, like "in 13 days" or "2 hours ago".
+// Rough returns how far away t is from now, rounded, like "in 14 days" or "2 hours ago".
 func (rep report) Rough(t time.Time) string {
 	ahead := seconds(t.Sub(rep.Now))
 	n, unit := max(ahead, -ahead), "second"
-	switch {
-	case n >= 2*86400:
-		n, unit = n/86400, "day"
-	case n >= 2*3600:
-		n, unit = n/3600, "hour"
-	case n >= 2*60:
-		n, unit = n/60, "minute"
+	for _, u := range []struct {
+		name    string
+		seconds int64
+	}{{"day", 86400}, {"hour", 3600}, {"minute", 60}} {
+		if n > 2*u.seconds-u.seconds/60 {
+			n, unit = (n+u.seconds/2)/u.seconds, u.name
+			break
+		}
 	}
 	if n != 1 {
 		unit += "s"
