@@ -25,11 +25,11 @@ var keyCommands = []struct {
 }{
 	{"new", "", "Prints a new key and nothing else.",
 		func([]string) (string, error) { return newSecret(), nil }},
-	{"list", "FILE", "Prints the ids of each key, for encrypted and for signed cookies, and its role.", listKeys},
-	{"add", "FILE", "Adds a new key, which only verifies, or seals if it is the first. Makes the file.", addKey},
-	{"promote", "FILE", "Makes the last key the first, which seals. Comments right above it go along.", promoteKey},
-	{"drop", "FILE ID", "Removes the key with this id, unless it seals, and the comments right above it.", dropKey},
-	{"replace", "FILE", "Removes all keys and adds a new one, which logs everybody out.", replaceKeys},
+	{"list", "FILE", "Prints each key's role and ids, never the key.", listKeys},
+	{"add", "FILE", "Adds a key that only verifies; makes the file with one that seals.", addKey},
+	{"promote", "FILE", "Makes the last key the first, which seals; its comments too.", promoteKey},
+	{"drop", "FILE ID", "Removes a key that doesn't seal, and its comments.", dropKey},
+	{"replace", "FILE", "Replaces all keys by a new one: logs everybody out.", replaceKeys},
 }
 
 // runKeys runs one of the keyCommands.
@@ -75,7 +75,7 @@ func listKeys(args []string) (string, error) {
 
 func addKey(args []string) (string, error) {
 	secret := newSecret()
-	return editKeyFile(args[0], func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
 		role, end := "it seals", 0
 		if n := len(blocks); n > 0 {
 			role, end = "it only verifies: promote it when every copy has it", blocks[n-1].end
@@ -84,18 +84,20 @@ func addKey(args []string) (string, error) {
 			file += "\n" // or the comment at the end would become the new key's
 		}
 		return file + secret + "\n", fmt.Sprintf("added %s, %s", must(parseKey(secret)), role), nil
-	})
+	}
+	return editKeyFile(args[0], edit)
 }
 
 func promoteKey(args []string) (string, error) {
-	return editKeyFile(args[0], func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
 		if len(blocks) < 2 {
-			return "", "", errors.New("there is no second key (add one with: cookiesession keys add FILE)")
+			return "", "", errors.New("there is no second key (see: cookiesession keys add)")
 		}
 		first, last := blocks[0].start, blocks[len(blocks)-1]
 		after = file[:first] + file[last.start:last.end] + file[first:last.start] + file[last.end:]
 		return after, fmt.Sprintf("promoted %s, it seals", last), nil
-	})
+	}
+	return editKeyFile(args[0], edit)
 }
 
 func dropKey(args []string) (string, error) {
@@ -103,31 +105,35 @@ func dropKey(args []string) (string, error) {
 	if !isKeyID(id) { // it might be a key, which must not be printed
 		return "", errors.New("this is no key id (see: cookiesession keys list FILE)")
 	}
-	return editKeyFile(args[0], func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
 		i := slices.IndexFunc(blocks, func(b keyBlock) bool { return b.has(id) })
 		switch {
 		case i < 0:
-			return "", "", fmt.Errorf("there is no key with the id %s (see: cookiesession keys list FILE)", id)
+			return "", "", fmt.Errorf("there is no key with the id %s (see: keys list FILE)", id)
 		case len(blocks) == 1:
-			return "", "", fmt.Errorf("%s is the only key (add another with: cookiesession keys add FILE)", id)
+			return "", "", fmt.Errorf("%s is the only key (add another with: keys add FILE)", id)
 		case i == 0:
-			return "", "", fmt.Errorf("%s seals (promote another with: cookiesession keys promote FILE)", id)
+			return "", "", fmt.Errorf("%s seals (promote another with: keys promote FILE)", id)
 		}
-		return file[:blocks[i].start] + file[blocks[i].end:], fmt.Sprintf("dropped %s", blocks[i]), nil
-	})
+		after = file[:blocks[i].start] + file[blocks[i].end:]
+		return after, fmt.Sprintf("dropped %s", blocks[i]), nil
+	}
+	return editKeyFile(args[0], edit)
 }
 
 func replaceKeys(args []string) (string, error) {
 	secret := newSecret()
-	return editKeyFile(args[0], func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
 		if len(blocks) == 0 {
 			return "", "", errNoKey
 		}
 		head, rest := file[:blocks[0].start], file[blocks[0].start:]
 		return head + secret + "\n" + keyLines.ReplaceAllString(rest, ""),
 			fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every session ends "+
-				"at each copy as soon as it has this file", must(parseKey(secret)), len(blocks)), nil
-	})
+				"at each copy as soon as it has this file",
+				must(parseKey(secret)), len(blocks)), nil
+	}
+	return editKeyFile(args[0], edit)
 }
 
 // String returns the ids, which is all of a key that may be shown.
@@ -225,7 +231,7 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	fs.DurationVar(&cfg.idle, "idle", defaultIdle, "the server's -idle")
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "the server's -lifetime")
 	err := parse(fs, args, getenv, stdout, fs.Name()+" [flags] <cookie\n\n"+
-		"The cookie is a bare value, name=value, a Cookie or Set-Cookie line, or a line of curl's cookie jar.")
+		"The cookie is a bare value, name=value, a Cookie or Set-Cookie line, or a jar of curl's.")
 	if err != nil {
 		return usageError{err}
 	}
@@ -267,7 +273,7 @@ func inspect(cookies []*http.Cookie, keys []key, cfg *config) (report, error) {
 	}
 	if keys == nil {
 		rep.peek(best.value)
-		return rep, errors.New("nothing of this is verified: give the keys with -key-file or COOKIESESSION_KEYS")
+		return rep, errors.New("nothing of this is verified: give the keys with -key-file")
 	}
 	if best.codec != nil {
 		rep.Role = "verifies"

@@ -28,12 +28,14 @@ func (a *app) forge(r *http.Request, v *visit[session]) (answer, error) {
 		return answer{}, err
 	}
 	f := forgery{Part: strings.Join(form["part"], " ")}
-	if !slices.Contains([]string{"id", "stamp", "payload", "mac", "key"}, f.Part) || len(form["part"]) > 1 {
+	known := []string{"id", "stamp", "payload", "mac", "key"}
+	if !slices.Contains(known, f.Part) || len(form["part"]) > 1 {
 		return answer{}, problemf(http.StatusUnprocessableEntity,
 			"Send the field part once: id, stamp, payload, mac or key.")
 	}
 	original := v
-	if _, _, ok := dissect(v.value); !ok || v.verdict == tooLarge || f.Part == "key" && !v.readable() {
+	_, _, ok := dissect(v.value)
+	if !ok || v.verdict == tooLarge || f.Part == "key" && !v.readable() {
 		original, f.Sample = sample(a.sessions), true
 	}
 	change := f.change
@@ -56,7 +58,8 @@ func (a *app) forge(r *http.Request, v *visit[session]) (answer, error) {
 	if f.Sample {
 		what += ", in a sample"
 	}
-	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s", what, reportText("session", f.Report), v.verdict)
+	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s",
+		what, reportText("session", f.Report), v.verdict)
 	return answer{Text: text, Page: "forge", Data: f}, nil
 }
 

@@ -65,7 +65,7 @@ func (a *app) setName(r *http.Request, v *visit[session]) (answer, error) {
 	if wrong != "" {
 		typed := strings.ToValidUTF8(strings.Join(form["name"], " "), "\uFFFD")
 		data := field{Value: typed, Problem: wrong, Focus: true}
-		return answer{Status: http.StatusUnprocessableEntity, Text: wrong, Page: "set_name", Data: data}, nil
+		return answer{Status: 422, Text: wrong, Page: "set_name", Data: data}, nil
 	}
 	v.session.Name = name
 	return message("Name " + name + " set in session"), nil
@@ -118,9 +118,10 @@ func checkName(values []string) (name, wrong string) {
 	case n > maxName:
 		return "", fmt.Sprintf("The name has %d characters: shorten it to %d at most.", n, maxName)
 	case strings.ContainsFunc(name, breaksLine):
-		return "", "The name contains a control character, such as a line break or a tab: remove it."
+		return "", "The name contains a control character, such as a line break: remove it."
 	case strings.ContainsFunc(name, overridesDirection):
-		return "", "The name contains an invisible character that overrides the direction of text: remove it."
+		return "", "The name contains an invisible character that " +
+			"overrides the direction of text: remove it."
 	case !strings.ContainsFunc(name, isVisible):
 		return "", "The name is empty: type at least one character that can be seen."
 	}

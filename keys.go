@@ -105,7 +105,8 @@ func newRing(keys []key, encrypt bool) *ring {
 // parseKey returns the key that text spells. Its errors never contain the text.
 func parseKey(text string) (key, error) {
 	if len(text) != 2*keyBytes {
-		return key{}, fmt.Errorf("want %d hexadecimal digits, have %d characters", 2*keyBytes, len(text))
+		return key{}, fmt.Errorf("want %d hexadecimal digits, have %d characters",
+			2*keyBytes, len(text))
 	}
 	secret, err := hex.DecodeString(text)
 	if err != nil { // the library's error quotes the character
@@ -127,7 +128,7 @@ func parseKeyList(name, list string) ([]key, error) {
 	texts := strings.Split(list, ",")
 	places := make([]string, len(texts))
 	for i := range texts {
-		places[i] = fmt.Sprintf("%s: key %d", name, i+1)
+		texts[i], places[i] = strings.TrimSpace(texts[i]), fmt.Sprintf("%s: key %d", name, i+1)
 	}
 	return parseKeys(texts, places)
 }
@@ -163,13 +164,14 @@ func parseKeys(texts, places []string) ([]key, error) {
 	keys := make([]key, len(texts))
 	first := make(map[string]string) // places by id, which also finds two keys that share one
 	for i, text := range texts {
-		k, err := parseKey(strings.TrimSpace(text))
+		k, err := parseKey(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w (make one with: cookiesession keys new)", places[i], err)
 		}
 		for _, id := range []string{k.signed.id, k.encrypted.id} {
 			if first[id] != "" {
-				return nil, fmt.Errorf("%s: the same key as in %s (remove one of them)", places[i], first[id])
+				return nil, fmt.Errorf("%s: the same key as in %s (remove one of them)",
+					places[i], first[id])
 			}
 			first[id] = places[i]
 		}
@@ -198,7 +200,8 @@ func readKeyFile(name string) ([]byte, error) {
 		// Reading a pipe could wait forever, and the second time there is nothing in it.
 		return nil, fmt.Errorf("%s: not a regular file (keys are read again when it changes)", name)
 	case info.Size() > maxKeyFile:
-		return nil, fmt.Errorf("%s: too large for a key file, which has %d bytes at most", name, maxKeyFile)
+		return nil, fmt.Errorf("%s: too large for a key file, which has %d bytes at most",
+			name, maxKeyFile)
 	}
 	content, err := os.ReadFile(name)
 	return bytes.TrimPrefix(content, []byte("\uFEFF")), err

@@ -21,7 +21,7 @@ ends the program at once.
 	cookiesession keys drop FILE ID
 	cookiesession keys replace FILE
 
-make a key and edit a key file, while servers use it or not.
+make a key and edit a key file, which servers may be using meanwhile.
 
 	cookiesession inspect [-key-file FILE] [-show] <cookie
 
@@ -65,7 +65,8 @@ func main() {
 
 // run is the whole program but for its exit status. It returns when the
 // command is done, ctx ends, or a signal has stopped the server.
-func run(ctx context.Context, args []string, getenv getenv, stdin io.Reader, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, getenv getenv,
+	stdin io.Reader, stdout, stderr io.Writer) error {
 	var err error
 	switch {
 	case len(args) > 0 && args[0] == "keys":
@@ -120,7 +121,8 @@ func (a *app) keysLoaded(name string, err error) {
 func (a *app) warnOfReaders(name string) {
 	info, err := os.Stat(name)
 	if err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
-		a.log.Warn("the key file can be read by every user of this machine: chmod o= it", "file", name)
+		a.log.Warn("the key file can be read by every user of this machine: chmod o= it",
+			"file", name)
 	}
 }
 
@@ -158,23 +160,29 @@ func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 	if port := getenv("PORT"); port != "" {
 		addr = ":" + port
 	}
-	fs.StringVar(&cfg.addr, "addr", addr, "listen on `host:port`; the default is :$PORT where PORT is set")
-	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`, and again when it changes")
+	fs.StringVar(&cfg.addr, "addr", addr, "listen on `host:port`; by default :$PORT if PORT is set")
+	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`")
 	fs.BoolVar(&cfg.encrypt, "encrypt", true, "encrypt the session; if false, visitors can read it")
-	fs.BoolVar(&cfg.secure, "secure", false, "cookies over HTTPS only, behind a proxy; the default with TLS")
-	fs.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with the certificate chain in this PEM `file`")
+	fs.BoolVar(&cfg.secure, "secure", false,
+		"send cookies over HTTPS only, behind a proxy; the default with TLS")
+	fs.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with this PEM `file`'s certificate")
 	fs.StringVar(&cfg.tlsKey, "tls-key", "", "private key of the certificate, a PEM `file`")
-	fs.DurationVar(&cfg.idle, "idle", defaultIdle, "end a session that has not been used for this long")
-	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "end a session this long after it began")
+	fs.DurationVar(&cfg.idle, "idle", defaultIdle,
+		"end a session whose cookie was written so long ago")
+	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime,
+		"end a session that began so long ago")
 	fs.BoolVar(&cfg.persist, "persist", true, "keep the cookie when the browser is closed")
-	fs.Func("trusted-origin", "let this `origin` post here; repeat it, or use commas", func(s string) error {
+	trust := func(s string) error {
 		cfg.trustedOrigins = append(cfg.trustedOrigins, strings.Split(s, ",")...)
 		return nil
-	})
-	fs.StringVar(&cfg.adminAddr, "admin-addr", "", "serve metrics, health and profiles on this `host:port`")
-	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0, "answer 503 on /healthz for so long, then stop")
+	}
+	fs.Func("trusted-origin", "let this `origin` post here; repeat it, or use commas", trust)
+	fs.StringVar(&cfg.adminAddr, "admin-addr", "", "serve metrics and profiles on this `host:port`")
+	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0,
+		"answer 503 on /healthz for so long, then stop")
 	fs.StringVar(&cfg.logFormat, "log-format", "text", "log as `text` or json")
-	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn, error")
+	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo,
+		"log from this `level` on: debug, info, warn or error")
 	return fs
 }
 
@@ -196,7 +204,8 @@ func (cfg *config) keys(getenv getenv) ([]key, error) {
 	list := getenv(keysVariable)
 	switch {
 	case cfg.keyFile != "" && list != "":
-		return nil, usageError{fmt.Errorf("-key-file and %s are both given: keys come from one place", keysVariable)}
+		err := fmt.Errorf("-key-file and %s are both given: keys come from one place", keysVariable)
+		return nil, usageError{err}
 	case cfg.keyFile != "":
 		return keysFromFile(cfg.keyFile)
 	case list != "":
@@ -254,13 +263,14 @@ func (cfg *config) check(fs *flag.FlagSet) error {
 	case tls && (cfg.tlsCert == "" || cfg.tlsKey == ""):
 		return errors.New("-tls-cert and -tls-key go together: give both or none")
 	case tls && !cfg.secure:
-		return errors.New("-secure=false contradicts -tls-cert: over HTTPS cookies are always secure")
+		return errors.New("-secure=false contradicts -tls-cert, which makes cookies secure")
 	case cfg.idle < time.Second:
 		return errors.New("-idle must be a second at least")
 	case cfg.lifetime < time.Second:
 		return errors.New("-lifetime must be a second at least")
 	case cfg.lifetime > maxLifetime:
-		return fmt.Errorf("-lifetime must be %d hours at most: browsers keep no cookie for longer", maxLifetime/time.Hour)
+		return fmt.Errorf("-lifetime must be %d hours at most: browsers keep no cookie for longer",
+			maxLifetime/time.Hour)
 	case cfg.shutdownDelay < 0:
 		return errors.New("-shutdown-delay must not be negative")
 	case cfg.logFormat != "text" && cfg.logFormat != "json":

@@ -37,15 +37,16 @@ func newMetrics(ring func() *ring) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return with.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	m.cookies = counter("cookiesession_cookies_total", "Requests to pages, by the verdict on their "+
-		"session cookie and the id of its key, which is empty where none was found.", "verdict", "key_id")
+	m.cookies = counter("cookiesession_cookies_total", "Requests to pages, by the verdict on "+
+		"their cookie and the id of its key, which is empty where none was found.",
+		"verdict", "key_id")
 	m.written = counter("cookiesession_cookies_written_total",
 		"Cookies that were written, by reason: changed, renewed, re-sealed or cleared.", "reason")
-	m.reloads = counter("cookiesession_key_reloads_total", "Times the key file was loaded, by result: "+
+	m.reloads = counter("cookiesession_key_reloads_total", "Loads of the key file, by result: "+
 		"ok, or error, after which the keys stayed as they were.", "result")
 	m.size = with.NewHistogram(prometheus.HistogramOpts{
 		Name:    "cookiesession_cookie_bytes",
-		Help:    "Bytes of the names and values of the cookies that were written. Browsers take 4096.",
+		Help:    "Bytes of name and value of the cookies that were written. Browsers take 4096.",
 		Buckets: []float64{128, 256, 512, 1024, 2048, 3072, maxCookie},
 	})
 	m.requests = with.NewHistogramVec(prometheus.HistogramOpts{
@@ -55,7 +56,7 @@ func newMetrics(ring func() *ring) *metrics {
 	}, []string{"route", "method", "status"})
 	m.fileOK = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "cookiesession_key_file_ok",
-		Help: "1 while the keys are those of the key file, 0 while it is bad and the keys are older ones.",
+		Help: "1 while the keys are those of the key file, 0 while it is bad and they are older.",
 	})
 	// Those that can be foreseen are there from the start, so that a rate can be
 	// taken of the first one, too.
@@ -153,7 +154,7 @@ func newAdmin(m *metrics, log *slog.Logger) *http.Server {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "ok") // also while the server is about to stop: this one tells whether it lives
+		fmt.Fprintln(w, "ok") // also while the server is about to stop: it still lives
 	})
 	mux.Handle("/debug/pprof/", http.DefaultServeMux) // where net/http/pprof has put itself
 	srv := newServer(mux, log)

@@ -68,7 +68,8 @@ func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r
 		took, status := time.Since(began), cmp.Or(w.status, http.StatusOK)
 		a.metrics.served(route, r.Method, status, took)
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("route", route),
-			slog.String("method", r.Method), slog.Int("status", status), slog.Duration("duration", took))
+			slog.String("method", r.Method), slog.Int("status", status),
+			slog.Duration("duration", took))
 	}()
 	defer a.recovered(w, r)
 	next.ServeHTTP(w, r)
@@ -80,6 +81,9 @@ type response struct {
 	http.ResponseWriter
 	status int // 0 until the header has been written
 }
+
+// Unwrap lets http.ResponseController find what the server's own writer can do.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *response) WriteHeader(status int) {
 	w.status = status
@@ -133,6 +137,6 @@ func (a *app) notAllowed(w http.ResponseWriter, r *http.Request) {
 	}
 	list := strings.Join(allowed, ", ")
 	w.Header().Set("Allow", list)
-	refuse := a.refusal(route, problemf(http.StatusMethodNotAllowed, "This address answers only to %s.", list))
-	refuse(w, r)
+	p := problemf(http.StatusMethodNotAllowed, "This address answers only to %s.", list)
+	a.refusal(route, p)(w, r)
 }

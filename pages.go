@@ -265,10 +265,14 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &over):
 		p = problemf(http.StatusUnprocessableEntity, "This does not fit into your cookie: "+
 			"it is %d bytes too much. Your session is as it was.", over.over)
+	case errors.Is(err, errUnreadable):
+		p = problemf(http.StatusUnprocessableEntity, "This can't be kept in a session: "+
+			"perhaps it is not valid UTF-8. Your session is as it was.")
 	default:
 		a.log.Error("request failed", "method", r.Method, "err", err)
-		p = problemf(http.StatusInternalServerError, "Something went wrong here, through no fault of yours. "+
-			"Your session is as it was: try again in a while.")
+		p = problemf(http.StatusInternalServerError,
+			"Something went wrong here, through no fault of yours. "+
+				"Your session is as it was: try again in a while.")
 	}
 	h := w.Header()
 	h.Del("Set-Cookie")
@@ -304,6 +308,10 @@ func readForm(r *http.Request) (url.Values, error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || r.Header.Get("Content-Encoding") != "" {
 		kind = ""
+	}
+	known := kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
+	if known && r.ContentLength > maxBody { // or the server would wait until it is too large
+		return nil, formError(new(http.MaxBytesError))
 	}
 	switch kind {
 	case "application/x-www-form-urlencoded":
@@ -347,13 +355,15 @@ var templates embed.FS
 // parsePages returns the pages by name: each template but the layout that is
 // around it, and what several of them share.
 func parsePages() map[string]*template.Template {
-	layout := template.Must(template.ParseFS(templates, "templates/layout.html", "templates/shared.html",
+	layout := template.Must(template.ParseFS(templates,
+		"templates/layout.html", "templates/shared.html",
 		"templates/cookie.html", "templates/report.txt"))
 	pages := make(map[string]*template.Template)
 	lesson := must(fs.Glob(templates, "templates/lesson/*.html")) // which an adopter may delete
 	for _, file := range must(fs.Glob(templates, "templates/*.html")) {
 		name := strings.TrimSuffix(path.Base(file), ".html")
-		pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(templates, append(lesson, file)...))
+		page := template.Must(layout.Clone())
+		pages[name] = template.Must(page.ParseFS(templates, append(lesson, file)...))
 	}
 	return pages
 }

@@ -186,7 +186,8 @@ func specimens(m *sessions[session], content []byte) (both []specimen) {
 	for _, c := range []*codec{k.signed, k.encrypted} {
 		value := must(c.seal(m.cookie, slices.Clone(content)))
 		_, inner, _ := dissect(value)
-		s := specimen{Encrypted: c.encrypted, Parts: parts(value, valid), Steps: []string{shorten(inner)}}
+		s := specimen{Encrypted: c.encrypted, Parts: parts(value, valid)}
+		s.Steps = append(s.Steps, shorten(inner))
 		bytes := fmt.Sprintf("% x", must(base64.URLEncoding.DecodeString(inner)))
 		s.Steps = append(s.Steps, shorten(bytes))
 		if !c.encrypted {
@@ -276,7 +277,7 @@ func (rep report) Ladder() []rung {
 	ladder := []rung{
 		{Check: "There is a cookie of this name (up to four are looked at).", Verdict: none},
 		{Check: "Name and value have 4,096 bytes at most.", Verdict: tooLarge},
-		{Check: "It is a key id, a dot, and base64 in its one canonical spelling.", Verdict: malformed},
+		{Check: "It is a key id, a dot, and base64 in its canonical form.", Verdict: malformed},
 		{Check: "The key is one that this server has.", Verdict: unknownKey},
 		{Check: "The MAC matches the content.", Verdict: tampered},
 		{Check: "The payload fits the session.", Verdict: malformed},

@@ -255,11 +255,15 @@ func (e *oversizedError) Error() string {
 	return fmt.Sprintf("session is %d bytes too large for a cookie of %d", e.over, maxCookie)
 }
 
+// errUnreadable says that a session could not be read out of a cookie again.
+var errUnreadable = errors.New("session can't be decoded again")
+
 // save adds the visit's cookie to the header of w, which must not have been
 // written yet, if there is a reason to. It returns the reason and the cookie's
-// bytes. It fails with an oversizedError when the session doesn't fit, and
-// otherwise only when CBOR cannot carry it; then no cookie is set, and the
-// visitor keeps the old one.
+// bytes. It fails with an oversizedError when the session doesn't fit, with
+// errUnreadable when it has text that isn't UTF-8, for example, and otherwise
+// only when CBOR cannot carry it; then no cookie is set, and the visitor keeps
+// the old one.
 func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size int, err error) {
 	data, err := v.change()
 	if err != nil {
@@ -293,7 +297,7 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 	case size > maxCookie: // encryption, new since it was sealed, makes it longer
 		return unchanged, 0, nil
 	case unreadable != nil: // never set what can't be opened again, such as text that isn't UTF-8
-		return unchanged, 0, fmt.Errorf("session can't be decoded again: %w", unreadable)
+		return unchanged, 0, fmt.Errorf("%w: %w", errUnreadable, unreadable)
 	}
 	maxAge := int64(0) // the cookie ends with the browser
 	if m.persist {
