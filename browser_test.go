@@ -155,16 +155,6 @@ func (b *tab) run(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// get returns what an action finds.
-func get[T any](b *tab, action chromedp.Action[T]) T {
-	b.t.Helper()
-	value, err := chromedp.Run(b.ctx, action)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return value
-}
-
 // call runs a command of the browser's protocol.
 func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
 	b.t.Helper()
