@@ -1091,3 +1091,22 @@ func TestInspectAnOldStamp(t *testing.T) {
 		}
 	}
 }
+
+// A space that no key file has, as from a web page, is a character too many,
+// and no command takes one key for another because of it.
+func TestOddSpacesInAKeyFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	for _, space := range []string{"\u00a0", "\f", "\v", "\u2003"} {
+		content := keyA + "\n" + space + keyB + "\n" + keyC + "\n"
+		writeFile(t, file, content)
+		for _, args := range [][]string{{"replace", file}, {"drop", file, signedB}, {"promote", file}, {"list", file}} {
+			_, stderr, status := command(t, "", nil, append([]string{"keys"}, args...)...)
+			if status != 1 || !strings.Contains(stderr, ":2: want 64 hexadecimal digits") {
+				t.Errorf("%q, %q: got status %d and %q", space, args[0], status, stderr)
+			}
+		}
+		if readFile(t, file) != content {
+			t.Errorf("%q: got the file changed", space)
+		}
+	}
+}

@@ -761,6 +761,10 @@ func TestRefusedWithoutABody(t *testing.T) {
 		{"POST /get_name HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", 405},
 		{"POST /set_name HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 100000\r\n\r\n", 403},
 		{"POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n", 415},
+		{"POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n" +
+			"Content-Length: 10000000\r\n\r\n", 413},
+		{"POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n" +
+			"Expect: 100-continue\r\nContent-Length: 10000000\r\n\r\n", 413},
 	} {
 		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 		if err != nil {
@@ -857,5 +861,50 @@ func TestValidWithoutAName(t *testing.T) {
 	}
 	if _, text := do(t, a, exchange{method: "GET", target: "/session", cookie: cookie}); !strings.Contains(text, "\nother         x\n") {
 		t.Errorf("got %s, want the field in it", text)
+	}
+}
+
+// What a session can't hold is the visitor's to correct, not ours, and an
+// adopter's action needs no check for it.
+func TestUnreadableSession(t *testing.T) {
+	var log bytes.Buffer
+	a := newTestApp(t, options{log: &log})
+	a.router.HandleFunc("/test", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
+		v.session.Name = "\xff"
+		return message("done"), nil
+	}))
+	res, body := do(t, a, exchange{method: "GET", target: "/test", cookie: seal(t, a.sessions, alice(1, 1))})
+	if res.StatusCode != 422 || !strings.Contains(body, "UTF-8") || res.Header["Set-Cookie"] != nil {
+		t.Errorf("got status %d and %q, want 422", res.StatusCode, body)
+	}
+	if strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("got the log %s", &log)
+	}
+}
+
+// The page of an adopter's action says nothing of the lesson's name, and
+// nothing of a cookie that may have been set just now.
+func TestMessageOfAnotherAction(t *testing.T) {
+	a := newTestApp(t, options{log: io.Discard})
+	a.router.HandleFunc("/cart", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
+		v.session.Name = "tea"
+		return message("Added to your cart"), nil
+	})).Name("cart")
+	_, page := do(t, a, exchange{method: "GET", target: "/cart", header: map[string]string{"Accept": browser}})
+	if !strings.Contains(page, "Added to your cart") || strings.Contains(page, "has brought no session cookie") {
+		t.Errorf("got %s", page)
+	}
+}
+
+// A handler finds what the server's own writer can do.
+func TestResponseController(t *testing.T) {
+	a := newTestApp(t, options{log: io.Discard})
+	a.router.HandleFunc("/test", func(w http.ResponseWriter, _ *http.Request) {
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
+		}
+	})
+	if res, _ := do(t, a, exchange{method: "GET", target: "/test"}); res.StatusCode != 200 {
+		t.Errorf("got status %d", res.StatusCode)
 	}
 }
