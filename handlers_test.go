@@ -528,7 +528,7 @@ func TestFailures(t *testing.T) {
 		for _, accept := range []string{"*/*", browser} {
 			var log bytes.Buffer
 			a := newTestApp(t, options{log: &log})
-			a.pages["broken"] = template.Must(template.New("").Parse("half a page {{.Nowhere}}"))
+			template.Must(a.pages.New("broken.html").Parse("half a page {{.Nowhere}}"))
 			a.router.HandleFunc("/test", a.visitor(tt.action))
 			res, body := do(t, a, exchange{method: "GET", target: "/test", cookie: seal(t, a.sessions, alice(500000, 500000)), header: map[string]string{"Accept": accept}})
 			if res.StatusCode != tt.status || setCookie(t, a, res) != nil {
@@ -558,7 +558,7 @@ func TestFailures(t *testing.T) {
 	}
 	// When the error page fails as well, its sentence is left.
 	a := newTestApp(t, options{log: io.Discard})
-	a.pages["error"] = template.Must(template.New("").Parse("half a page {{.Nowhere}}"))
+	template.Must(a.pages.New("error.html").Parse("half a page {{.Nowhere}}"))
 	if res, body := do(t, a, exchange{method: "GET", target: "/nowhere", header: map[string]string{"Accept": browser}}); res.StatusCode != 404 || !strings.HasPrefix(body, "There is no page") {
 		t.Errorf("got status %d and %q", res.StatusCode, body)
 	}
@@ -682,15 +682,8 @@ func TestForm(t *testing.T) {
 	}
 }
 
-// A template that an adopter adds is a page, without another line.
-func TestEveryTemplateIsAPage(t *testing.T) {
-	pages := parsePages()
-	for _, name := range []string{"home", "set_name", "message", "session", "error"} {
-		if pages[name] == nil {
-			t.Errorf("got no page %s", name)
-		}
-	}
-	// A page that isn't there is an error of ours.
+// A page that isn't there is an error of ours.
+func TestNoSuchTemplate(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
 	a.router.HandleFunc("/test", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
 		v.session.Name = "Eve"

@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"io/fs"
 	"log/slog"
 	"mime"
 	"mime/multipart"
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -33,7 +31,7 @@ type app struct {
 	log      *slog.Logger
 	flood    floodLog
 	draining atomic.Bool // the server is about to stop
-	pages    map[string]*template.Template
+	pages    *template.Template
 	style    asset
 	icon     asset
 	robots   asset
@@ -47,11 +45,12 @@ func newApp(sessions *sessions[session], origins []string, log *slog.Logger) (*a
 		sessions: sessions,
 		metrics:  newMetrics(sessions.ring.Load),
 		log:      log,
-		pages:    parsePages(),
-		style:    newAsset("style.css", "text/css; charset=utf-8"),
-		icon:     newAsset("icon.svg", "image/svg+xml"),
-		robots:   newAsset("robots.txt", "text/plain; charset=utf-8"),
-		router:   mux.NewRouter(),
+		pages: template.Must(template.ParseFS(templates,
+			"templates/*.html", "templates/report.txt", "templates/*/*.html")),
+		style:  newAsset("style.css", "text/css; charset=utf-8"),
+		icon:   newAsset("icon.svg", "image/svg+xml"),
+		robots: newAsset("robots.txt", "text/plain; charset=utf-8"),
+		router: mux.NewRouter(),
 	}
 	csrf := http.NewCrossOriginProtection()
 	for _, origin := range origins {
@@ -114,6 +113,7 @@ func message(text string) answer { return answer{Text: text, Page: "message"} }
 type page struct {
 	answer
 	Route       string // its name
+	Title       string
 	Session     session
 	Style, Icon string // addresses of the stylesheet and of the icon
 	Wrote       reason // why the cookie was written, if it was
@@ -122,6 +122,12 @@ type page struct {
 	visit       *visit[session]
 	request     *http.Request
 	header      http.Header // of the response
+}
+
+// Titled returns p with a title, for the template that begins each page.
+func (p *page) Titled(title string) *page {
+	p.Title = title
+	return p
 }
 
 // Report tells what is known of the visitor's cookie.
@@ -219,13 +225,9 @@ func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
 	body, h := bytes.NewBufferString(p.Text+"\n"), w.Header()
 	kind := "text/plain; charset=utf-8"
 	if p.Text == "" || p.Page != "" && prefersHTML(r) {
-		t := a.pages[p.Page]
-		if t == nil {
-			return fmt.Errorf("there is no template %q", p.Page+".html")
-		}
 		body.Reset()
 		p.Style, p.Icon = a.style.url, a.icon.url
-		if err := t.ExecuteTemplate(body, "layout.html", &p); err != nil {
+		if err := a.pages.ExecuteTemplate(body, p.Page+".html", &p); err != nil {
 			return err
 		}
 		kind = "text/html; charset=utf-8"
@@ -351,22 +353,6 @@ func formError(err error) error {
 
 //go:embed templates
 var templates embed.FS
-
-// parsePages returns the pages by name: each template but the layout that is
-// around it, and what several of them share.
-func parsePages() map[string]*template.Template {
-	layout := template.Must(template.ParseFS(templates,
-		"templates/layout.html", "templates/shared.html",
-		"templates/cookie.html", "templates/report.txt"))
-	pages := make(map[string]*template.Template)
-	lesson := must(fs.Glob(templates, "templates/lesson/*.html")) // which an adopter may delete
-	for _, file := range must(fs.Glob(templates, "templates/*.html")) {
-		name := strings.TrimSuffix(path.Base(file), ".html")
-		page := template.Must(layout.Clone())
-		pages[name] = template.Must(page.ParseFS(templates, append(lesson, file)...))
-	}
-	return pages
-}
 
 // asset is an embedded file that is the same for every visitor.
 type asset struct {
