@@ -319,9 +319,10 @@ func TestClearedAndStoredBeginsAnew(t *testing.T) {
 		if why != changed || err != nil {
 			t.Fatalf("got %v and error %v", why, err)
 		}
-		p := openValue(m, after).payload
-		if int64(p.Began) != began+60 || p.Since != 0 || p.Data.Theme != "" {
-			t.Errorf("got %+v, want a session that begins now, with nothing of the one before", p)
+		got := openValue(m, after)
+		p := got.payload
+		if int64(p.Began) != began+60 || p.Since != 0 || got.session.Theme != "" {
+			t.Errorf("got %+v, want a session that begins now, with nothing of the one before", got)
 		}
 	})
 }
@@ -555,9 +556,9 @@ func TestOtherVersionsCookieIsUnchanged(t *testing.T) {
 			if why != renewed {
 				t.Errorf("%s: got %v after a quarter of the idle time, want renewed", name, why)
 			}
-			p := openValue(next, value).payload
-			want := someNewer()
-			if int64(p.Began) != began || p.Since != 84*3600 || spell(p.Data) != spell(want) {
+			got, want := openValue(next, value), someNewer()
+			p := got.payload
+			if int64(p.Began) != began || p.Since != 84*3600 || spell(got.session) != spell(want) {
 				t.Errorf("%s: got %s", name, spell(p))
 			}
 		})
@@ -712,7 +713,7 @@ func TestPayloadsThatDontFit(t *testing.T) {
 				t.Errorf("%s: got key id %q and content %q", tt.name, v.keyID, v.content)
 			}
 			empty := reflect.DeepEqual(v.session, fitting{}) &&
-				reflect.DeepEqual(v.payload, payload[fitting]{})
+				reflect.DeepEqual(v.payload, sealedData{})
 			if empty != (tt.want == malformed) {
 				t.Errorf("%s: got %v with %+v", tt.name, v.verdict, v.payload)
 			}

@@ -21,15 +21,11 @@ const maxBody = 64 << 10
 func (a *app) around(router http.Handler, csrf *http.CrossOriginProtection) http.Handler {
 	csrf.SetDenyHandler(a.refusal("other", problemf(http.StatusForbidden, "This form was sent "+
 		"from another site, so nothing was changed. Send it from this site's own page.")))
-	// The outermost: it needs the server's own writer, to close the connection
-	// after a body that is too large, and hands on a copy of the request. The
-	// server must find its own body in the original, to see that nobody has read it.
-	return http.MaxBytesHandler(a.common(csrf.Handler(router)), maxBody)
-}
-
-// common sets the headers that every response has, and takes the slash from
-// the end of an address, where it makes no difference.
-func (a *app) common(next http.Handler) http.Handler {
+	next := csrf.Handler(router)
+	// It needs the server's own writer, to close the connection after a body that
+	// is too large, and hands on a copy of the request. The server must find its own
+	// body in the original, to see that nobody has read it.
+	limited := http.MaxBytesHandler(next, maxBody)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store") // but for assets, which are the same for everybody
@@ -37,12 +33,17 @@ func (a *app) common(next http.Handler) http.Handler {
 		if a.sessions.secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
+		// A slash at the end of an address makes no difference.
 		if path, cut := strings.CutSuffix(r.URL.Path, "/"); cut && path != "" {
 			u := *r.URL
 			u.Path = path
 			r.URL = &u
 		}
-		next.ServeHTTP(w, r)
+		if r.ContentLength == 0 { // there is no body
+			next.ServeHTTP(w, r)
+			return
+		}
+		limited.ServeHTTP(w, r)
 	})
 }
 

@@ -222,12 +222,10 @@ const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-actio
 
 // send sends p in the form that the client prefers, whole or not at all.
 func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
-	body, h := bytes.NewBufferString(p.Text+"\n"), w.Header()
-	kind := "text/plain; charset=utf-8"
+	body, kind, h := append([]byte(p.Text), '\n'), "text/plain; charset=utf-8", w.Header()
 	if p.Text == "" || p.Page != "" && prefersHTML(r) {
-		body.Reset()
-		p.Style, p.Icon = a.style.url, a.icon.url
-		if err := a.pages.ExecuteTemplate(body, p.Page+".html", &p); err != nil {
+		var err error
+		if body, err = a.html(p); err != nil {
 			return err
 		}
 		kind = "text/html; charset=utf-8"
@@ -237,10 +235,18 @@ func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
 		h.Set("Referrer-Policy", "same-origin")
 	}
 	h.Set("Content-Type", kind)
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(cmp.Or(p.Status, http.StatusOK))
-	body.WriteTo(w) // fails only when the client has gone
+	w.Write(body) // fails only when the client has gone
 	return nil
+}
+
+// html returns the page that p's template makes of it.
+func (a *app) html(p page) ([]byte, error) {
+	p.Style, p.Icon = a.style.url, a.icon.url
+	var b bytes.Buffer
+	err := a.pages.ExecuteTemplate(&b, p.Page+".html", &p)
+	return b.Bytes(), err
 }
 
 // problem is an error that the visitor is told about.
@@ -322,7 +328,10 @@ func readForm(r *http.Request) (url.Values, error) {
 			return nil, formError(err)
 		}
 		form, err := url.ParseQuery(string(body))
-		return form, formError(err)
+		if err != nil {
+			return nil, formError(err)
+		}
+		return form, nil
 	case "multipart/form-data":
 		// With room for all of it, so that none goes to the disk.
 		form, err := multipart.NewReader(r.Body, params["boundary"]).ReadForm(maxBody)
@@ -339,8 +348,6 @@ func readForm(r *http.Request) (url.Values, error) {
 func formError(err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &tooLarge):
 		return problemf(http.StatusRequestEntityTooLarge,
 			"The form is too large: at most %d bytes are read.", maxBody)

@@ -80,6 +80,9 @@ type payload[T any] struct {
 	Data  T        // the session
 }
 
+// sealedData is a payload whose session is left as it was encoded.
+type sealedData = payload[cbor.RawMessage]
+
 // written returns the Unix seconds when the session was last written.
 func (p payload[T]) written() int64 { return int64(p.Began) + int64(p.Since) }
 
@@ -148,7 +151,7 @@ type visit[T any] struct {
 	value   string     // of the cookie: never to be shown or logged
 	size    int        // bytes of its name and value
 	content []byte     // its payload as it was sealed, once the MAC has matched
-	payload payload[T] // once it was found to fit, also of a session that has ended
+	payload sealedData // once it was found to fit, also of a session that has ended
 }
 
 // clear empties the session. What a handler stores afterwards begins a new
@@ -207,8 +210,9 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	if v.codec.Decode(m.cookie, sealed, &v.content) != nil {
 		return v.refuse(checkMAC, tampered)
 	}
-	var p payload[T] // one that doesn't fit would leave v's half filled
-	if decoding.Unmarshal(v.content, &p) != nil {
+	var p sealedData
+	var data T // neither goes into v unless both are whole
+	if decoding.Unmarshal(v.content, &p) != nil || decoding.Unmarshal(p.Data, &data) != nil {
 		return v.refuse(checkPayload, malformed)
 	}
 	v.payload = p
@@ -222,7 +226,7 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	case now > p.written()+seconds(m.idle):
 		return v.refuse(checkIdle, expired)
 	}
-	v.passed, v.verdict, v.session = checkIdle, valid, p.Data
+	v.passed, v.verdict, v.session = checkIdle, valid, data
 	return v
 }
 
@@ -276,9 +280,9 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 		m.setCookie(w, "", -1)
 		return why, 0, nil
 	case renewed, resealed:
-		data = rawData(v.content)
+		data = v.payload.Data
 	}
-	p := payload[cbor.RawMessage]{Began: uint32(v.now), Data: data}
+	p := sealedData{Began: uint32(v.now), Data: data}
 	if v.continues() {
 		p.Began = v.payload.Began
 		// The copy that began the session may be ahead of us.
@@ -338,31 +342,23 @@ func (m *sessions[T]) setCookie(w http.ResponseWriter, value string, maxAge int)
 // change returns the encoding of the session, or nil if it is the one that the
 // cookie brought.
 func (v *visit[T]) change() (cbor.RawMessage, error) {
-	if !v.continues() {
-		return encoding.Marshal(v.session)
+	old := v.payload.Data
+	data, err := encoding.Marshal(v.session)
+	if err != nil || !v.continues() {
+		return data, err
 	}
-	p := v.payload
-	p.Data = v.session
-	content, err := encoding.Marshal(p)
-	if err != nil || bytes.Equal(content, v.content) {
-		return nil, err
+	if bytes.Equal(data, old) {
+		return nil, nil
 	}
 	// Either the session has changed, or a version of the program that has other
 	// fields has sealed it. What this one knows of it tells.
-	var before payload[T]
-	decoding.Unmarshal(v.content, &before) // as load did
-	known, data := must(encoding.Marshal(before.Data)), must(encoding.Marshal(v.session))
+	var before T
+	decoding.Unmarshal(old, &before) // as open did
+	known := must(encoding.Marshal(before))
 	if bytes.Equal(data, known) {
 		return nil, nil
 	}
-	return merge(rawData(v.content), known, data), nil
-}
-
-// rawData returns the encoding of the session in a payload that was decoded before.
-func rawData(content []byte) cbor.RawMessage {
-	var p payload[cbor.RawMessage]
-	decoding.Unmarshal(content, &p)
-	return p.Data
+	return merge(old, known, data), nil
 }
 
 // merge returns data with what old has beyond known, at any depth: the fields
