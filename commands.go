@@ -275,12 +275,6 @@ func inspect(cookies []*http.Cookie, keys []key, cfg *config) (report, error) {
 		rep.peek(best.value)
 		return rep, errors.New("nothing of this is verified: give the keys with -key-file")
 	}
-	if best.codec != nil {
-		rep.Role = "verifies"
-		if r.keys[0].has(best.keyID) {
-			rep.Role = "seals"
-		}
-	}
 	if best.verdict != valid {
 		return rep, fmt.Errorf("the cookie is not valid: %v", best.verdict)
 	}

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"mime"
 	"mime/multipart"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -32,10 +31,9 @@ type app struct {
 	flood    floodLog
 	draining atomic.Bool // the server is about to stop
 	pages    *template.Template
-	style    asset
-	icon     asset
-	robots   asset
 	router   *mux.Router
+
+	style, icon, robots asset
 }
 
 // newApp returns the website, which can answer once it has a ring. The origins
@@ -161,12 +159,7 @@ func (p *page) Base() string {
 
 // Sent shows the cookie that comes with the page, if one does.
 func (p *page) Sent() *sentCookie {
-	header := p.header.Get("Set-Cookie")
-	if header == "" {
-		return nil
-	}
-	sent := showSent(header)
-	return &sent
+	return showSent(p.header.Get("Set-Cookie"))
 }
 
 // Insecure tells why the browser may refuse a cookie that is for HTTPS only:
@@ -174,11 +167,7 @@ func (p *page) Sent() *sentCookie {
 // an https address, a proxy may have ended TLS: there, browsers say where they
 // come from.
 func (p *page) Insecure() string {
-	host, _, err := net.SplitHostPort(p.request.Host)
-	if err != nil {
-		host = p.request.Host
-	}
-	agent := p.request.UserAgent()
+	host, agent := (&url.URL{Host: p.request.Host}).Hostname(), p.request.UserAgent()
 	switch {
 	case !p.app.sessions.secure || p.request.TLS != nil:
 		return ""

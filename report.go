@@ -205,11 +205,14 @@ type sentCookie struct {
 	Attributes []string
 }
 
-// showSent takes a Set-Cookie header apart.
-func showSent(header string) sentCookie {
-	pair, rest, _ := strings.Cut(header, "; ")
+// showSent takes a Set-Cookie header apart, if there is one.
+func showSent(header string) *sentCookie {
+	pair, rest, ok := strings.Cut(header, "; ")
+	if !ok {
+		return nil
+	}
 	name, value, _ := strings.Cut(pair, "=")
-	return sentCookie{Name: name, Parts: parts(value, valid), Attributes: strings.Split(rest, "; ")}
+	return &sentCookie{Name: name, Parts: parts(value, valid), Attributes: strings.Split(rest, "; ")}
 }
 
 // dissect takes out of a cookie's value the Unix seconds when securecookie
