@@ -17,24 +17,31 @@ const maxBody = 64 << 10
 
 // around returns router with what holds for every request around it. Most of
 // it can't be mux's own middleware, which is not called for 404 and 405.
-func (a *app) around(router http.Handler, csrf *http.CrossOriginProtection) http.Handler {
-	csrf.SetDenyHandler(a.refusal("other", problemf(http.StatusForbidden, "This form was sent "+
-		"from another site, so nothing was changed. Send it from this site's own page.")))
+func (a *app) around(router http.Handler) http.Handler {
+	csrf := http.NewCrossOriginProtection()
+	csrf.SetDenyHandler(a.refusal("other", problemf(http.StatusForbidden, otherSite)))
 	// The outermost: it needs the server's own writer, to close the connection
 	// after a body that is too large, and hands on a copy of the request. The
 	// server must find its own body in the original, to see that nobody has read it.
 	return http.MaxBytesHandler(a.common(csrf.Handler(router)), maxBody)
 }
 
-// common sets the headers that every response has, and takes the slash from
-// the end of an address, where it makes no difference.
+// common sets the headers that every response has, lets through what is for
+// this site, and takes the slash from the end of an address, where it makes no
+// difference.
 func (a *app) common(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store") // but for assets, which are the same for everybody
+		h.Set("Content-Security-Policy", policy)
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("X-Content-Type-Options", "nosniff")
 		if a.sessions.secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		if p := a.origins.check(r); p != nil {
+			a.refusal("other", p)(w, r)
+			return
 		}
 		if path, cut := strings.CutSuffix(r.URL.Path, "/"); cut && path != "" {
 			u := *r.URL
@@ -52,6 +59,13 @@ func (a *app) observed(next http.Handler) http.Handler {
 	})
 }
 
+// isRefusal reports whether an answer is one that an attack would get: to a
+// request that may change something, or that was for another host.
+func isRefusal(method string, status int) bool {
+	safe := method == http.MethodGet || method == http.MethodHead
+	return status == http.StatusMisdirectedRequest || status >= 400 && status < 500 && !safe
+}
+
 // routeOf returns the path of r's route as the router has it.
 func routeOf(r *http.Request) string {
 	path, _ := mux.CurrentRoute(r).GetPathTemplate()
@@ -66,9 +80,14 @@ func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r
 	defer func() {
 		took, status := time.Since(began), cmp.Or(w.status, http.StatusOK)
 		a.metrics.served(route, r.Method, status, took)
+		if isRefusal(r.Method, status) {
+			a.log.bounded("requests refused", func() {
+				a.log.Info("request refused", "route", route, "method", methodLabel(r.Method), "status", status)
+			})
+		}
 		a.log.Debug("request", "route", route, "method", r.Method, "status", status, "duration", took)
 	}()
-	defer a.recovered(w, r)
+	defer a.recovered(route, w, r)
 	next.ServeHTTP(w, r)
 }
 
@@ -93,7 +112,7 @@ func (w *response) Write(b []byte) (int, error) {
 
 // recovered makes an error page of a handler's panic, or ends the connection
 // where a part of the response has already gone out. It must be deferred.
-func (a *app) recovered(w *response, r *http.Request) {
+func (a *app) recovered(route string, w *response, r *http.Request) {
 	p := recover()
 	if p == nil {
 		return
@@ -103,7 +122,10 @@ func (a *app) recovered(w *response, r *http.Request) {
 	if e, ok := p.(runtime.Error); ok {
 		what = e.Error()
 	}
-	a.log.Error("panic in a handler", "panic", what, "stack", string(debug.Stack()))
+	stack := string(debug.Stack())
+	a.log.bounded("panics", func() {
+		a.log.Error("panic in a handler", "route", route, "panic", what, "stack", stack)
+	})
 	if w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
