@@ -302,4 +302,3 @@ func newLogger(cfg *config, w io.Writer) *slog.Logger {
 	}
 	return slog.New(slog.NewTextHandler(w, options))
 }
-

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"html/template"
 	"net/http"
 	_ "net/http/pprof"
 	"slices"
@@ -179,8 +180,10 @@ func methodLabel(method string) string {
 // admin returns what only the operator may see, for a listener on addr.
 func (a *app) admin(addr string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, templates, "templates/admin/links.html")
+	links := template.Must(template.ParseFS(templates, "templates/admin/links.html"))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		links.Execute(w, isLoopback(addr)) // fails only when the client has gone
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

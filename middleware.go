@@ -23,13 +23,14 @@ func (a *app) around(router http.Handler) http.Handler {
 	// The outermost: it needs the server's own writer, to close the connection
 	// after a body that is too large, and hands on a copy of the request. The
 	// server must find its own body in the original, to see that nobody has read it.
-	return http.MaxBytesHandler(a.common(csrf.Handler(router)), maxBody)
+	return http.MaxBytesHandler(a.common(router, csrf.Handler(router)), maxBody)
 }
 
 // common sets the headers that every response has, lets through what is for
 // this site, and takes the slash from the end of an address, where it makes no
-// difference.
-func (a *app) common(next http.Handler) http.Handler {
+// difference. Where a browser says nothing of Sec-Fetch-Site, it goes by the
+// site's origins, if they are known, and otherwise leaves it to protected.
+func (a *app) common(router, protected http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store") // but for assets, which are the same for everybody
@@ -48,7 +49,11 @@ func (a *app) common(next http.Handler) http.Handler {
 			u.Path = path
 			r.URL = &u
 		}
-		next.ServeHTTP(w, r)
+		if len(a.origins) > 0 && r.Header.Get("Sec-Fetch-Site") == "" {
+			router.ServeHTTP(w, r)
+		} else {
+			protected.ServeHTTP(w, r)
+		}
 	})
 }
 
