@@ -90,7 +90,7 @@ func TestAdopterAddsFields(t *testing.T) {
 
 	env := map[string]string{"COOKIESESSION_KEYS": keyA, "COOKIESESSION_ENCRYPT": "false"}
 	before := startProcess(t, env)
-	after := startProgram(t, exec.Command(exe), env)
+	after := startCommand(t, programEnv(exec.Command(exe, "-addr", "localhost:0"), env))
 	cookie := ""
 	ask := func(p *started, method, path, accept string) string {
 		t.Helper()

@@ -165,7 +165,7 @@ type keyBlock struct {
 }
 
 // keyLines matches what is a keyBlock in a good key file.
-var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t]*[[:xdigit:]]{64}.*(?:\n|\z)`)
+var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t\r]*[[:xdigit:]]{64}.*(?:\n|\z)`)
 
 // keyBlocks finds the keys of a file in it.
 func keyBlocks(file string, keys []key) (blocks []keyBlock) {
@@ -181,16 +181,22 @@ func keyBlocks(file string, keys []key) (blocks []keyBlock) {
 // keys, or not be there.
 func editKeyFile(name string,
 	edit func(file string, blocks []keyBlock) (after, said string, err error)) (string, error) {
-	target := name // behind symbolic links, even where nothing is there yet
-	for to, err := os.Readlink(target); err == nil; to, err = os.Readlink(target) {
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(target), to)
-		}
-		target = to
+	if _, err := os.Stat(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err // such as links that lead round in a circle
 	}
-	lock := flock.New(filepath.Dir(target), flock.SetFlag(os.O_RDONLY))
+	target, folder := "", "" // behind symbolic links, even where nothing is there yet
+	for to, err := name, error(nil); err == nil; to, err = os.Readlink(target) {
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(folder, to)
+		}
+		if folder, err = filepath.EvalSymlinks(filepath.Dir(to)); err != nil {
+			return "", err
+		}
+		target = filepath.Join(folder, filepath.Base(to))
+	}
+	lock := flock.New(folder, flock.SetFlag(os.O_RDONLY))
 	if runtime.GOOS == "windows" { // which can't lock a folder
-		lock = flock.New(filepath.Join(filepath.Dir(target), ".cookiesession.lock"))
+		lock = flock.New(filepath.Join(folder, ".cookiesession.lock"))
 	}
 	if err := lock.Lock(); err != nil {
 		return "", err

@@ -83,6 +83,19 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
+// end ends the copies, all at once: each takes its delay.
+func (f *fleet) end() {
+	var wg sync.WaitGroup
+	for _, c := range f.copies {
+		wg.Go(func() {
+			if err := c.end(); err != nil {
+				f.t.Errorf("a copy ended with %v: %s", err, c.log)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // freeAddr returns an address on loopback that nobody listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
@@ -105,7 +118,10 @@ func (f *fleet) await(what string, done func() bool) {
 
 func (f *fleet) start(c *fleetCopy, flags ...string) {
 	f.t.Helper()
-	c.started = startProcess(f.t, nil, append([]string{"-addr", c.addr, "-admin-addr", c.admin, "-key-file", c.ring, "-shutdown-delay", "3s"}, flags...)...)
+	args := []string{
+		"-addr", c.addr, "-admin-addr", c.admin, "-key-file", c.ring, "-shutdown-delay", "3s",
+	}
+	c.started = startProcess(f.t, nil, append(args, flags...)...)
 }
 
 // giveRing brings the operator's keys to one copy.
@@ -140,12 +156,11 @@ func (f *fleet) spread() {
 					return false
 				}
 			}
-			if strings.Count(page, "\ncookiesession_key_info{") != 2*len(keys) || !strings.Contains(page, `role="seals"`) {
-				return false
-			}
-			seals := strings.Contains(page, fmt.Sprintf(`key_info{key_id="%s",mode="encrypted",role="seals"}`, keys[0].encrypted.id)) ||
-				strings.Contains(page, fmt.Sprintf(`key_info{key_id="%s",mode="signed",role="seals"}`, keys[0].signed.id))
-			if !seals {
+			const seals = `key_info{key_id="%s",mode="%s",role="seals"}`
+			encrypted := fmt.Sprintf(seals, keys[0].encrypted.id, "encrypted")
+			signed := fmt.Sprintf(seals, keys[0].signed.id, "signed")
+			if strings.Count(page, "\ncookiesession_key_info{") != 2*len(keys) ||
+				!strings.Contains(page, encrypted) && !strings.Contains(page, signed) {
 				return false
 			}
 		}
@@ -243,7 +258,7 @@ type fleetVisitor struct {
 
 func (f *fleet) newVisitor() *fleetVisitor {
 	jar, _ := cookiejar.New(nil)
-	return &fleetVisitor{f, &http.Client{Jar: jar, Timeout: 20 * time.Second}, ""}
+	return &fleetVisitor{f: f, client: &http.Client{Jar: jar, Timeout: 20 * time.Second}}
 }
 
 // ask makes one request and returns its one line.
@@ -294,8 +309,12 @@ const fleetVisitors = 200
 // TestFleet rotates keys, restarts copies and switches encryption while
 // visitors come and go. None of them may notice.
 func TestFleet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
 	t.Parallel()
 	f := newFleet(t)
+	defer f.end()
 	began := time.Now()
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -331,14 +350,18 @@ func TestFleet(t *testing.T) {
 	time.Sleep(time.Until(began.Add(30 * time.Second)))
 	close(stop)
 	wg.Wait()
-	fmt.Printf("fleet: %d visitors made %d requests in %v, during %d restarts and %d rotations; %d sessions were re-sealed, %d requests failed\n",
-		fleetVisitors, f.requests.Load(), time.Since(began).Round(time.Second), f.restarts.Load(), f.rotations.Load(), f.totalResealed(), failures.Load())
+	fmt.Printf("fleet: %d visitors made %d requests in %v, during %d restarts and %d rotations; "+
+		"%d sessions were re-sealed, %d requests failed\n",
+		fleetVisitors, f.requests.Load(), time.Since(began).Round(time.Second),
+		f.restarts.Load(), f.rotations.Load(), f.totalResealed(), failures.Load())
 	if failures.Load() > 0 || f.totalResealed() < 4*fleetVisitors {
 		t.Errorf("got %d failures and %d re-seals", failures.Load(), f.totalResealed())
 	}
 	for _, c := range f.copies {
-		if log := c.log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "DATA RACE") || strings.Contains(log, "visitor ") {
-			t.Errorf("got the log %s", log)
+		for _, bad := range []string{"level=ERROR", "DATA RACE", "visitor "} {
+			if strings.Contains(c.log.String(), bad) {
+				t.Errorf("got %q in the log %s", bad, c.log)
+			}
 		}
 	}
 }
@@ -347,7 +370,12 @@ func TestFleet(t *testing.T) {
 // whose cookie that copy has sealed again have no session at the others, which is what
 // the README warns of; when the others learn the key, all of them are back.
 func TestFleetInTheWrongOrder(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
 	f := newFleet(t)
+	defer f.end()
 	visitors := make([]*fleetVisitor, fleetVisitors)
 	each := func(do func(i int, v *fleetVisitor) error) (wrong int64) {
 		var wg sync.WaitGroup
@@ -384,12 +412,16 @@ func TestFleetInTheWrongOrder(t *testing.T) {
 	mustRun(t, "keys", "promote", f.ring)
 	f.giveRing(f.copies[0])
 	f.copies[0].cmd.Process.Signal(syscall.SIGHUP)
-	f.await("the first copy to load its keys", func() bool { return strings.Contains(f.copies[0].log.String(), "key file loaded") })
+	f.await("the first copy to load its keys", func() bool {
+		return strings.Contains(f.copies[0].log.String(), "key file loaded")
+	})
 	lost := each(check)
 
 	f.spread()
 	still := each(check)
-	fmt.Printf("fleet in the wrong order: %d of %d visitors were without their name while one copy sealed with a key that the others did not know, %d after they learnt it\n", lost, fleetVisitors, still)
+	fmt.Printf("fleet in the wrong order: %d of %d visitors were without their name while one copy "+
+		"sealed with a key that the others did not know, %d after they learnt it\n",
+		lost, fleetVisitors, still)
 	if lost < fleetVisitors/2 {
 		t.Errorf("got %d visitors without their name, want nearly all of them", lost)
 	}

@@ -15,6 +15,9 @@ import (
 
 // TestFlood sends a hundred thousand bad cookies to one process.
 func TestFlood(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
 	const (
 		clients = 8
 		each    = 12500
@@ -90,8 +93,10 @@ func TestFlood(t *testing.T) {
 	}
 	after := metric(t, page, "process_resident_memory_bytes ")
 	mallocsAfter, cpuAfter := measure()
-	fmt.Printf("flood: %d requests in %v; resident memory %.1f MiB before, %.1f after; a good request took %.1f allocations before, %.1f after, and %.2f times the processor time\n",
-		clients*each, took.Round(time.Second/10), resident/(1<<20), after/(1<<20), mallocs, mallocsAfter, cpuAfter/cpu)
+	fmt.Printf("flood: %d requests in %v; resident memory %.1f MiB before, %.1f after; "+
+		"a good request took %.1f allocations before, %.1f after, and %.2f times the processor time\n",
+		clients*each, took.Round(time.Second/10), resident/(1<<20), after/(1<<20),
+		mallocs, mallocsAfter, cpuAfter/cpu)
 	if after > 2*resident+32<<20 {
 		t.Errorf("got %v bytes of resident memory after the flood, %v before", after, resident)
 	}
@@ -102,7 +107,8 @@ func TestFlood(t *testing.T) {
 	if most := int(took/time.Second+3)*(floodLimit+1) + 10; lines > most {
 		t.Errorf("got %d lines in the log, want %d at most", lines, most)
 	}
-	if !strings.Contains(p.log.String(), "more cookies refused") || strings.Contains(p.log.String(), good[idLen+1:idLen+30]) {
+	if !strings.Contains(p.log.String(), "more cookies refused") ||
+		strings.Contains(p.log.String(), good[idLen+1:idLen+30]) {
 		t.Errorf("got the log %.2000s", p.log)
 	}
 }
@@ -146,6 +152,9 @@ func hammer(t testing.TB, host string, n int, request func(i int) (cookies, want
 // TestSlowClients opens connections that never get anywhere. The server drops
 // them in time, goes on meanwhile, and is afterwards as it was before.
 func TestSlowClients(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
 	t.Parallel() // it does little but wait, as does the fleet
 	admin := freeAddr(t)
 	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA}, "-admin-addr", admin)
@@ -154,12 +163,14 @@ func TestSlowClients(t *testing.T) {
 	goroutines := func() float64 { return metric(t, metricsOf(t, admin), "go_goroutines ") }
 	before := goroutines()
 
+	const form = "POST /set_name HTTP/1.1\r\nHost: x\r\n" +
+		"Content-Type: application/x-www-form-urlencoded\r\n"
 	starts := []string{
 		"",
 		"GET /get_na",
 		"GET /get_name HTTP/1.1\r\nHost: x\r\nCookie: session=",
-		"POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nname=Al",
-		"POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nna",
+		form + "Content-Length: 100\r\n\r\nname=Al",
+		form + "Transfer-Encoding: chunked\r\n\r\n5\r\nna",
 		"\x16\x03\x01\x02\x00\x01", // TLS, to a server that has none
 	}
 	const conns = 300
@@ -194,7 +205,8 @@ func TestSlowClients(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	fmt.Printf("slow clients: %d connections; %v goroutines before, %v during, %v after\n", conns, before, during, goroutines())
+	fmt.Printf("slow clients: %d connections; %v goroutines before, %v during, %v after\n",
+		conns, before, during, goroutines())
 	if during < before+10 {
 		t.Errorf("got %v goroutines during the attack, %v before: it wasn't one", during, before)
 	}

@@ -581,8 +581,10 @@ func TestPanicInTheMiddle(t *testing.T) {
 func TestOversizedSaysByHowMuch(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
 	over := &oversizedError{over: 17}
-	a.router = a.visitor(func(*http.Request, *visit[session]) (answer, error) { return answer{}, fmt.Errorf("saving: %w", over) })
-	if _, body := do(t, a, exchange{method: "GET", target: "/"}); !strings.Contains(body, "17 bytes") {
+	a.router.HandleFunc("/test", a.visitor(func(*http.Request, *visit[session]) (answer, error) {
+		return answer{}, fmt.Errorf("saving: %w", over)
+	}))
+	if _, body := do(t, a, exchange{method: "GET", target: "/test"}); !strings.Contains(body, "17 bytes") {
 		t.Errorf("got %q, want the number of bytes", body)
 	}
 }

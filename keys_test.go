@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -31,12 +28,10 @@ func watchFile(t *testing.T, file string) *watched {
 	t.Helper()
 	log := new(lockedBuffer)
 	a := newTestApp(t, options{log: log, signed: true})
-	w := &watched{a, file, make(chan os.Signal), log}
-	f := &keyFile{name: file, use: a.useRing, log: slog.New(slog.NewTextHandler(log, nil)), metrics: a.metrics}
-	if err := f.load(true); err != nil {
-		t.Fatal(err)
-	}
-	go f.watch(t.Context(), w.hup)
+	w := &watched{app: a, file: file, hup: make(chan os.Signal), log: log}
+	f := &keyFile{name: file, use: a.useRing}
+	a.metrics.keysLoaded(nil) // as the server does at its start
+	go f.watch(t.Context(), w.hup, func(err error) { a.keysLoaded(file, err) })
 	synctest.Wait()
 	return w
 }
@@ -113,10 +108,100 @@ func TestReload(t *testing.T) {
 		if got := testutil.ToFloat64(w.metrics.reloads.WithLabelValues("error")); got != 3 {
 			t.Errorf("got %v bad loads counted, want 3", got)
 		}
-		if s := w.log.String(); strings.Contains(s, keyA[:8]) || strings.Contains(s, keyB[:8]) || strings.Contains(s, "nonsense") {
-			t.Errorf("got a part of the file in the log: %s", s)
+		for _, secret := range []string{keyA[:8], keyB[:8], "nonsense"} {
+			if strings.Contains(w.log.String(), secret) {
+				t.Errorf("got a part of the file in the log: %s", w.log)
+			}
 		}
 	})
+}
+
+// SIGHUP loads a file that has not changed, too, and says so, whether it is good
+// or bad. So an operator who sends one sees that the program lives up to it.
+func TestReloadOfAnUnchangedFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	writeFile(t, file, keyA)
+	synctest.Test(t, func(t *testing.T) {
+		w := watchFile(t, file)
+		steps := []struct {
+			content, line string
+			mode          os.FileMode
+		}{
+			{content: keyA, line: "key file loaded", mode: 0o600},
+			{content: keyA, line: "key file can be read by every user", mode: 0o644},
+			{content: "", line: "the key file is bad", mode: 0o600},
+		}
+		for _, s := range steps {
+			if runtime.GOOS == "windows" && s.mode&0o004 != 0 {
+				continue // there are no such modes
+			}
+			writeFile(t, file, s.content)
+			os.Chmod(file, s.mode)
+			w.hup <- syscall.SIGHUP
+			synctest.Wait()
+			before := strings.Count(w.log.String(), s.line)
+			w.hup <- syscall.SIGHUP
+			synctest.Wait()
+			if got := strings.Count(w.log.String(), s.line) - before; got != 1 {
+				t.Errorf("content of %d bytes: got %d more lines with %q, want 1: %s",
+					len(s.content), got, s.line, w.log)
+			}
+			time.Sleep(10 * reloadInterval)
+			synctest.Wait()
+			if got := strings.Count(w.log.String(), s.line) - before; got != 1 {
+				t.Errorf("content of %d bytes: got %d lines without a signal: %s",
+					len(s.content), got-1, w.log)
+			}
+		}
+	})
+}
+
+// A file that goes bad is said to be bad once, whatever is in it: an empty one
+// must not look like none that was ever read.
+func TestBadFileIsReportedOnce(t *testing.T) {
+	for name, content := range map[string]string{"empty": "", "comments": "# no key\n", "text": "x"} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "ring")
+			writeFile(t, file, keyA)
+			synctest.Test(t, func(t *testing.T) {
+				w := watchFile(t, file)
+				for range 2 {
+					writeFile(t, file, content)
+					for range 5 {
+						w.wantSeals(t, signedA, 1)
+					}
+					writeFile(t, file, keyA)
+					w.wantSeals(t, signedA, 1)
+				}
+				for line, want := range map[string]int{"level=ERROR": 2, "key file loaded": 2} {
+					if got := strings.Count(w.log.String(), line); got != want {
+						t.Errorf("got %d lines with %q, want %d: %s", got, line, want, w.log)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A file that changed, or went bad, between its first reading and the watching
+// is noticed at once.
+func TestChangedBeforeTheWatch(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	for content, want := range map[string]string{keyB: signedB, "x": signedA} {
+		writeFile(t, file, content)
+		synctest.Test(t, func(t *testing.T) {
+			w := watchFile(t, file) // the app has keyA
+			if got := w.sessions.ring.Load().seal.id; got != want {
+				t.Errorf("got %s sealing, want %s", got, want)
+			}
+			time.Sleep(3 * reloadInterval)
+			synctest.Wait()
+			bad := strings.Count(w.log.String(), "the key file is bad")
+			if gotOnce := bad == 1; gotOnce != (content == "x") {
+				t.Errorf("%s sealing: got it %d times in the log that the file is bad", want, bad)
+			}
+		})
+	}
 }
 
 // A Kubernetes secret is a link to a link to a folder, of which the middle one
@@ -147,18 +232,14 @@ func TestKeyFileOthersCanRead(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no such modes on Windows")
 	}
-	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o604: true} {
+	modes := map[os.FileMode]int{0o600: 0, 0o640: 0, 0o644: 1, 0o604: 1}
+	for mode, want := range modes {
 		file := filepath.Join(t.TempDir(), "ring")
 		writeFile(t, file, keyA)
 		os.Chmod(file, mode)
-		var log bytes.Buffer
-		a := newTestApp(t, options{log: io.Discard})
-		f := &keyFile{name: file, use: a.useRing, log: slog.New(slog.NewTextHandler(&log, nil)), metrics: a.metrics}
-		if err := f.load(true); err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.Contains(log.String(), "level=WARN"); got != want {
-			t.Errorf("mode %v: got a warning: %v", mode, got)
+		p := startRun(t, nil, "-key-file", file)
+		if got := strings.Count(p.log.String(), "level=WARN"); got != want {
+			t.Errorf("mode %v: got %d warnings, want %d: %s", mode, got, want, p.log)
 		}
 	}
 }
@@ -168,6 +249,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no SIGHUP on Windows")
 	}
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ring")
 	writeFile(t, file, keyA+"\n"+keyB+"\n")
 	p := startProcess(t, nil, "-key-file", file)
@@ -186,9 +268,9 @@ func TestReloadUnderLoad(t *testing.T) {
 				if cookie != "" {
 					header.Set("Cookie", cookie)
 				}
-				method, path, want := "GET", "/get_name", "Name: Alice\n"
+				method, path, want := http.MethodGet, "/get_name", "Name: Alice\n"
 				if i == 0 {
-					method, path, want = "POST", "/set_name", "Name Alice set in session\n"
+					method, path, want = http.MethodPost, "/set_name", "Name Alice set in session\n"
 				}
 				res, body := send(t, method, p.url+path, "name=Alice", header)
 				if res.StatusCode != 200 || body != want {
@@ -211,13 +293,27 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if log := p.log.String(); strings.Count(log, "key file loaded") < 10 || strings.Count(log, "the key file is bad") < 5 || strings.Contains(log, "DATA RACE") {
+	log := p.log.String()
+	if strings.Count(log, "key file loaded") < 10 ||
+		strings.Count(log, "the key file is bad") < 5 || strings.Contains(log, "DATA RACE") {
 		t.Errorf("got the log %s", log)
 	}
-	// Without a signal, it takes a few seconds.
+}
+
+// Without a signal, it takes a few seconds.
+func TestReloadWithoutASignal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "ring")
+	writeFile(t, file, keyA)
+	p := startProcess(t, nil, "-key-file", file)
 	writeFile(t, file, keyC)
-	before := strings.Count(p.log.String(), "key file loaded")
-	for deadline := time.Now().Add(3 * reloadInterval); strings.Count(p.log.String(), "key file loaded") == before; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * reloadInterval); ; time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(p.log.String(), "key file loaded") {
+			return
+		}
 		if time.Now().After(deadline) {
 			t.Fatal("the changed file was not loaded")
 		}

@@ -32,6 +32,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -70,7 +71,11 @@ func program(t testing.TB, env map[string]string, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(file, args...)
+	return programEnv(exec.Command(file, args...), env)
+}
+
+// programEnv gives a command the environment of the program.
+func programEnv(cmd *exec.Cmd, env map[string]string) *exec.Cmd {
 	// The race detector would have each process sleep for a second at its end.
 	cmd.Env = []string{"GORACE=atexit_sleep_ms=10", "PATH=" + os.Getenv("PATH"), "SYSTEMROOT=" + os.Getenv("SYSTEMROOT")}
 	for name, value := range env {
@@ -152,8 +157,13 @@ func startRun(t testing.TB, env map[string]string, args ...string) *started {
 // startProcess starts the program as a process of its own.
 func startProcess(t testing.TB, env map[string]string, args ...string) *started {
 	t.Helper()
+	return startCommand(t, program(t, env, append([]string{"-addr", "localhost:0"}, args...)...))
+}
+
+// startCommand starts a command that runs the program as a server.
+func startCommand(t testing.TB, cmd *exec.Cmd) *started {
+	t.Helper()
 	log := new(lockedBuffer)
-	cmd := program(t, env, append([]string{"-addr", "localhost:0"}, args...)...)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -235,6 +245,7 @@ func writeFile(t testing.TB, name, content string) {
 
 // TestFlowOverTLS is the lesson over HTTP/2, with a cookie jar.
 func TestFlowOverTLS(t *testing.T) {
+	t.Parallel()
 	cert, key, pool := newCertificate(t)
 	env := map[string]string{"COOKIESESSION_KEYS": keyA}
 	p := startRun(t, env, "-tls-cert", cert, "-tls-key", key)
@@ -342,6 +353,7 @@ func TestReadmeTranscript(t *testing.T) {
 // TestCurl is a visitor with the real curl and its cookie jar.
 func TestCurl(t *testing.T) {
 	curl := needTool(t, "curl")
+	t.Parallel()
 	env := map[string]string{"COOKIESESSION_KEYS": keyA}
 	p := startRun(t, env)
 	jar := filepath.Join(t.TempDir(), "jar")
@@ -382,7 +394,17 @@ func TestCurl(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	type environ map[string]string
-	base := config{addr: "localhost:8080", encrypt: true, idle: 336 * time.Hour, lifetime: 2160 * time.Hour, persist: true, logFormat: "text"}
+	base := config{
+		settings: settings{
+			cookie:   "session",
+			persist:  true,
+			idle:     336 * time.Hour,
+			lifetime: 2160 * time.Hour,
+		},
+		addr:      "localhost:8080",
+		encrypt:   true,
+		logFormat: "text",
+	}
 	with := func(change func(*config)) *config {
 		c := base
 		change(&c)
@@ -522,19 +544,24 @@ func TestRandomKey(t *testing.T) {
 }
 
 func TestStartFailures(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	busy := taken.Addr().String()
 	tests := []struct {
 		args   []string
 		status int
+		says   string
 	}{
-		{[]string{"-addr", taken.Addr().String()}, 1},
-		{[]string{"-addr", "localhost:0", "-tls-cert", "/nowhere", "-tls-key", "/nowhere"}, 1},
-		{[]string{"-nonsense"}, 2},
-		{[]string{"-h"}, 0},
+		{args: []string{"-addr", busy}, status: 1, says: "(choose another address with -addr)"},
+		{args: []string{"-addr", "localhost:0", "-admin-addr", busy}, status: 1, says: "(choose another address with -admin-addr)"},
+		{args: []string{"-addr", "localhost"}, status: 1, says: "with -addr)"},
+		{args: []string{"-addr", "localhost:0", "-tls-cert", "/nowhere", "-tls-key", "/nowhere"}, status: 1, says: "/nowhere"},
+		{args: []string{"-nonsense"}, status: 2, says: "-nonsense"},
+		{args: []string{"-h"}},
 	}
 	for _, tt := range tests {
 		cmd := program(t, map[string]string{"COOKIESESSION_KEYS": keyA}, tt.args...)
@@ -547,8 +574,9 @@ func TestStartFailures(t *testing.T) {
 				lines++
 			}
 		}
-		if got := cmd.ProcessState.ExitCode(); got != tt.status || lines != min(tt.status, 1) {
-			t.Errorf("%q: got status %d and %q, want %d", tt.args, got, &out, tt.status)
+		got := cmd.ProcessState.ExitCode()
+		if got != tt.status || lines != min(tt.status, 1) || !strings.Contains(out.String(), tt.says) {
+			t.Errorf("%q: got status %d and %q, want %d and %q", tt.args, got, &out, tt.status, tt.says)
 		}
 	}
 }
@@ -559,6 +587,7 @@ func TestShutdown(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals to send on Windows")
 	}
+	t.Parallel()
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		for _, twice := range []bool{false, true} {
 			p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
@@ -606,8 +635,105 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// Without a key file there is nothing to load on SIGHUP, but it is no reason to
+// end either.
+func TestHangUpWithoutAKeyFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no signals to send on Windows")
+	}
+	t.Parallel()
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	for range 20 { // it has long been delivered then
+		send(t, "GET", p.url+"/get_name", "", http.Header{})
+	}
+	if err := p.end(); err != nil {
+		t.Errorf("got %v: %s", err, p.log)
+	}
+}
+
+// pipes is a listener in memory, so that a server can run on synctest's clock.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	close func()
+}
+
+func newPipes() *pipes {
+	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	l.close = sync.OnceFunc(func() { close(l.done) })
+	return l
+}
+
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipes) Close() error   { l.close(); return nil }
+func (l *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Requests in flight get ten seconds after the delay, and no more.
+func TestShutdownWaitsForRequests(t *testing.T) {
+	tests := []struct {
+		request, delay, want time.Duration // how long each takes
+		ok                   bool
+	}{
+		{request: 0, delay: 0, want: 0, ok: true},
+		{request: 0, delay: 3 * time.Second, want: 3 * time.Second, ok: true},
+		{request: 8 * time.Second, delay: 0, want: 8 * time.Second, ok: true},
+		{request: 12 * time.Second, delay: 3 * time.Second, want: 12 * time.Second, ok: true},
+		{request: time.Minute, delay: 3 * time.Second, want: 13 * time.Second},
+	}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			a := newTestApp(t, options{})
+			srv := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				select {
+				case <-time.After(tt.request):
+					io.WriteString(w, "done")
+				case <-r.Context().Done():
+				}
+			}), a.log)
+			l := newPipes()
+			go srv.Serve(l)
+			client, server := net.Pipe()
+			l.conns <- server
+			io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			answer := make(chan string)
+			go func() {
+				b, _ := io.ReadAll(client)
+				answer <- string(b)
+			}()
+			synctest.Wait()
+			go func() {
+				if time.Sleep(tt.delay / 2); tt.delay > 0 && !a.draining.Load() {
+					t.Error("got a site that doesn't know of its end during the delay")
+				}
+			}()
+			err := a.shutDown(srv, tt.delay)
+			took := time.Since(began)
+			if took < tt.want || took > tt.want+time.Second { // Shutdown looks now and then
+				t.Errorf("%+v: got an end after %v", tt, took)
+			}
+			if (err == nil) != tt.ok || err != nil && !strings.Contains(err.Error(), "in flight after 10s") {
+				t.Errorf("%+v: got %v", tt, err)
+			}
+			if got := strings.HasSuffix(<-answer, "\r\n\r\ndone"); got != tt.ok {
+				t.Errorf("%+v: got an answer: %v", tt, got)
+			}
+		})
+	}
+}
+
 // Limits that a client meets before any handler does.
 func TestServerLimits(t *testing.T) {
+	t.Parallel()
 	p := startRun(t, nil)
 	for size, want := range map[int]int{30 << 10: 200, 40 << 10: 431} {
 		res, _ := send(t, "GET", p.url+"/get_name", "", http.Header{"X-Large": {strings.Repeat("x", size)}})

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +17,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -25,7 +30,7 @@ import (
 func scrape(t testing.TB, a *app) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	a.metrics.admin(a.log).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	newAdmin(a.metrics, a.log).Handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	return w.Body.String()
 }
 
@@ -57,12 +62,12 @@ func TestMetrics(t *testing.T) {
 			{exchange{method: "GET", target: "/get_name", cookie: strings.Repeat("x", 5000)}, `cookiesession_cookies_total{key_id="",verdict="too large"}`},
 			{exchange{method: "GET", target: "/get_name", cookie: "aaaaaa.AAAA"}, `cookiesession_cookies_total{key_id="",verdict="unknown key"}`},
 			{exchange{method: "GET", target: "/get_name", cookie: flipLast(seal(t, m, alice(0, 0)))}, `cookiesession_cookies_total{key_id="` + id + `",verdict="tampered"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(m.idle+1, m.idle+1))}, `cookiesession_cookies_total{key_id="` + oldID + `",verdict="expired"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(m.lifetime+1, 0))}, `cookiesession_cookies_total{key_id="` + oldID + `",verdict="too old"}`},
+			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(seconds(m.idle)+1, seconds(m.idle)+1))}, `cookiesession_cookies_total{key_id="` + oldID + `",verdict="expired"}`},
+			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(seconds(m.lifetime)+1, 0))}, `cookiesession_cookies_total{key_id="` + oldID + `",verdict="too old"}`},
 			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(-100, -100))}, `cookiesession_cookies_total{key_id="` + oldID + `",verdict="from the future"}`},
 			{exchange{method: "GET", target: "/get_name", cookie: seal(t, m, alice(0, 0))}, `cookiesession_cookies_total{key_id="` + id + `",verdict="valid"}`},
 			{exchange{method: "GET", target: "/get_name", cookie: seal(t, old, alice(0, 0))}, `cookiesession_cookies_written_total{reason="re-sealed"}`},
-			{exchange{method: "GET", target: "/get_name", cookie: seal(t, m, alice(m.idle, m.idle))}, `cookiesession_cookies_written_total{reason="renewed"}`},
+			{exchange{method: "GET", target: "/get_name", cookie: seal(t, m, alice(seconds(m.idle), seconds(m.idle)))}, `cookiesession_cookies_written_total{reason="renewed"}`},
 			{exchange{method: "POST", target: "/set_name", body: "name=Bob"}, `cookiesession_cookies_written_total{reason="changed"}`},
 			{exchange{method: "POST", target: "/clear_name", cookie: seal(t, m, alice(0, 0))}, `cookiesession_cookies_written_total{reason="cleared"}`},
 			{exchange{method: "POST", target: "/set_name/", body: "name=Bob"}, `cookiesession_cookie_bytes_count`},
@@ -81,7 +86,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 		// Series of a dropped key go with it.
-		keys, _ := parseKeyList(keyA)
+		keys, _ := parseKeyList("keys", keyA)
 		a.useRing(newRing(keys, true))
 		if page := scrape(t, a); strings.Contains(page, oldID) || !strings.Contains(page, id) {
 			t.Errorf("got the dropped key in %s", page)
@@ -92,30 +97,13 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// What a request adds to the metrics is free of allocations.
-func TestMetricsAllocateNothing(t *testing.T) {
-	a := newTestApp(t, options{log: io.Discard})
-	rt := &route{path: "/x"}
-	v := &visit{verdict: valid, codec: a.sessions.ring.Load().seal}
-	got := testing.AllocsPerRun(100, func() {
-		a.metrics.visited(v)
-		a.metrics.visited(&visit{})
-		a.metrics.saved(changed, 100)
-		a.metrics.served(rt, "GET", 200, time.Millisecond)
-		a.metrics.served(rt, "BREW", 299, time.Millisecond)
-	})
-	if got != 0 {
-		t.Errorf("got %v allocations, want none", got)
-	}
-}
-
 // At most ten lines a second, and one that counts the rest.
 func TestFloodLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(lockedBuffer)
 		logger := slog.New(slog.NewTextHandler(log, nil))
 		var flood floodLog
-		v := &visit{verdict: tampered, keyID: signedA}
+		v := &visit[session]{verdict: tampered, keyID: signedA}
 		for range 3 {
 			for range 1000 {
 				flood.refused(logger, v, "/get_name")
@@ -152,22 +140,264 @@ func TestRefusedIsLogged(t *testing.T) {
 	}
 }
 
+// A verdict is a word in the log, of either format: with JSON, a program reads it.
+func TestVerdictInJSON(t *testing.T) {
+	cfg, err := parseFlags([]string{"-log-format", "json"}, func(string) string { return "" }, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	a := newTestApp(t, options{})
+	a.log = newLogger(cfg, &log)
+	cookies := map[string]string{
+		"tampered":    flipLast(seal(t, a.sessions, alice(0, 0))),
+		"unknown key": "aaaaaa.AAAA",
+		"malformed":   "x",
+	}
+	for want, cookie := range cookies {
+		log.Reset()
+		do(t, a, exchange{method: "GET", target: "/get_name", cookie: cookie})
+		var line struct{ Msg, Verdict string }
+		if err := json.Unmarshal(log.Bytes(), &line); err != nil || line.Verdict != want {
+			t.Errorf("got %s and %v, want a cookie refused with the verdict %q", &log, err, want)
+		}
+	}
+}
+
+// adminURL returns the address of p's admin listener.
+func (p *started) adminURL() string {
+	return regexp.MustCompile(`msg="admin listening" url=(\S+)`).FindStringSubmatch(p.log.String())[1]
+}
+
 func TestAdminListener(t *testing.T) {
 	p := startRun(t, nil, "-admin-addr", "localhost:0")
-	admin := regexp.MustCompile(`msg="admin listening" url=(\S+)`).FindStringSubmatch(p.log.String())[1]
-	for path, want := range map[string]string{"/metrics": "# HELP cookiesession_cookies_total ", "/healthz": "ok\n", "/debug/pprof/": "goroutine", "/debug/pprof/heap?debug=1": "heap profile", "/debug/pprof/cmdline": ""} {
-		if res, body := send(t, "GET", admin+path, "", http.Header{}); res.StatusCode != 200 || !strings.Contains(body, want) {
+	admin := p.adminURL()
+	for path, want := range map[string]string{
+		"/":                         "<title>cookiesession: admin</title>",
+		"/metrics":                  "# HELP cookiesession_cookies_total ",
+		"/healthz":                  "ok\n",
+		"/debug/pprof/":             "goroutine",
+		"/debug/pprof/heap?debug=1": "heap profile",
+		"/debug/pprof/cmdline":      "",
+	} {
+		res, body := send(t, "GET", admin+path, "", http.Header{})
+		if res.StatusCode != 200 || !strings.Contains(body, want) {
 			t.Errorf("admin %s: got status %d and %.100q", path, res.StatusCode, body)
 		}
-		if path == "/healthz" {
+		if path == "/healthz" || path == "/" {
 			continue
 		}
 		if res, _ := send(t, "GET", p.url+path, "", http.Header{}); res.StatusCode != 404 {
 			t.Errorf("public %s: got status %d, want 404", path, res.StatusCode)
 		}
 	}
-	if res, _ := send(t, "GET", admin+"/get_name", "", http.Header{}); res.StatusCode != 404 {
-		t.Errorf("admin /get_name: got status %d, want 404", res.StatusCode)
+	for _, path := range []string{
+		"/get_name", "/nowhere", "/index.html", "/metrics/", "/healthz/x", "/templates/admin/links.html",
+		"/debug", "/debug/pprof/nonsense",
+	} {
+		if res, _ := send(t, "GET", admin+path, "", http.Header{}); res.StatusCode != 404 {
+			t.Errorf("admin %s: got status %d, want 404", path, res.StatusCode)
+		}
+	}
+	_, page := send(t, "GET", p.url+"/", "", http.Header{})
+	if strings.Contains(page, "admin") {
+		t.Error("got the admin's list of links on the public listener")
+	}
+}
+
+// Whoever opens the admin listener in a browser finds what is there.
+func TestAdminLinks(t *testing.T) {
+	p := startRun(t, nil, "-admin-addr", "localhost:0")
+	res, page := send(t, "GET", p.adminURL()+"/", "", http.Header{})
+	if kind := res.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/html") {
+		t.Errorf("got a %s, want text/html", kind)
+	}
+	links := regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(page, -1)
+	if len(links) < 3 {
+		t.Errorf("got %d links in %q", len(links), page)
+	}
+	for _, link := range links {
+		if !strings.HasPrefix(link[1], "/") {
+			t.Errorf("got a link to %s, which is not on this listener", link[1])
+			continue
+		}
+		if res, _ := send(t, "GET", p.adminURL()+link[1], "", http.Header{}); res.StatusCode != 200 {
+			t.Errorf("%s: got status %d", link[1], res.StatusCode)
+		}
+	}
+}
+
+// A profile may take longer than any response of the site: net/http/pprof
+// refuses at once what the server's time limit would cut off. The requests here
+// have ended before they began, so that nobody waits for the profile.
+func TestLongProfile(t *testing.T) {
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	srv := newAdmin(newTestApp(t, options{}).metrics, slog.New(slog.DiscardHandler))
+	srv.BaseContext = func(net.Listener) context.Context { return gone }
+	ln, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Serve(ln)
+	defer srv.Close()
+	res, body := send(t, "GET", "http://"+ln.Addr().String()+"/debug/pprof/trace?seconds=600", "", http.Header{})
+	if res.StatusCode != 200 {
+		t.Errorf("got status %d and %q, want a profile", res.StatusCode, body)
+	}
+	if srv.ReadHeaderTimeout == 0 || srv.IdleTimeout == 0 || srv.MaxHeaderBytes == 0 {
+		t.Error("got an admin listener without the limits that it can have")
+	}
+}
+
+// Only where there is a key file can it be bad: an alert on 0 must not fire for
+// those whose keys come from elsewhere.
+func TestKeyFileOK(t *testing.T) {
+	t.Parallel()
+	const series = "cookiesession_key_file_ok"
+	for name, env := range map[string]map[string]string{
+		"no keys":                 nil,
+		"keys of the environment": {"COOKIESESSION_KEYS": keyA},
+	} {
+		p := startRun(t, env, "-admin-addr", "localhost:0")
+		if _, page := send(t, "GET", p.adminURL()+"/metrics", "", http.Header{}); strings.Contains(page, series) {
+			t.Errorf("%s: got a series of %s", name, series)
+		}
+	}
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGHUP on Windows")
+	}
+	file := filepath.Join(t.TempDir(), "ring")
+	writeFile(t, file, keyA)
+	p := startProcess(t, nil, "-admin-addr", "localhost:0", "-key-file", file)
+	wanted := []struct {
+		content        string
+		value, ok, bad int // of the gauge, and of the counters of reloads
+	}{
+		{content: keyA, value: 1, ok: 1},
+		{content: "x", value: 0, ok: 1, bad: 1},
+		{content: "", value: 0, ok: 1, bad: 2},
+		{content: keyB, value: 1, ok: 2, bad: 2},
+	}
+	for i, want := range wanted {
+		if i > 0 {
+			writeFile(t, file, want.content)
+			p.cmd.Process.Signal(syscall.SIGHUP)
+		}
+		lines := fmt.Sprintf("\n%s %d\n", series, want.value)
+		reloads := fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n"+
+			"cookiesession_key_reloads_total{result=\"ok\"} %d\n", want.bad, want.ok)
+		page := ""
+		for deadline := time.Now().Add(reloadInterval); ; time.Sleep(time.Millisecond) {
+			_, page = send(t, "GET", p.adminURL()+"/metrics", "", http.Header{})
+			if strings.Contains(page, lines) && strings.Contains(page, reloads) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("content %d: got %s, want %s and %s", i, page, lines, reloads)
+			}
+		}
+	}
+}
+
+// A scrape while keys are loaded sees all of them, never two that seal, and
+// counters that only grow. Only those of keys that are gone go.
+func TestScrapesDuringReloads(t *testing.T) {
+	a := newTestApp(t, options{keys: []string{keyA, keyB}, log: io.Discard})
+	rings := []*ring{
+		newTestManager(t, options{keys: []string{keyA, keyB}}).ring.Load(),
+		newTestManager(t, options{keys: []string{keyB, keyA, keyC}}).ring.Load(),
+		newTestManager(t, options{keys: []string{keyB, keyA}, signed: true}).ring.Load(),
+	}
+	value := seal(t, a.sessions, alice(0, 0)) // under keyA, which stays
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				a.useRing(rings[i%len(rings)])
+			}
+		}
+	})
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				do(t, a, exchange{method: "GET", target: "/get_name", cookie: value})
+			}
+		}
+	})
+	defer wg.Wait()
+	defer close(stop)
+	counter := `cookiesession_cookies_total{key_id="` + encryptedA + `",verdict="valid"} `
+	last := 0.0
+	for i := 0; i < 200 || last == 0; i++ {
+		page := scrape(t, a)
+		keys := strings.Count(page, "\ncookiesession_key_info{")
+		seal := strings.Count(page, `role="seals"}`)
+		if keys != 4 && keys != 6 || seal != 1 {
+			t.Fatalf("got %d key ids, %d of which seal, want 4 or 6, and 1: %s", keys, seal, page)
+		}
+		for _, id := range []string{encryptedA, signedA, encryptedB, signedB} {
+			if !strings.Contains(page, `cookiesession_key_info{key_id="`+id+`"`) {
+				t.Fatalf("got no %s among the keys: %s", id, page)
+			}
+			for _, v := range []verdict{valid, tampered, expired} {
+				if !strings.Contains(page, fmt.Sprintf(`{key_id="%s",verdict="%s"} `, id, v)) {
+					t.Fatalf("got no counter of %s for %s: %s", v, id, page)
+				}
+			}
+		}
+		got := metric(t, page, counter)
+		if got < last {
+			t.Fatalf("got %s%v after %v", counter, got, last)
+		}
+		last = got
+	}
+}
+
+// The counters of a key are there before its first cookie, and go with it.
+func TestCountersOfKeys(t *testing.T) {
+	a := newTestApp(t, options{keys: []string{keyA}, log: io.Discard})
+	has := func(id string) (n int) {
+		for _, v := range []verdict{malformed, tampered, fromFuture, expired, tooOld, valid} {
+			n += strings.Count(scrape(t, a), fmt.Sprintf("{key_id=\"%s\",verdict=\"%s\"} ", id, v))
+		}
+		return n
+	}
+	value := seal(t, a.sessions, alice(0, 0))
+	do(t, a, exchange{method: "GET", target: "/get_name", cookie: value})
+	do(t, a, exchange{method: "GET", target: "/get_name", cookie: "aaaaaa.AAAA"})
+	steps := []struct {
+		keys []string
+		want map[string]int // series by key id
+	}{
+		{keys: []string{keyA}, want: map[string]int{encryptedA: 6, signedA: 6, encryptedB: 0}},
+		{keys: []string{keyB, keyA}, want: map[string]int{encryptedA: 6, signedA: 6, encryptedB: 6, signedB: 6}},
+		{keys: []string{keyB, keyA}, want: map[string]int{encryptedA: 6, signedA: 6, encryptedB: 6, signedB: 6}},
+		{keys: []string{keyB}, want: map[string]int{encryptedA: 0, signedA: 0, encryptedB: 6, signedB: 6}},
+	}
+	for _, s := range steps {
+		a.useRing(newTestManager(t, options{keys: s.keys}).ring.Load())
+		for id, want := range s.want {
+			if got := has(id); got != want {
+				t.Errorf("%d keys: got %d counters of %s, want %d", len(s.keys), got, id, want)
+			}
+		}
+		page := scrape(t, a)
+		valid := metric(t, page, `cookiesession_cookies_total{key_id="`+encryptedA+`",verdict="valid"} `)
+		if want := min(1, s.want[encryptedA]); valid != float64(want) {
+			t.Errorf("%d keys: got %v valid cookies counted, want %d", len(s.keys), valid, want)
+		}
+		// What has no key has nothing to do with a change of keys.
+		if got := metric(t, page, `cookiesession_cookies_total{key_id="",verdict="unknown key"} `); got != 1 {
+			t.Errorf("%d keys: got %v unknown keys counted, want 1", len(s.keys), got)
+		}
 	}
 }
 
@@ -176,6 +406,7 @@ func TestShutdownDelay(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals to send on Windows")
 	}
+	t.Parallel()
 	admin := freeAddr(t)
 	p := startProcess(t, nil, "-shutdown-delay", "1s", "-admin-addr", admin)
 	if res, _ := send(t, "GET", p.url+"/healthz", "", http.Header{}); res.StatusCode != 200 {
@@ -206,7 +437,11 @@ func TestShutdownDelay(t *testing.T) {
 
 // TestCaddy runs deploy/Caddyfile, with a certificate of Caddy's own making.
 func TestCaddy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
 	caddy := needTool(t, "caddy")
+	t.Parallel()
 	front := freeAddr(t)
 	config := strings.Replace(readFile(t, "deploy/Caddyfile"), "example.com {", fmt.Sprintf("{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\nhttps://%s {\n\ttls internal", strings.Replace(front, "127.0.0.1", "localhost", 1)), 1)
 	for i := range 3 {

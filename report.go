@@ -56,8 +56,12 @@ type sessionField struct {
 	text  bool
 }
 
-// Label returns the field's name as it begins a line.
-func (f sessionField) Label() string { return fmt.Sprintf("%-13s", strings.ToLower(f.Name)) }
+// Label returns the field's name as it begins a line. A cookie that was not
+// verified may have any name there, also one that is a command to a terminal.
+func (f sessionField) Label() string {
+	quoted := strconv.Quote(strings.ToLower(f.Name))
+	return fmt.Sprintf("%-13s", quoted[1:len(quoted)-1])
+}
 
 // Quoted returns the value so that it can't be taken for anything else on a terminal.
 func (f sessionField) Quoted() string {
@@ -118,7 +122,9 @@ func (rep *report) read(content []byte) {
 	rep.Began, rep.Written = time.Unix(int64(p.Began), 0).UTC(), time.Unix(p.written(), 0).UTC()
 	for _, name := range slices.Sorted(maps.Keys(p.Data)) {
 		f := sessionField{Name: name}
-		if f.text = decoding.Unmarshal(p.Data[name], &f.Value) == nil; !f.text {
+		var value any
+		decoding.Unmarshal(p.Data[name], &value)
+		if f.Value, f.text = value.(string); !f.text {
 			f.Value, _ = cbor.Diagnose(p.Data[name])
 		}
 		rep.Fields = append(rep.Fields, f)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -91,11 +92,11 @@ var encoding = must(func() (cbor.EncMode, error) {
 	return options.EncMode()
 }())
 
-// decoding takes only what encoding makes, and no more of it than fits a cookie.
+// decoding refuses what encoding never makes: a key that is there twice, an
+// indefinite length, a tag.
 var decoding = must(cbor.DecOptions{
 	DupMapKey: cbor.DupMapKeyEnforcedAPF, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-	IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
-	MaxNestedLevels: 16, MaxArrayElements: maxCookie, MaxMapPairs: maxCookie,
+	IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, MaxNestedLevels: 16,
 }.DecMode())
 
 // must returns v, which only a mistake in the program can keep from being made.
@@ -181,7 +182,8 @@ func (m *sessions[T]) load(r *http.Request) *visit[T] {
 			v = candidate
 		}
 	}
-	v.passive = r.Method == http.MethodHead || strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch")
+	v.passive = r.Method == http.MethodHead ||
+		strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch")
 	return v
 }
 
@@ -276,10 +278,7 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 		p.Since = uint32(max(0, v.now-int64(p.Began)))
 	}
 	content := must(encoding.Marshal(p))
-	// Never seal what can't be opened again, such as text that is not UTF-8.
-	if err := decoding.Unmarshal(content, new(payload[T])); err != nil {
-		return unchanged, 0, fmt.Errorf("session can't be decoded again: %w", err)
-	}
+	unreadable := decoding.Unmarshal(content, new(payload[T])) // seal overwrites content
 	value, err := m.ring.Load().seal.seal(m.cookie, content)
 	if err != nil {
 		return unchanged, 0, err
@@ -290,6 +289,8 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 		return unchanged, 0, &oversizedError{over: size - maxCookie}
 	case size > maxCookie: // encryption, new since it was sealed, makes it longer
 		return unchanged, 0, nil
+	case unreadable != nil: // never set what can't be opened again, such as text that isn't UTF-8
+		return unchanged, 0, fmt.Errorf("session can't be decoded again: %w", unreadable)
 	}
 	maxAge := int64(0) // the cookie ends with the browser
 	if m.persist {
@@ -343,11 +344,11 @@ func (v *visit[T]) change() (cbor.RawMessage, error) {
 	// fields has sealed it. What this one knows of it tells.
 	var before payload[T]
 	decoding.Unmarshal(v.content, &before) // as load did
-	known := must(encoding.Marshal(before))
-	if bytes.Equal(content, known) {
+	known, data := must(encoding.Marshal(before.Data)), must(encoding.Marshal(v.session))
+	if bytes.Equal(data, known) {
 		return nil, nil
 	}
-	return merge(rawData(v.content), rawData(known), rawData(content)), nil
+	return merge(rawData(v.content), known, data), nil
 }
 
 // rawData returns the encoding of the session in a payload that was decoded before.
@@ -385,14 +386,17 @@ func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
 func mergeList(old, known, data cbor.RawMessage) cbor.RawMessage {
 	var o, k, d []cbor.RawMessage
 	if err := errors.Join(decoding.Unmarshal(old, &o), decoding.Unmarshal(known, &k),
-		decoding.Unmarshal(data, &d)); err != nil || d == nil {
+		decoding.Unmarshal(data, &d)); err != nil || d == nil || len(o) != len(k) {
 		return data
 	}
 	for i, item := range d {
-		for j := range k {
-			if bytes.Equal(item, k[j]) {
-				d[i] = o[j]
-			}
+		same := func(before cbor.RawMessage) bool { return bytes.Equal(before, item) }
+		j := slices.IndexFunc(k, same)
+		if len(d) == len(k) && same(k[i]) {
+			j = i // of several that look the same to this version, the one that was here
+		}
+		if j >= 0 {
+			d[i], k[j] = o[j], nil
 		}
 	}
 	return must(encoding.Marshal(d))

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -38,10 +41,9 @@ func TestEveryChangedCharacterIsRefused(t *testing.T) {
 		m := newTestManager(t, o)
 		// The names have all lengths modulo 9, hence all kinds of padding.
 		for n := range 9 {
-			s := alice(100, 100)
-			s.Name = strings.Repeat("x", n+1)
-			value := seal(t, m, s)
-			if v := openValue(m, value); v.verdict != valid || v.session != s {
+			p := named(strings.Repeat("x", n+1), 100, 100)
+			value := seal(t, m, p)
+			if v := openValue(m, value); v.verdict != valid || v.session.Name != p.Data.Name {
 				t.Fatalf("got %v %+v, want the session that was sealed", v.verdict, v.session)
 			}
 			count := make(map[verdict]int)
@@ -52,7 +54,7 @@ func TestEveryChangedCharacterIsRefused(t *testing.T) {
 					}
 					v := openValue(m, value[:i]+string(c)+value[i+1:])
 					count[v.verdict]++
-					if v.session != (session{}) {
+					if v.session.Name != "" {
 						t.Fatalf("character %d of %d changed to %q: got a session", i, len(value), c)
 					}
 					want := []verdict{malformed, tampered}
@@ -60,7 +62,8 @@ func TestEveryChangedCharacterIsRefused(t *testing.T) {
 						want = []verdict{malformed, unknownKey}
 					}
 					if v.verdict != want[0] && v.verdict != want[1] {
-						t.Fatalf("character %d of %d changed to %q: got %v, want one of %v", i, len(value), c, v.verdict, want)
+						t.Fatalf("character %d of %d changed to %q: got %v, want one of %v",
+							i, len(value), c, v.verdict, want)
 					}
 				}
 			}
@@ -78,15 +81,9 @@ func TestRefusals(t *testing.T) {
 		rival := newTestManager(t, options{keys: []string{keyB}, signed: o.signed})
 		host := newTestManager(t, options{signed: o.signed, secure: true})
 		otherMode := newTestManager(t, options{signed: !o.signed}).ring.Load().seal
-		raw := func(payload string) string {
-			c := m.ring.Load().seal
-			sealed, err := c.Encode(m.cookie, []byte(payload))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return c.id + "." + sealed
-		}
-		now := time.Now().Unix()
+		raw := func(payload string) string { return sealBytes(t, m, []byte(payload)) }
+		idle, lifetime := seconds(m.idle), seconds(m.lifetime)
+		room := maxCookie - len(m.cookie) - len(good)
 
 		tests := []struct {
 			name, value string
@@ -107,31 +104,27 @@ func TestRefusals(t *testing.T) {
 			{"other cookie's name", seal(t, host, alice(10, 10)), tampered},
 			{"other mode's id", otherMode.id + good[idLen:], tampered},
 			{"empty MAC", good[:idLen+1] + base64.URLEncoding.EncodeToString([]byte("1|MQ==|")), tampered},
-			{"no fields", good[:idLen+1] + base64.URLEncoding.EncodeToString([]byte("123456")), tampered},
+			{"no parts", good[:idLen+1] + base64.URLEncoding.EncodeToString([]byte("123456")), tampered},
 			{"JSON object", raw(`{"Name":"Alice","Issued":1,"Seen":1}`), malformed},
 			{"JSON array", raw(`["Alice"]`), malformed},
 			{"no payload", raw(" "), malformed},
-			{"length too short", raw(fmt.Sprintf("%d 0 4:Alice", now)), malformed},
-			{"length too long", raw(fmt.Sprintf("%d 0 6:Alice", now)), malformed},
-			{"negative idle time", raw(fmt.Sprintf("%d -1 5:Alice", now)), malformed},
-			{"leading zero", raw(fmt.Sprintf("0%d 0 5:Alice", now)), malformed},
-			{"plus sign", raw(fmt.Sprintf("%d +0 5:Alice", now)), malformed},
-			{"overflow", raw("99999999999999999999 0 5:Alice"), malformed},
-			{"end of time", raw("999999999999999999 999999999999999999 5:Alice"), fromFuture},
-			{"expired", seal(t, m, alice(m.idle+10, m.idle+10)), expired},
-			{"too old", seal(t, m, alice(m.lifetime+10, 0)), tooOld},
+			{"payload of the first version", raw("1767225600 0 5:Alice"), malformed},
+			{"end of time", seal(t, m, payload[session]{Began: 1<<32 - 1, Since: 1<<32 - 1}), fromFuture},
+			{"beginning of time", seal(t, m, payload[session]{}), tooOld},
+			{"expired", seal(t, m, alice(idle+10, idle+10)), expired},
+			{"too old", seal(t, m, alice(lifetime+10, 0)), tooOld},
 			{"from the future", seal(t, m, alice(-1000, -1000)), fromFuture},
-			{"expired and tampered", flipLast(seal(t, m, alice(m.idle+10, m.idle+10))), tampered},
-			{"expired and unknown", seal(t, rival, alice(m.idle+10, m.idle+10)), unknownKey},
-			{"too large by a byte", good + strings.Repeat("A", maxCookie-len(m.cookie)-len(good)+1), tooLarge},
-			{"at the limit", good + strings.Repeat("A", maxCookie-len(m.cookie)-len(good)), malformed},
+			{"expired and tampered", flipLast(seal(t, m, alice(idle+10, idle+10))), tampered},
+			{"expired and unknown", seal(t, rival, alice(idle+10, idle+10)), unknownKey},
+			{"too large by a byte", good + strings.Repeat("A", room+1), tooLarge},
+			{"at the limit", good + strings.Repeat("A", room), malformed},
 		}
 		for _, tt := range tests {
 			v := openValue(m, tt.value)
 			if v.verdict != tt.want {
 				t.Errorf("%s: got %v, want %v", tt.name, v.verdict, tt.want)
 			}
-			if tt.want != valid && v.session != (session{}) {
+			if tt.want != valid && v.session.Name != "" {
 				t.Errorf("%s: got a session from a refused cookie", tt.name)
 			}
 		}
@@ -139,7 +132,9 @@ func TestRefusals(t *testing.T) {
 			if v := openValue(m, good[:i]); v.verdict != malformed && v.verdict != tampered {
 				t.Errorf("cut after %d characters: got %v", i, v.verdict)
 			}
-			for _, extra := range []string{"A", "=", "==", "====", "AAAA", ".", "\n", "\r\n\r\n", "\n\n\n\n"} {
+			for _, extra := range []string{
+				"A", "=", "==", "====", "AAAA", ".", "\n", "\r\n\r\n", "\n\n\n\n",
+			} {
 				if v := openValue(m, good[:i]+extra+good[i:]); v.verdict == valid {
 					t.Errorf("with %q inserted at %d: got valid", extra, i)
 				}
@@ -150,8 +145,8 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("with %q at the end: got %v", extra, v.verdict)
 			}
 		}
-		v := visit{now: now}
-		if m.open(&v, &http.Cookie{Name: m.cookie, Value: good, Quoted: true}); v.verdict != malformed {
+		quoted := &http.Cookie{Name: m.cookie, Value: good, Quoted: true}
+		if v := m.open(quoted, time.Now().Unix()); v.verdict != malformed {
 			t.Errorf("in quotes: got %v, want malformed", v.verdict)
 		}
 	})
@@ -168,19 +163,17 @@ func flipLast(value string) string {
 }
 
 // A cookie of the right form whose last character is written in another way
-// passes securecookie itself, which is why the manager looks.
+// passes securecookie itself, which is why open looks.
 func TestOtherSpellingIsRefused(t *testing.T) {
 	m := newTestManager(t, options{signed: true})
 	found := 0
 	for n := range 3 {
-		s := alice(0, 0)
-		s.Name = strings.Repeat("x", 3*n+1)
-		value := seal(t, m, s)
+		value := seal(t, m, named(strings.Repeat("x", 3*n+1), 0, 0))
 		for _, c := range cookieAlphabet() {
 			i := len(strings.TrimRight(value, "=")) - 1
 			other := value[:i] + string(c) + value[i+1:]
-			var payload []byte
-			if other == value || m.ring.Load().seal.Decode(m.cookie, other[idLen+1:], &payload) != nil {
+			var content []byte
+			if other == value || m.ring.Load().seal.Decode(m.cookie, other[idLen+1:], &content) != nil {
 				continue
 			}
 			found++
@@ -232,9 +225,12 @@ type visitor struct {
 	writes int // cookies that it was sent
 }
 
-func (b *visitor) send(method, target, body string, header map[string]string) (*http.Response, string) {
+func (b *visitor) send(method, target, body string, header map[string]string) (
+	*http.Response, string) {
 	b.t.Helper()
-	res, text := do(b.t, b.a, exchange{method, target, b.cookie, body, header})
+	res, text := do(b.t, b.a, exchange{
+		method: method, target: target, cookie: b.cookie, body: body, header: header,
+	})
 	if c := setCookie(b.t, b.a, res); c != nil {
 		b.writes++
 		b.cookie = c.Value
@@ -254,7 +250,9 @@ func (b *visitor) wantName(want string) {
 
 func TestRenewedAfterAQuarterOfTheIdleTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &visitor{t: t, a: newTestApp(t, options{idle: 400 * time.Second, lifetime: 1000 * time.Second})}
+		o := options{idle: 400 * time.Second, lifetime: 1000 * time.Second}
+		b := &visitor{t: t, a: newTestApp(t, o)}
+		began := time.Now().Unix()
 		res, _ := b.send("POST", "/set_name", "name=Alice", nil)
 		if c := setCookie(t, b.a, res); c.MaxAge != 400 {
 			t.Errorf("got Max-Age %d, want the idle limit", c.MaxAge)
@@ -263,11 +261,12 @@ func TestRenewedAfterAQuarterOfTheIdleTime(t *testing.T) {
 		b.wantName("Alice")
 		b.send("POST", "/set_name", "name=Alice", nil)
 		if b.writes != 1 {
-			t.Fatalf("got %d cookies within a quarter of the idle time without a change, want none", b.writes-1)
+			t.Fatalf("got %d cookies within a quarter of the idle time without a change, want none",
+				b.writes-1)
 		}
 		time.Sleep(time.Second)
-		for _, header := range []map[string]string{{"Sec-Purpose": "prefetch"}, {"Sec-Purpose": "prefetch;prerender"}} {
-			b.send("GET", "/get_name", "", header)
+		for _, purpose := range []string{"prefetch", "prefetch;prerender"} {
+			b.send("GET", "/get_name", "", map[string]string{"Sec-Purpose": purpose})
 		}
 		b.send("HEAD", "/get_name", "", nil)
 		if b.writes != 1 {
@@ -282,12 +281,14 @@ func TestRenewedAfterAQuarterOfTheIdleTime(t *testing.T) {
 			t.Fatal("got a second cookie at once")
 		}
 		// It is kept alive by its use until the absolute limit, and no longer.
-		for time.Since(time.Unix(openValue(b.a.sessions, b.cookie).sealed.Issued, 0)) < 900*time.Second {
+		for range 8 {
 			time.Sleep(100 * time.Second)
 			b.wantName("Alice")
 		}
-		if c := openValue(b.a.sessions, b.cookie); c.sealed.Seen != time.Now().Unix() {
-			t.Errorf("got last seen %d seconds ago, want now", time.Now().Unix()-c.sealed.Seen)
+		p := openValue(b.a.sessions, b.cookie).payload
+		if int64(p.Began) != began || p.written() != time.Now().Unix() {
+			t.Errorf("got a session that began at %d, last seen %d seconds ago, want %d and 0",
+				p.Began, time.Now().Unix()-p.written(), began)
 		}
 		time.Sleep(100 * time.Second)
 		b.wantName("Alice")
@@ -308,23 +309,27 @@ func TestRenewedAfterAQuarterOfTheIdleTime(t *testing.T) {
 func TestMaxAgeIsTheSmallerRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newTestApp(t, options{idle: 100 * time.Second, lifetime: 250 * time.Second})
-		for _, tt := range []struct{ began, want int64 }{{0, 100}, {150, 100}, {151, 99}, {249, 1}} {
-			res, _ := do(t, a, exchange{method: "POST", target: "/set_name", body: "name=Bob", cookie: seal(t, a.sessions, alice(tt.began, 0))})
+		bob := exchange{method: "POST", target: "/set_name", body: "name=Bob"}
+		for _, tt := range []struct{ began, want int64 }{
+			{0, 100}, {150, 100}, {151, 99}, {249, 1},
+			{250, 1}, // there is no rest: the cookie goes, as it would have at the next second
+		} {
+			bob.cookie = seal(t, a.sessions, alice(tt.began, 0))
+			res, _ := do(t, a, bob)
 			if c := setCookie(t, a, res); int64(c.MaxAge) != tt.want {
 				t.Errorf("%d seconds after it began: got Max-Age %d, want %d", tt.began, c.MaxAge, tt.want)
 			}
 		}
-		// At the last second there is no rest: the cookie goes, as it would have at the next.
-		res, _ := do(t, a, exchange{method: "POST", target: "/set_name", body: "name=Bob", cookie: seal(t, a.sessions, alice(250, 0))})
-		if c := setCookie(t, a, res); c.MaxAge != 1 {
-			t.Errorf("at the last second: got Max-Age %d, want 1", c.MaxAge)
-		}
 		browser := newTestApp(t, options{browserSession: true})
-		res, _ = do(t, browser, exchange{method: "POST", target: "/set_name", body: "name=Bob"})
-		if line := res.Header.Get("Set-Cookie"); strings.Contains(line, "Max-Age") || strings.Contains(line, "Expires") {
-			t.Errorf("got an expiry in a cookie that ends with the browser: attributes %s", line[strings.Index(line, ";"):])
+		bob.cookie = ""
+		res, _ := do(t, browser, bob)
+		line := res.Header.Get("Set-Cookie")
+		if line == "" || strings.Contains(line, "Max-Age") || strings.Contains(line, "Expires") {
+			_, attributes, _ := strings.Cut(line, ";")
+			t.Errorf("got %q, want a cookie that ends with the browser", attributes)
 		}
-		if v := openValue(browser.sessions, seal(t, browser.sessions, alice(336*3600+1, 336*3600+1))); v.verdict != expired {
+		late := seal(t, browser.sessions, alice(336*3600+1, 336*3600+1))
+		if v := openValue(browser.sessions, late); v.verdict != expired {
 			t.Errorf("got %v, want the limits to hold for a cookie that ends with the browser", v.verdict)
 		}
 	})
@@ -335,67 +340,90 @@ func TestSkewedClocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newTestApp(t, options{})
 		ahead := alice(-50, -50)
-		res, _ := do(t, a, exchange{method: "POST", target: "/set_name", body: "name=Bob", cookie: seal(t, a.sessions, ahead)})
-		v := openValue(a.sessions, setCookie(t, a, res).Value)
-		if want := (session{"Bob", ahead.Issued, ahead.Issued}); v.session != want {
-			t.Errorf("got %v %+v, want %+v", v.verdict, v.session, want)
+		res, _ := do(t, a, exchange{
+			method: "POST", target: "/set_name", body: "name=Bob", cookie: seal(t, a.sessions, ahead),
+		})
+		p := openValue(a.sessions, setCookie(t, a, res).Value).payload
+		if p.Data.Name != "Bob" || p.Began != ahead.Began || p.Since != 0 {
+			t.Errorf("got %+v, want Bob's session to begin and end at %d", p, ahead.Began)
 		}
 	})
 }
 
-// Cookies called session that keyA sealed for Alice in the first second of the
-// year 2000, which is when synctest's clock begins.
+// fixed is a session that stays as it is, whatever fields the site's has.
+type fixed struct{ Name string }
+
+// golden is when the golden cookies were sealed, the beginning of 2026.
+const golden = 1767225600
+
+// Cookies called session that keyA sealed for Alice at that time.
 const (
-	goldenSigned    = "7eyrxs.OTQ2Njg0ODAwfE9UUTJOamcwT0RBd0lEQWdOVHBCYkdsalpRPT18_RnGQprFKYm-rji9Gh8YXPA0DBhFflwCZAMw24C0DO0="
-	goldenEncrypted = "7w6kyn.OTQ2Njg0ODAwfDNZWVBPd1pHR2l4dHo3eTRnMUdtTWpuRlFqZG9qMG9Qc2ZQWnZsLTdkeTBHSFhNPXwmfPN8BJqhT43a-DAi--UN4In_JLTP8HYCnCKuj_xJZA=="
+	goldenSigned    = "7eyrxs.MTc2NzIyNTYwMHxneHBwVmJrQUFLRmtUbUZ0WldWQmJHbGpaUT09fBusbpkX54xY3XIrlgLb2Gi4GWN-aE7GuTPSZgrHq3ej"
+	goldenEncrypted = "7w6kyn.MTc2NzIyNTYwMHwtOHZTTElTeEZrRUJVaEFMb1F3bXVGRjVmYXNRbmlSWDE5NS1tZ3dmeGFfMXJTRT18xfcBitO0nh4IBtPYQVaoGODirw7tprllIDwRQgfYPkQ="
 )
+
+// atGolden runs f in a bubble whose time is that of the golden cookies.
+func atGolden(t *testing.T, f func(t *testing.T)) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Unix(golden, 0)))
+		f(t)
+	})
+}
 
 // Who changes what is pinned here ends the sessions of everybody.
 func TestGoldenCookie(t *testing.T) {
 	tests := []struct {
-		secure bool
-		want   string
+		secure, browserSession bool
+		want                   string
 	}{
-		{false, "session=" + goldenSigned + "; Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax"},
-		{true, "__Host-Http-session=7eyrxs.OTQ2Njg0ODAwfE9UUTJOamcwT0RBd0lEQWdOVHBCYkdsalpRPT18nMVPtJ3uHLV5YnLD4Q1GrIo5Eudde85q7LW6yeSZKQ4=; Path=/; Max-Age=1209600; HttpOnly; Secure; SameSite=Lax"},
+		{false, false, "session=" + goldenSigned + "; Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax"},
+		{false, true, "session=" + goldenSigned + "; Path=/; HttpOnly; SameSite=Lax"},
+		{true, false, "__Host-Http-session=7eyrxs.MTc2NzIyNTYwMHxneHBwVmJrQUFLRmtUbUZ0WldWQmJHbGpaUT09fEHCPnOVlMBuTKImyBob0DlK4lIzjoFQ87uP0UDmif3N" +
+			"; Path=/; Max-Age=1209600; HttpOnly; Secure; SameSite=Lax"},
 	}
 	for _, tt := range tests {
-		synctest.Test(t, func(t *testing.T) {
-			a := newTestApp(t, options{signed: true, secure: tt.secure})
-			res, _ := do(t, a, exchange{method: "POST", target: "/set_name", body: "name=Alice"})
-			if got := res.Header.Get("Set-Cookie"); got != tt.want {
-				t.Errorf("got  %s\nwant %s", got, tt.want)
+		atGolden(t, func(t *testing.T) {
+			m := newTestSessions[fixed](t, options{
+				signed: true, secure: tt.secure, browserSession: tt.browserSession,
+			})
+			v := m.load(httptest.NewRequest("POST", "/", nil))
+			v.session.Name = "Alice"
+			w := httptest.NewRecorder()
+			if why, size, err := m.save(w, v); why != changed ||
+				size != len(m.cookie+goldenSigned) || err != nil {
+				t.Errorf("got %v, %d bytes and error %v", why, size, err)
 			}
-			res, _ = do(t, a, exchange{method: "POST", target: "/clear_name", cookie: "x"})
-			want := fmt.Sprintf("%s=; Path=/; Max-Age=0; HttpOnly%s; SameSite=Lax", a.sessions.cookie, map[bool]string{true: "; Secure"}[tt.secure])
-			if got := res.Header.Get("Set-Cookie"); got != want {
-				t.Errorf("got  %s\nwant %s", got, want)
+			if got := w.Header()["Set-Cookie"]; len(got) != 1 || got[0] != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+			name, value, _ := strings.Cut(strings.Split(tt.want, ";")[0], "=")
+			r := httptest.NewRequest("POST", "/", nil)
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+			v = m.load(r)
+			if v.verdict != valid || v.session.Name != "Alice" {
+				t.Errorf("got %v %+v, want the session of Alice", v.verdict, v.session)
+			}
+			v.clear()
+			w = httptest.NewRecorder()
+			if why, size, err := m.save(w, v); why != cleared || size != 0 || err != nil {
+				t.Errorf("got %v, %d bytes and error %v", why, size, err)
+			}
+			want := name + "=; Path=/; Max-Age=0; HttpOnly" +
+				map[bool]string{true: "; Secure"}[tt.secure] + "; SameSite=Lax"
+			if got := w.Header()["Set-Cookie"]; len(got) != 1 || got[0] != want {
+				t.Errorf("got  %q\nwant %q", got, want)
 			}
 		})
 	}
 	// Encryption is random, so an old cookie is opened instead.
-	synctest.Test(t, func(t *testing.T) {
-		m := newTestManager(t, options{})
-		want := session{"Alice", time.Now().Unix(), time.Now().Unix()}
-		if v := openValue(m, goldenEncrypted); v.session != want {
-			t.Errorf("got %v %+v, want %+v", v.verdict, v.session, want)
+	atGolden(t, func(t *testing.T) {
+		m := newTestSessions[fixed](t, options{})
+		want := payload[fixed]{Began: golden, Data: fixed{Name: "Alice"}}
+		v := openValue(m, goldenEncrypted)
+		if v.verdict != valid || v.payload != want || v.session != want.Data || !v.codec.encrypted {
+			t.Errorf("got %v %+v, want %+v", v.verdict, v.payload, want)
 		}
 	})
-}
-
-// The header line is what http.Cookie makes of it.
-func TestSetCookie(t *testing.T) {
-	for _, secure := range []bool{false, true} {
-		m := newTestManager(t, options{secure: secure})
-		for _, maxAge := range []int{-1, 0, 1, 1209600} {
-			h := make(http.Header)
-			m.setCookie(h, goldenSigned, int64(maxAge))
-			want := http.Cookie{Name: m.cookie, Value: goldenSigned, Path: "/", MaxAge: maxAge, Secure: secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-			if got := h["Set-Cookie"]; len(got) != 1 || got[0] != want.String() {
-				t.Errorf("got  %q\nwant %q", got, want.String())
-			}
-		}
-	}
 }
 
 func TestBudget(t *testing.T) {
@@ -403,9 +431,11 @@ func TestBudget(t *testing.T) {
 		m := newTestManager(t, o)
 		fits := -1
 		for n := 2000; n < 2400; n++ {
-			v := &visit{session: session{Name: strings.Repeat("x", n)}, now: time.Now().Unix()}
-			h := make(http.Header)
-			_, _, err := m.save(h, v)
+			v := m.load(httptest.NewRequest("POST", "/", nil))
+			v.session.Name = strings.Repeat("x", n)
+			w := httptest.NewRecorder()
+			h := w.Header()
+			_, _, err := m.save(w, v)
 			if err == nil {
 				fits = n
 				name, value, _ := strings.Cut(strings.Split(h.Get("Set-Cookie"), ";")[0], "=")
@@ -421,8 +451,8 @@ func TestBudget(t *testing.T) {
 				t.Fatalf("got the header %v with an error", h)
 			}
 			var over *oversizedError
-			value := seal(t, m, session{v.session.Name, time.Now().Unix(), time.Now().Unix()})
-			if want := len(m.cookie) + len(value) - maxCookie; !errors.As(err, &over) || over.over != want {
+			want := len(m.cookie) + len(seal(t, m, named(v.session.Name, 0, 0))) - maxCookie
+			if !errors.As(err, &over) || over.over != want {
 				t.Fatalf("got %v, want %d bytes too many", err, want)
 			}
 			if !strings.Contains(err.Error(), fmt.Sprint(over.over)) {
@@ -448,24 +478,53 @@ func TestBrokenCodec(t *testing.T) {
 	}
 }
 
-// The first cookie that verifies is taken, of four at most; otherwise the
-// verdict is that of the cookie that got furthest.
+// The first valid cookie is taken, of four at most; without one, the verdict is
+// that of the cookie that passed the most checks, and of those the first.
 func TestSeveralCookies(t *testing.T) {
-	m := newTestManager(t, options{})
-	good, second := seal(t, m, alice(5, 5)), seal(t, m, session{"Bob", time.Now().Unix(), time.Now().Unix()})
-	old := seal(t, m, alice(m.idle+1, m.idle+1))
+	m := newTestManager(t, options{keys: []string{keyA, keyB}})
+	second := newTestManager(t, options{keys: []string{keyB}})
+	strange := newTestManager(t, options{keys: []string{keyC}})
+	good, bob := seal(t, m, alice(5, 5)), seal(t, second, named("Bob", 5, 5))
+	idle, lifetime := seconds(m.idle), seconds(m.lifetime)
+	old, tooLong := seal(t, m, alice(idle+1, idle+1)), seal(t, m, alice(lifetime+1, 0))
+	future := seal(t, m, alice(-3600, -3600))
+	otherTypes := sealBytes(t, m, must(encoding.Marshal([]any{"now", 0, nil})))
+	unknown, large := seal(t, strange, alice(5, 5)), strings.Repeat("x", maxCookie)
 	tests := []struct {
+		name    string
 		cookies []string
 		want    verdict
-		name    string
+		counts  int // which of the cookies
 	}{
-		{nil, none, ""},
-		{[]string{good}, valid, "Alice"},
-		{[]string{good, second}, valid, "Alice"},
-		{[]string{"x", "y", old, second, good}, valid, "Bob"},
-		{[]string{"x", "y", old, "z", good}, expired, ""},
-		{[]string{"x", flipLast(good), "y"}, tampered, ""},
-		{[]string{flipLast(good), old}, expired, ""},
+		{"one", []string{good}, valid, 0},
+		{"two good ones", []string{good, bob}, valid, 0},
+		{"two good ones, the other way round", []string{bob, good}, valid, 0},
+		{"the fourth is good", []string{"x", "y", old, bob, good}, valid, 3},
+		{"the fifth is good", []string{"x", "y", old, "z", good}, expired, 2},
+
+		{"rubbish after a large one", []string{large, "x"}, malformed, 1},
+		{"a large one after rubbish", []string{"x", large}, malformed, 0},
+		{"an unknown key after rubbish", []string{"x", unknown}, unknownKey, 1},
+		{"rubbish after an unknown key", []string{unknown, "x"}, unknownKey, 0},
+		{"tampered after an unknown key", []string{unknown, flipLast(good)}, tampered, 1},
+		{"tampered, amid rubbish", []string{"x", flipLast(good), "y"}, tampered, 1},
+		{"other types before an unknown key", []string{otherTypes, "aaaaaa.AAAA"}, malformed, 0},
+		{"other types after an unknown key", []string{"aaaaaa.AAAA", otherTypes}, malformed, 1},
+		{"other types before a tampered one", []string{otherTypes, flipLast(bob)}, malformed, 0},
+		{"other types after a tampered one", []string{flipLast(bob), otherTypes}, malformed, 1},
+		{"other types before rubbish", []string{otherTypes, "x"}, malformed, 0},
+		{"other types after rubbish", []string{"x", otherTypes}, malformed, 1},
+		{"from the future after other types", []string{otherTypes, future}, fromFuture, 1},
+		{"too old after from the future", []string{future, tooLong}, tooOld, 1},
+		{"from the future after too old", []string{tooLong, future}, tooOld, 0},
+		{"expired after too old", []string{tooLong, old}, expired, 1},
+		{"too old after expired", []string{old, tooLong}, expired, 0},
+		{"expired after tampered", []string{flipLast(good), old}, expired, 1},
+
+		{"two tampered ones", []string{flipLast(good), flipLast(bob)}, tampered, 0},
+		{"two tampered ones, the other way round", []string{flipLast(bob), flipLast(good)}, tampered, 0},
+		{"two unknown ones", []string{"aaaaaa.AAAA", "bbbbbb.AAAA"}, unknownKey, 0},
+		{"two pieces of rubbish", []string{"x", "y"}, malformed, 0},
 	}
 	for _, tt := range tests {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -473,9 +532,26 @@ func TestSeveralCookies(t *testing.T) {
 			r.AddCookie(&http.Cookie{Name: m.cookie, Value: value})
 			r.AddCookie(&http.Cookie{Name: "other", Value: value})
 		}
-		if v := m.load(r); v.verdict != tt.want || v.session.Name != tt.name {
-			t.Errorf("%d cookies: got %v with %q, want %v with %q", len(tt.cookies), v.verdict, v.session.Name, tt.want, tt.name)
+		v, counts := m.load(r), tt.cookies[tt.counts]
+		if v.verdict != tt.want || v.value != counts || v.size != len(m.cookie+counts) {
+			t.Errorf("%s: got %v for cookie %d, want %v for %d", tt.name, v.verdict,
+				slices.Index(tt.cookies, v.value), tt.want, tt.counts)
 		}
+		wantID, wantName := "", ""
+		if id, _, found := strings.Cut(counts, "."); found {
+			wantID = id
+		}
+		if tt.want == valid {
+			wantName = map[string]string{good: "Alice", bob: "Bob"}[counts]
+		}
+		if v.keyID != wantID || v.session.Name != wantName {
+			t.Errorf("%s: got key id %q and name %q, want %q and %q",
+				tt.name, v.keyID, v.session.Name, wantID, wantName)
+		}
+	}
+	if v := m.load(httptest.NewRequest("GET", "/", nil)); v.verdict != none || v.keyID != "" ||
+		v.session.Name != "" {
+		t.Errorf("without a cookie: got %v with key id %q", v.verdict, v.keyID)
 	}
 }
 
@@ -485,16 +561,15 @@ func TestRotation(t *testing.T) {
 	first := b.cookie
 
 	b.a = newTestApp(t, options{keys: []string{keyB, keyA}})
-	for _, header := range []map[string]string{{"Sec-Purpose": "prefetch"}} {
-		b.send("GET", "/get_name", "", header)
-		b.send("HEAD", "/get_name", "", header)
-	}
+	b.send("GET", "/get_name", "", map[string]string{"Sec-Purpose": "prefetch"})
+	b.send("HEAD", "/get_name", "", nil)
 	if b.cookie != first {
 		t.Error("got a cookie sealed again for a prefetch or a HEAD")
 	}
 	b.wantName("Alice")
 	if want := b.a.sessions.ring.Load().seal.id; b.cookie[:idLen] != want || b.writes != 2 {
-		t.Errorf("got key id %s after %d writes, want it sealed again under %s at once", b.cookie[:idLen], b.writes, want)
+		t.Errorf("got key id %s after %d writes, want it sealed again under %s at once",
+			b.cookie[:idLen], b.writes, want)
 	}
 	b.wantName("Alice")
 	if b.writes != 2 {
@@ -504,8 +579,10 @@ func TestRotation(t *testing.T) {
 	// The key that is dropped is unknown, and its cookie is left alone.
 	b.a, b.cookie = newTestApp(t, options{keys: []string{keyB}}), first
 	res, text := b.send("GET", "/session", "", nil)
-	if res.StatusCode != 200 || b.writes != 2 || !strings.Contains(text, "unknown key") || !strings.Contains(text, first[:idLen]) {
-		t.Errorf("got status %d, %d writes and %q, want an unknown key and the cookie left alone", res.StatusCode, b.writes, text)
+	if res.StatusCode != 200 || b.writes != 2 || !strings.Contains(text, "unknown key") ||
+		!strings.Contains(text, first[:idLen]) {
+		t.Errorf("got status %d, %d writes and %q, want an unknown key and the cookie left alone",
+			res.StatusCode, b.writes, text)
 	}
 	b.wantName("Name not found in session")
 	b.a = newTestApp(t, options{keys: []string{keyB, keyA}})
@@ -545,11 +622,12 @@ func TestWhoCanRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload, err := base64.URLEncoding.DecodeString(strings.SplitN(string(outer), "|", 3)[1])
+		inner := strings.SplitN(string(outer), "|", 3)[1]
+		content, err := base64.URLEncoding.DecodeString(inner)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Contains(string(payload), "Alice"); got != o.signed {
+		if got := strings.Contains(string(content), "Alice"); got != o.signed {
 			t.Errorf("got the name in clear: %v, want %v", got, o.signed)
 		}
 	})
@@ -561,8 +639,8 @@ func FuzzForgedCookie(f *testing.F) {
 	ours := []string{
 		goldenSigned,
 		goldenEncrypted,
-		"7eyrxs.OTQ2Njg0ODAwfE9UUTJOamd4TWpBd0lETTJNREFnTVRZNldtX0RxeUR3bjVHcDRvQ044Si1hZ0E9PXxCeKEHJY0u1oK98RUxDwsTheX6NCyzZ8HIG56ulRgwdA==",
-		"7w6kyn.OTQ2Njg0ODAwfE9IREh3cW9Cb19SMnpxSmNXNGZSWWFOUlFNV1AzX2ZWRWxQUFp5dmJNdk5DQTl3THlPdjctd3g5blNVR2tYemRXajdWRmpxNzl3X3VOR0JFaDViWHd0cnMxQzRCbUZRPXxlRaMwUEP8R_RI0TVupgdVpDVt7CfDJmVNTHtUrN6eAA==",
+		"7eyrxs.MTc2NzIyNTYwMHxneHBwVlp6Z0dRNFFvV1JPWVcxbFpzVzliMlpwWVE9PXw74wkcwSI__tmngxyBoFM9Dk6vxUjtqJJv6kO9gtGsjw==",
+		"7w6kyn.MTc2NzIyNTYwMHxpVFU5Y2o3cWFPanVMVHRRSlJDUUlfQzlXVGxPc1JfbjR1S1hqYjEyNXFod0NkcXBJaEU9fN1WhWn1anxAz67Kpxvv_XNk1zBRsz0RyDBbfonZZkBP",
 	}
 	for _, value := range ours {
 		f.Add(value)
@@ -570,46 +648,80 @@ func FuzzForgedCookie(f *testing.F) {
 		f.Add(value + "\n\n\n\n")
 		f.Add(flipLast(value))
 	}
-	for _, seed := range []string{"", ".", "aaaaaa.", "session=x", goldenSigned[:idLen+1] + strings.Repeat("A", 120)} {
+	for _, seed := range []string{
+		"", ".", "aaaaaa.", "session=x", goldenSigned[:idLen+1] + strings.Repeat("A", 120),
+	} {
 		f.Add(seed)
 	}
-	m := newTestManager(f, options{})
+	m := newTestSessions[fixed](f, options{})
 	f.Fuzz(func(t *testing.T, value string) {
-		v := visit{now: 946684810}
-		m.open(&v, &http.Cookie{Name: m.cookie, Value: value})
+		v := m.open(&http.Cookie{Name: m.cookie, Value: value}, golden+10)
 		want := slices.Contains(ours, value)
-		if (v.verdict == valid) != want || v.verdict.verified() != want || (v.session != session{}) != want {
+		if (v.verdict == valid) != want || v.readable() != want || (v.session != fixed{}) != want ||
+			(v.payload != payload[fixed]{}) != want {
 			t.Fatalf("got %v with %+v for a cookie that is ours: %v", v.verdict, v.session, want)
 		}
 	})
 }
 
+// Whatever is sealed, opening it does not panic, and gives a session that can be
+// kept, or none.
 func FuzzPayload(f *testing.F) {
-	for _, s := range []session{{}, {"Alice", 1767225600, 1767229200}, {"5:Alice", -5, -5}, {"\x00 \xff", 1, 1 << 62}} {
-		f.Add(s.appendPayload(nil))
+	for _, v := range []any{
+		payload[fixed]{}, payload[kinds]{Began: golden, Since: 3600, Data: someKinds()},
+		payload[newer]{Began: golden, Data: someNewer()}, []any{golden, 0, nil}, []any{nil, nil, nil},
+		[]any{golden, 0, map[string]any{"Text": 1}}, []any{golden}, "Alice",
+		[]any{golden, 0, map[string]any{"Numbers": []int{1}, "Array": []int{1, 2, 3, 4, 5}}},
+		[]any{golden, 0, map[string]any{"Any": map[any]any{1: "a", -1: nil, "": []any{1.5, true}}}},
+	} {
+		f.Add(must(encoding.Marshal(v)))
 	}
-	f.Add([]byte("1 0 0:"))
-	f.Add([]byte("1 00 1:x"))
-	f.Add([]byte(`{"Name":"Alice"}`))
-	m := newTestManager(f, options{signed: true})
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		s, ok := parsePayload(payload)
-		if !ok {
-			if s != (session{}) {
-				t.Fatalf("got %+v with a refusal", s)
+	f.Add([]byte("\x83\x01\x02\xbf\xff"))
+	const forever = math.MaxInt64
+	m := newTestSessions[kinds](f, options{signed: true, idle: forever, lifetime: forever})
+	f.Fuzz(func(t *testing.T, content []byte) {
+		c := &http.Cookie{Name: m.cookie, Value: sealBytes(t, m, content)}
+		v := m.open(c, golden)
+		if !v.readable() {
+			if v.verdict != malformed && v.verdict != tooLarge ||
+				!reflect.DeepEqual(v.payload, payload[kinds]{}) ||
+				!reflect.DeepEqual(v.session, kinds{}) {
+				t.Fatalf("got %v with %+v", v.verdict, v.payload)
 			}
 			return
 		}
-		if got := s.appendPayload(nil); string(got) != string(payload) {
-			t.Fatalf("got %q for what was read from %q", got, payload)
+		// Encoded again, it is the same as far as it is known.
+		again := must(encoding.Marshal(v.payload))
+		var p payload[kinds]
+		if err := decoding.Unmarshal(again, &p); err != nil {
+			t.Fatalf("got error %v for what was made of %x", err, content)
 		}
-		// The same holds behind the MAC.
-		value, err := m.ring.Load().seal.seal(m.cookie, s)
-		if err != nil {
-			t.Fatal(err)
+		if third := must(encoding.Marshal(p)); !bytes.Equal(third, again) {
+			t.Fatalf("got %x, then %x", again, third)
 		}
-		if v := openValue(m, value); v.sealed != s && v.verdict != tooLarge {
-			t.Fatalf("got %v with %+v, want %+v", v.verdict, v.sealed, s)
+		// It has not changed, and a change to it can be kept, with all else.
+		v = m.open(c, v.payload.written())
+		if v.verdict != valid {
+			t.Fatalf("got %v at the time when it was written", v.verdict)
+		}
+		if _, why, err := saveOf(t, m, v, c.Value); why != unchanged || err != nil {
+			t.Fatalf("got %v and error %v for %x", why, err, content)
+		}
+		want := v.session
+		want.Text += "x"
+		v.session.Text += "x"
+		value, why, err := saveOf(t, m, v, c.Value)
+		var over *oversizedError
+		if errors.As(err, &over) {
+			return
+		}
+		if why != changed || err != nil {
+			t.Fatalf("got %v and error %v for %x", why, err, content)
+		}
+		c.Value = value
+		got := must(encoding.Marshal(m.open(c, v.now).session))
+		if want := must(encoding.Marshal(want)); !bytes.Equal(got, want) {
+			t.Fatalf("got %x, want %x", got, want)
 		}
 	})
 }
