@@ -58,19 +58,45 @@ func runKeys(args []string, stdout io.Writer) error {
 	return err
 }
 
+// newKeyLine returns the line of a key file for a key that is added today.
+func newKeyLine(secret string) string {
+	return secret + addedOn + time.Now().UTC().Format(time.DateOnly) + "\n"
+}
+
+const addedOn = " # added "
+
 func listKeys(args []string) (string, error) {
-	keys, err := keysFromFile(args[0])
+	content, err := readKeyFile(args[0])
 	if err != nil {
 		return "", err
 	}
-	const line = "%-8v  %-8s  %-9s  %s"
-	said := fmt.Sprintf(line, "POSITION", "ROLE", "ENCRYPTED", "SIGNED")
+	keys, err := parseKeyFile(args[0], content)
+	if err != nil {
+		return "", err
+	}
+	const line = "%-8v  %-8s  %-9s  %-6s  %s"
+	said := fmt.Sprintf(line, "POSITION", "ROLE", "ENCRYPTED", "SIGNED", "AGE")
 	role := "seals"
-	for i, k := range keys {
-		said += fmt.Sprintf("\n"+line, i+1, role, k.encrypted.id, k.signed.id)
+	for i, b := range keyBlocks(string(content), keys) {
+		age := b.age(string(content))
+		said += fmt.Sprintf("\n"+line, i+1, role, b.encrypted.id, b.signed.id, age)
 		role = "verifies"
 	}
 	return said, nil
+}
+
+// age returns how many days ago keys add has added the key, if it has said so.
+func (b keyBlock) age(file string) string {
+	_, date, _ := strings.Cut(strings.TrimSpace(file[b.start:b.end]), addedOn)
+	added, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return "unknown"
+	}
+	days := int(time.Since(added).Hours() / 24)
+	if days == 1 {
+		return "1 day"
+	}
+	return fmt.Sprintf("%d days", days)
 }
 
 func addKey(args []string) (string, error) {
@@ -83,7 +109,8 @@ func addKey(args []string) (string, error) {
 		if strings.TrimSpace(file[end:]) != "" {
 			file += "\n" // or the comment at the end would become the new key's
 		}
-		return file + secret + "\n", fmt.Sprintf("added %s, %s", must(parseKey(secret)), role), nil
+		said = fmt.Sprintf("added %s, %s", must(parseKey(secret)), role)
+		return file + newKeyLine(secret), said, nil
 	}
 	return editKeyFile(args[0], edit)
 }
@@ -128,7 +155,7 @@ func replaceKeys(args []string) (string, error) {
 			return "", "", errNoKey
 		}
 		head, rest := file[:blocks[0].start], file[blocks[0].start:]
-		return head + secret + "\n" + keyLines.ReplaceAllString(rest, ""),
+		return head + newKeyLine(secret) + keyLines.ReplaceAllString(rest, ""),
 			fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every session ends "+
 				"at each copy as soon as it has this file",
 				must(parseKey(secret)), len(blocks)), nil
@@ -145,8 +172,16 @@ type keyBlock struct {
 	start, end int // of its bytes
 }
 
-// keyLines matches what is a keyBlock in a good key file that ends with a line break.
-var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t\r]*[[:xdigit:]]{64}.*\n`)
+// keyLines matches what is a keyBlock in a good key file.
+var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t\r]*[[:xdigit:]]{64}.*(?:\n|\z)`)
+
+// keyBlocks finds the keys of a file in it.
+func keyBlocks(file string, keys []key) (blocks []keyBlock) {
+	for i, at := range keyLines.FindAllStringIndex(file, -1) {
+		blocks = append(blocks, keyBlock{key: keys[i], start: at[0], end: at[1]})
+	}
+	return blocks
+}
 
 // editKeyFile replaces the content of the key file called name by what edit
 // makes of it, and returns what edit says. Another command that edits a file of
@@ -188,11 +223,7 @@ func editKeyFile(name string,
 	if file != "" && !strings.HasSuffix(file, "\n") {
 		file += "\n"
 	}
-	var blocks []keyBlock
-	for i, at := range keyLines.FindAllStringIndex(file, -1) {
-		blocks = append(blocks, keyBlock{key: keys[i], start: at[0], end: at[1]})
-	}
-	file, said, err := edit(file, blocks)
+	file, said, err := edit(file, keyBlocks(file, keys))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
@@ -228,6 +259,7 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	fs := flag.NewFlagSet("cookiesession inspect", flag.ContinueOnError)
 	show := fs.Bool("show", false, "print what the session carries, too")
 	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`")
+	fs.StringVar(&cfg.cookie, "cookie-name", cookieName, "the server's -cookie-name")
 	fs.DurationVar(&cfg.idle, "idle", defaultIdle, "the server's -idle")
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "the server's -lifetime")
 	err := parse(fs, args, getenv, stdout, fs.Name()+" [flags] <cookie\n\n"+
@@ -243,7 +275,7 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	if err != nil {
 		return err
 	}
-	cookies := findCookies(string(input))
+	cookies := findCookies(string(input), cfg.cookie)
 	if len(cookies) == 0 {
 		return errors.New("there is no session cookie on standard input")
 	}
@@ -264,7 +296,7 @@ func inspect(cookies []*http.Cookie, keys []key, cfg *config) (report, error) {
 	}
 	best, rep := new(visit[session]), report{}
 	for _, c := range cookies {
-		cfg.cookie, cfg.secure = cookieName, c.Name != cookieName
+		cfg.secure = c.Name != cfg.cookie
 		m := newSessions[session](cfg.settings)
 		m.ring.Store(r)
 		if v := m.open(c, time.Now().Unix()); v.passed > best.passed {
@@ -281,19 +313,18 @@ func inspect(cookies []*http.Cookie, keys []key, cfg *config) (report, error) {
 	return rep, nil
 }
 
-// namedCookie matches a session cookie with its name, as in a header or a jar.
-var namedCookie = regexp.MustCompile(
-	`(?:^|[\s;:])(` + securePrefix + cookieName + `|` + cookieName + `)[=\t]([^\s;]*)`)
-
-// findCookies returns the session cookies in text, whichever way they are
-// written. A bare value could be that of either name.
-func findCookies(text string) (cookies []*http.Cookie) {
-	for _, m := range namedCookie.FindAllStringSubmatch(text, -1) {
+// findCookies returns the session cookies in text, in a header or a jar, under
+// their name or that with the prefix. A bare value could be that of either name.
+func findCookies(text, name string) (cookies []*http.Cookie) {
+	names := []string{name, securePrefix + name}
+	named := regexp.MustCompile(`(?m)(?:^|[\s;:])(` + strings.Join(names, "|") + `)[=\t]([^\s;]*)`)
+	for _, m := range named.FindAllStringSubmatch(text, -1) {
 		cookies = append(cookies, &http.Cookie{Name: m[1], Value: m[2]})
 	}
 	if words := strings.Fields(text); len(cookies) == 0 && len(words) == 1 {
-		cookies = append(cookies, &http.Cookie{Name: cookieName, Value: words[0]},
-			&http.Cookie{Name: securePrefix + cookieName, Value: words[0]})
+		for _, n := range names {
+			cookies = append(cookies, &http.Cookie{Name: n, Value: words[0]})
+		}
 	}
 	return cookies
 }

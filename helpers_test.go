@@ -69,10 +69,7 @@ func newTestApp(t testing.TB, o options) *app {
 		o.log = t.Output()
 	}
 	logger := slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	a, err := newApp(newSessions[session](o.settings()), o.origins, logger)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := newApp(newSessions[session](o.settings()), o.origins, logger)
 	a.useRing(newTestManager(t, o).ring.Load())
 	return a
 }

@@ -225,11 +225,11 @@ type keyFile struct {
 }
 
 // load reads the file and takes its ring into use, if there is something new
-// in it. When the file is bad, the ring stays as it is.
-func (f *keyFile) load() (isNew bool, err error) {
+// in it or force is set. When the file is bad, the ring stays as it is.
+func (f *keyFile) load(force bool) (isNew bool, err error) {
 	content, err := readKeyFile(f.name)
 	before := f.last
-	if f.last = fmt.Sprintf("%s\n%v", content, err); f.last == before {
+	if f.last = fmt.Sprintf("%s\n%v", content, err); f.last == before && !force {
 		return false, nil
 	}
 	var keys []key
@@ -242,27 +242,22 @@ func (f *keyFile) load() (isNew bool, err error) {
 	return true, err
 }
 
-// reloadInterval is how often the key file is looked at. It is read each time,
-// because a mounted Kubernetes secret changes behind a symbolic link.
+// reloadInterval is how often watched files are looked at. They are read each
+// time, because a mounted Kubernetes secret changes behind a symbolic link.
 const reloadInterval = 3 * time.Second
 
-// watch loads the file when it has changed, and in any case when hup says so,
-// until ctx ends. It tells of each time, with an error if the file was bad.
-func (f *keyFile) watch(ctx context.Context, hup <-chan os.Signal, told func(error)) {
-	if _, err := f.load(); err != nil {
-		told(err)
-	}
+// watch calls reload again and again until ctx ends, and with force when hup
+// says so.
+func watch(ctx context.Context, hup <-chan os.Signal, reload func(force bool)) {
 	tick := time.Tick(reloadInterval)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			f.last = ""
+			reload(true)
 		case <-tick:
-		}
-		if isNew, err := f.load(); isNew {
-			told(err)
+			reload(false)
 		}
 	}
 }

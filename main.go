@@ -33,20 +33,17 @@ otherwise or the inspected cookie is not valid.
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
-	"os/signal"
+	"regexp"
 	"runtime"
+	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -88,11 +85,12 @@ func runServer(ctx context.Context, args []string, getenv getenv, stdout, stderr
 	if err != nil {
 		return usageError{err}
 	}
-	log := newLogger(cfg, stderr)
-	app, err := newApp(newSessions[session](cfg.settings), cfg.trustedOrigins, log)
-	if err != nil {
-		return usageError{err}
+	if cfg.version {
+		_, err := fmt.Fprintln(stdout, version())
+		return err
 	}
+	log := newLogger(cfg, stderr)
+	app := newApp(newSessions[session](cfg.settings), cfg.origins, log)
 	keys, err := cfg.keys(getenv)
 	if err != nil {
 		return err
@@ -106,8 +104,24 @@ func runServer(ctx context.Context, args []string, getenv getenv, stdout, stderr
 	return serve(ctx, cfg, app)
 }
 
-// keysLoaded says what became of a key file that was loaded again.
-func (a *app) keysLoaded(name string, err error) {
+// version returns the program's version, commit and Go version, as go build has
+// noted them.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "cookiesession, without build information"
+	}
+	commit := "unknown"
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			commit = s.Value
+		}
+	}
+	return fmt.Sprintf("cookiesession %s, commit %s, %s", info.Main.Version, commit, info.GoVersion)
+}
+
+// keysReloaded says what became of a key file that was loaded again.
+func (a *app) keysReloaded(name string, err error) {
 	a.metrics.keysLoaded(err)
 	if err != nil {
 		a.log.Error("the key file is bad, the keys stay as they are", "err", err)
@@ -126,6 +140,17 @@ func (a *app) warnOfReaders(name string) {
 	}
 }
 
+// certificateReloaded says what became of a certificate that was loaded again.
+func (a *app) certificateReloaded(c *certificate, err error) {
+	a.metrics.certificateLoaded(err)
+	if err != nil {
+		a.log.Error("the certificate is bad, the old one stays in use", "err", err)
+		return
+	}
+	notAfter := c.current.Load().Leaf.NotAfter
+	a.log.Info("certificate loaded", "file", c.certFile, "not_after", notAfter)
+}
+
 // usageError is a wrong use of the command line or of the environment.
 type usageError struct{ error }
 
@@ -142,7 +167,8 @@ type config struct {
 	keyFile         string
 	encrypt         bool
 	tlsCert, tlsKey string
-	trustedOrigins  []string
+	origins         origins
+	version         bool
 	logFormat       string
 	logLevel        slog.Level
 }
@@ -163,23 +189,22 @@ func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 	fs.StringVar(&cfg.addr, "addr", addr, "listen on `host:port`; by default :$PORT if PORT is set")
 	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`")
 	fs.BoolVar(&cfg.encrypt, "encrypt", true, "encrypt the session; if false, visitors can read it")
-	fs.BoolVar(&cfg.secure, "secure", false,
-		"send cookies over HTTPS only, behind a proxy; the default with TLS")
-	fs.StringVar(&cfg.tlsCert, "tls-cert", "", "serve HTTPS with this PEM `file`'s certificate")
+	fs.Var(&cfg.origins, "origin",
+		"`address` of the site, such as https://app.example.com; repeat it, or use commas")
+	fs.StringVar(&cfg.cookie, "cookie-name", cookieName, "`name` of the session cookie")
+	fs.StringVar(&cfg.tlsCert, "tls-cert", "",
+		"serve HTTPS with the certificate chain in this PEM `file`")
 	fs.StringVar(&cfg.tlsKey, "tls-key", "", "private key of the certificate, a PEM `file`")
 	fs.DurationVar(&cfg.idle, "idle", defaultIdle,
 		"end a session whose cookie was written so long ago")
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime,
 		"end a session that began so long ago")
 	fs.BoolVar(&cfg.persist, "persist", true, "keep the cookie when the browser is closed")
-	trust := func(s string) error {
-		cfg.trustedOrigins = append(cfg.trustedOrigins, strings.Split(s, ",")...)
-		return nil
-	}
-	fs.Func("trusted-origin", "let this `origin` post here; repeat it, or use commas", trust)
-	fs.StringVar(&cfg.adminAddr, "admin-addr", "", "serve metrics and profiles on this `host:port`")
+	fs.StringVar(&cfg.adminAddr, "admin-addr", "",
+		"serve metrics, health and, on loopback, profiles on this `host:port`")
 	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0,
 		"answer 503 on /healthz for so long, then stop")
+	fs.BoolVar(&cfg.version, "version", false, "print the version and end")
 	fs.StringVar(&cfg.logFormat, "log-format", "text", "log as `text` or json")
 	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo,
 		"log from this `level` on: debug, info, warn or error")
@@ -188,13 +213,15 @@ func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 
 // parseFlags returns the server's configuration.
 func parseFlags(args []string, getenv getenv, stdout io.Writer) (*config, error) {
-	cfg := &config{settings: settings{cookie: cookieName}}
+	cfg := new(config)
 	fs := cfg.flagSet(getenv)
-	usage := "cookiesession [flags]\n       cookiesession keys -h\n       cookiesession inspect -h"
+	usage := "cookiesession [flags]           serves the site\n" +
+		"       cookiesession keys COMMAND      makes keys, and edits a key file: see keys -h\n" +
+		"       cookiesession inspect [flags]   tells what is known of a cookie: see inspect -h"
 	if err := parse(fs, args, getenv, stdout, usage); err != nil {
 		return nil, err
 	}
-	return cfg, cfg.check(fs)
+	return cfg, cfg.check()
 }
 
 const keysVariable = "COOKIESESSION_KEYS"
@@ -224,22 +251,18 @@ func parse(fs *flag.FlagSet, args []string, getenv getenv, stdout io.Writer, usa
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q: see %s -h", fs.Arg(0), fs.Name())
 	}
+	given := make(map[string]bool)
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	var errs []error
 	fs.VisitAll(func(f *flag.Flag) {
 		name := "COOKIESESSION_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value := getenv(name); value != "" && !isGiven(fs, f.Name) {
+		if value := getenv(name); value != "" && !given[f.Name] {
 			if err := fs.Set(f.Name, value); err != nil {
 				errs = append(errs, fmt.Errorf("invalid value %q of %s: %v", value, name, err))
 			}
 		}
 	})
 	return errors.Join(errs...)
-}
-
-// isGiven reports whether a flag was given, or taken from the environment.
-func isGiven(fs *flag.FlagSet, name string) (given bool) {
-	fs.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-	return given
 }
 
 // parseArgs reads the flags in args. With -h it prints the usage, and what the
@@ -256,14 +279,17 @@ func parseArgs(fs *flag.FlagSet, args []string, stdout io.Writer, usage string) 
 }
 
 // check completes the configuration and finds contradictions in it.
-func (cfg *config) check(fs *flag.FlagSet) error {
+func (cfg *config) check() error {
 	tls := cfg.tlsCert != "" || cfg.tlsKey != ""
-	cfg.secure = cfg.secure || tls && !isGiven(fs, "secure")
+	cfg.secure = tls || cfg.origins.secure()
 	switch {
 	case tls && (cfg.tlsCert == "" || cfg.tlsKey == ""):
 		return errors.New("-tls-cert and -tls-key go together: give both or none")
-	case tls && !cfg.secure:
-		return errors.New("-secure=false contradicts -tls-cert, which makes cookies secure")
+	case tls && len(cfg.origins) > 0 && !cfg.origins.secure():
+		return errors.New("-origin with http contradicts -tls-cert, which serves HTTPS")
+	case !cookieNames.MatchString(cfg.cookie):
+		return fmt.Errorf("-cookie-name must be letters, digits, - and _, 64 at most, not %q",
+			cfg.cookie)
 	case cfg.idle < time.Second:
 		return errors.New("-idle must be a second at least")
 	case cfg.lifetime < time.Second:
@@ -279,104 +305,13 @@ func (cfg *config) check(fs *flag.FlagSet) error {
 	return nil
 }
 
+// cookieNames matches a name that no browser and no proxy takes for anything else.
+var cookieNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+
 func newLogger(cfg *config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.logLevel}
 	if cfg.logFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
-}
-
-// shutdownTimeout is how long requests in flight may take to finish.
-const shutdownTimeout = 10 * time.Second
-
-// serve runs the servers until ctx ends or a signal comes.
-func serve(ctx context.Context, cfg *config, a *app) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP) // without a key file, it is ignored
-	defer signal.Stop(hup)
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if cfg.keyFile != "" {
-		a.metrics.registry.MustRegister(a.metrics.fileOK)
-		a.metrics.keysLoaded(nil)
-		a.warnOfReaders(cfg.keyFile)
-		file := &keyFile{name: cfg.keyFile, encrypt: cfg.encrypt, use: a.useRing}
-		go file.watch(ctx, hup, func(err error) { a.keysLoaded(cfg.keyFile, err) })
-	}
-	failed := make(chan error, 2)
-	if cfg.adminAddr != "" {
-		admin := newAdmin(a.metrics, a.log)
-		ln, err := listen("-admin-addr", cfg.adminAddr)
-		if err != nil {
-			return err
-		}
-		defer admin.Close() // last, so that the end can be watched
-		go func() { failed <- admin.Serve(ln) }()
-		a.log.Info("admin listening", "url", "http://"+ln.Addr().String())
-	}
-	srv := newServer(a, a.log)
-	ln, err := listen("-addr", cfg.addr)
-	if err != nil {
-		return err
-	}
-	if cfg.tlsCert != "" {
-		go func() { failed <- srv.ServeTLS(ln, cfg.tlsCert, cfg.tlsKey) }()
-	} else {
-		go func() { failed <- srv.Serve(ln) }()
-	}
-	a.log.Info("listening", "url", cfg.url(ln.Addr()))
-
-	select {
-	case err := <-failed:
-		return err // a certificate that can't be read, for example
-	case <-ctx.Done():
-	}
-	stop() // from here on a signal ends the program at once
-	return a.shutDown(srv, cfg.shutdownDelay)
-}
-
-// listen listens on an address that a flag gives.
-func listen(flag, addr string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%w (choose another address with %s)", err, flag)
-	}
-	return ln, nil
-}
-
-// shutDown ends srv, but first lets a load balancer see for as long as delay
-// that it is about to.
-func (a *app) shutDown(srv *http.Server, delay time.Duration) error {
-	a.log.Info("shutting down", "delay", delay)
-	a.draining.Store(true)
-	time.Sleep(delay)
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
-		srv.Close()
-		return fmt.Errorf("requests were still in flight after %v: %w", shutdownTimeout, err)
-	}
-	return nil
-}
-
-// url returns where to point a browser on this machine.
-func (cfg *config) url(addr net.Addr) string {
-	scheme := "http"
-	if cfg.tlsCert != "" {
-		scheme = "https"
-	}
-	host, _, _ := net.SplitHostPort(cfg.addr)
-	_, port, _ := net.SplitHostPort(addr.String()) // not cfg's: that may be 0
-	return scheme + "://" + net.JoinHostPort(cmp.Or(host, "localhost"), port)
-}
-
-// newServer returns a server that a slow or greedy client can't hold up.
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler: h, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 32 << 10, // net/http reads 4 KiB more before it answers 431
-	}
 }

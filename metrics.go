@@ -2,12 +2,10 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	_ "net/http/pprof"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +23,7 @@ type metrics struct {
 	requests *prometheus.HistogramVec
 	reloads  *prometheus.CounterVec
 	fileOK   prometheus.Gauge // not registered before there is a key file
+	certOK   prometheus.Gauge // nor this before there is a certificate
 }
 
 // newMetrics returns the metrics of a site whose keys are those that ring returns.
@@ -57,6 +56,11 @@ func newMetrics(ring func() *ring) *metrics {
 	m.fileOK = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "cookiesession_key_file_ok",
 		Help: "1 while the keys are those of the key file, 0 while it is bad and they are older.",
+	})
+	m.certOK = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "cookiesession_tls_certificate_ok",
+		Help: "1 while the TLS certificate is that of its files, 0 while they are bad and " +
+			"it is an older one.",
 	})
 	// Those that can be foreseen are there from the start, so that a rate can be
 	// taken of the first one, too.
@@ -128,6 +132,29 @@ func (m *metrics) saved(why reason, size int) {
 	}
 }
 
+// watchKeyFile begins to tell of a key file that has been loaded.
+func (m *metrics) watchKeyFile() {
+	m.registry.MustRegister(m.fileOK)
+	m.keysLoaded(nil)
+}
+
+// watchCertificate begins to tell of a certificate that has been loaded.
+func (m *metrics) watchCertificate(c *certificate) {
+	m.registry.MustRegister(m.certOK, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "cookiesession_tls_certificate_not_after_timestamp_seconds",
+		Help: "When the TLS certificate that is in use expires, in Unix seconds.",
+	}, func() float64 { return float64(c.current.Load().Leaf.NotAfter.Unix()) }))
+	m.certificateLoaded(nil)
+}
+
+// certificateLoaded tells how it went to load the certificate.
+func (m *metrics) certificateLoaded(err error) {
+	m.certOK.Set(1)
+	if err != nil {
+		m.certOK.Set(0)
+	}
+}
+
 // keysLoaded counts a time that the key file was loaded.
 func (m *metrics) keysLoaded(err error) {
 	result, ok := "ok", 1.0
@@ -138,48 +165,34 @@ func (m *metrics) keysLoaded(err error) {
 	m.fileOK.Set(ok)
 }
 
-// served counts a request. A client may call its method what it likes.
+// served counts a request.
 func (m *metrics) served(route, method string, status int, took time.Duration) {
-	if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodHead}, method) {
-		method = "other"
-	}
-	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
+	labels := []string{route, methodLabel(method), strconv.Itoa(status)}
+	m.requests.WithLabelValues(labels...).Observe(took.Seconds())
 }
 
-// newAdmin returns a server of what only the operator may see.
-func newAdmin(m *metrics, log *slog.Logger) *http.Server {
+// methodLabel returns a method, or "other": a client may call its method what it likes.
+func methodLabel(method string) string {
+	if slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodHead}, method) {
+		return method
+	}
+	return "other"
+}
+
+// admin returns what only the operator may see, for a listener on addr.
+func (a *app) admin(addr string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, templates, "templates/admin/links.html")
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		// This fails only when the client has gone.
+		a.pages.ExecuteTemplate(w, "links.html", isLoopback(addr))
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok") // also while the server is about to stop: it still lives
 	})
-	mux.Handle("/debug/pprof/", http.DefaultServeMux) // where net/http/pprof has put itself
-	srv := newServer(mux, log)
-	srv.WriteTimeout = 0 // a profile takes as long as it is asked for
-	return srv
-}
-
-// floodLimit is how many lines on refused cookies are logged in a second.
-const floodLimit = 10
-
-// floodLog keeps a flood of refused cookies from becoming a flood of lines,
-// without a lock.
-type floodLog struct{ n atomic.Int64 } // since the current second began
-
-// refused logs a refused cookie, or counts it for the line at the second's end.
-func (f *floodLog) refused(log *slog.Logger, v *visit[session], route string) {
-	n := f.n.Add(1)
-	if n == 1 {
-		time.AfterFunc(time.Second, func() {
-			if more := f.n.Swap(0) - floodLimit; more > 0 {
-				log.Info("more cookies refused", "count", more)
-			}
-		})
+	if isLoopback(addr) {
+		mux.Handle("/debug/pprof/", http.DefaultServeMux) // where net/http/pprof has put itself
 	}
-	if n <= floodLimit {
-		log.Info("cookie refused", "verdict", v.verdict, "key_id", v.keyID, "route", route)
-	}
+	return onlyAdmins(addr, mux)
 }

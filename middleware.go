@@ -18,17 +18,15 @@ const maxBody = 64 << 10
 
 // around returns router with what holds for every request around it. Most of
 // it can't be mux's own middleware, which is not called for 404 and 405.
-func (a *app) around(router http.Handler, csrf *http.CrossOriginProtection) http.Handler {
-	csrf.SetDenyHandler(a.refusal("other", problemf(http.StatusForbidden, "This form was sent "+
-		"from another site, so nothing was changed. Send it from this site's own page.")))
-	next := csrf.Handler(router)
-	// It needs the server's own writer, to close the connection after a body that
-	// is too large, and hands on a copy of the request. The server must find its own
-	// body in the original, to see that nobody has read it.
-	limited := http.MaxBytesHandler(next, maxBody)
+func (a *app) around(router http.Handler) http.Handler {
+	csrf := http.NewCrossOriginProtection()
+	csrf.SetDenyHandler(a.refusal("other", problemf(http.StatusForbidden, otherSite)))
+	protected := csrf.Handler(router)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store") // but for assets, which are the same for everybody
+		h.Set("Content-Security-Policy", policy)
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("X-Content-Type-Options", "nosniff")
 		if a.sessions.secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
@@ -39,11 +37,21 @@ func (a *app) around(router http.Handler, csrf *http.CrossOriginProtection) http
 			u.Path = path
 			r.URL = &u
 		}
-		if r.ContentLength == 0 { // there is no body
-			next.ServeHTTP(w, r)
+		if p := a.origins.check(r); p != nil {
+			a.refusal("other", p)(w, r)
 			return
 		}
-		limited.ServeHTTP(w, r)
+		next := protected
+		if len(a.origins) > 0 && r.Header.Get("Sec-Fetch-Site") == "" {
+			next = router // the origins have been checked
+		}
+		if r.ContentLength != 0 {
+			// It needs the server's own writer, to close the connection after a body
+			// that is too large, and hands on a copy of the request. The server must
+			// find its own body in the original, to see that nobody has read it.
+			next = http.MaxBytesHandler(next, maxBody)
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -52,6 +60,13 @@ func (a *app) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.observe(routeOf(r), next, w, r)
 	})
+}
+
+// isRefusal reports whether an answer is one that an attack would get: to a
+// request that may change something, or that was for another host.
+func isRefusal(method string, status int) bool {
+	safe := method == http.MethodGet || method == http.MethodHead
+	return status == http.StatusMisdirectedRequest || status >= 400 && status < 500 && !safe
 }
 
 // routeOf returns the path of r's route as the router has it.
@@ -68,11 +83,17 @@ func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r
 	defer func() {
 		took, status := time.Since(began), cmp.Or(w.status, http.StatusOK)
 		a.metrics.served(route, r.Method, status, took)
+		if isRefusal(r.Method, status) {
+			a.log.bounded("requests refused", func() {
+				a.log.Info("request refused",
+					"route", route, "method", methodLabel(r.Method), "status", status)
+			})
+		}
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("route", route),
 			slog.String("method", r.Method), slog.Int("status", status),
 			slog.Duration("duration", took))
 	}()
-	defer a.recovered(w, r)
+	defer a.recovered(route, w, r)
 	next.ServeHTTP(w, r)
 }
 
@@ -100,7 +121,7 @@ func (w *response) Write(b []byte) (int, error) {
 
 // recovered makes an error page of a handler's panic, or ends the connection
 // where a part of the response has already gone out. It must be deferred.
-func (a *app) recovered(w *response, r *http.Request) {
+func (a *app) recovered(route string, w *response, r *http.Request) {
 	p := recover()
 	if p == nil {
 		return
@@ -110,7 +131,10 @@ func (a *app) recovered(w *response, r *http.Request) {
 	if e, ok := p.(runtime.Error); ok {
 		what = e.Error()
 	}
-	a.log.Error("panic in a handler", "panic", what, "stack", string(debug.Stack()))
+	stack := string(debug.Stack())
+	a.log.bounded("panics", func() {
+		a.log.Error("panic in a handler", "route", route, "panic", what, "stack", stack)
+	})
 	if w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}

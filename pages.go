@@ -26,9 +26,9 @@ import (
 type app struct {
 	http.Handler
 	sessions *sessions[session]
+	origins  origins
 	metrics  *metrics
-	log      *slog.Logger
-	flood    floodLog
+	log      *boundedLog
 	draining atomic.Bool // the server is about to stop
 	pages    *template.Template
 	router   *mux.Router
@@ -36,25 +36,19 @@ type app struct {
 	style, icon, robots asset
 }
 
-// newApp returns the website, which can answer once it has a ring. The origins
-// may post to it from other sites.
-func newApp(sessions *sessions[session], origins []string, log *slog.Logger) (*app, error) {
+// newApp returns the website, which can answer once it has a ring.
+func newApp(sessions *sessions[session], origins origins, log *slog.Logger) *app {
 	a := &app{
 		sessions: sessions,
+		origins:  origins,
 		metrics:  newMetrics(sessions.ring.Load),
-		log:      log,
+		log:      newBoundedLog(log),
 		pages: template.Must(template.ParseFS(templates,
 			"templates/*.html", "templates/report.txt", "templates/*/*.html")),
 		style:  newAsset("style.css", "text/css; charset=utf-8"),
-		icon:   newAsset("icon.svg", "image/svg+xml"),
+		icon:   newAsset("icon.svg", "image/svg+xml; charset=utf-8"),
 		robots: newAsset("robots.txt", "text/plain; charset=utf-8"),
 		router: mux.NewRouter(),
-	}
-	csrf := http.NewCrossOriginProtection()
-	for _, origin := range origins {
-		if err := csrf.AddTrustedOrigin(origin); err != nil {
-			return nil, err
-		}
 	}
 	// mux would answer POST //set_name with a redirect, which browsers follow
 	// with a GET: the form would be lost.
@@ -64,8 +58,8 @@ func newApp(sessions *sessions[session], origins []string, log *slog.Logger) (*a
 		"There is no page at this address. Begin at / instead."))
 	a.router.MethodNotAllowedHandler = http.HandlerFunc(a.notAllowed)
 	a.routes(a.router)
-	a.Handler = a.around(a.router, csrf)
-	return a, nil
+	a.Handler = a.around(a.router)
+	return a
 }
 
 // useRing puts a ring in the place of the one in use, if any. Requests go on meanwhile.
@@ -84,7 +78,10 @@ func (a *app) visitor(do action) http.HandlerFunc {
 		v := a.sessions.load(r)
 		a.metrics.visited(v)
 		if v.verdict != none && v.verdict != valid {
-			a.flood.refused(a.log, v, routeOf(r))
+			a.log.bounded("cookies refused", func() {
+				a.log.Info("cookie refused",
+					"verdict", v.verdict, "key_id", v.keyID, "route", routeOf(r))
+			})
 		}
 		ans, err := do(r, v)
 		if err == nil {
@@ -218,10 +215,12 @@ func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
 			return err
 		}
 		kind = "text/html; charset=utf-8"
-		h.Set("Content-Security-Policy", policy)
 		// Not no-referrer: with that, browsers send Origin: null with the page's own
 		// form, which would be taken for another site's.
 		h.Set("Referrer-Policy", "same-origin")
+		if a.sessions.secure { // browsers ignore it elsewhere, and say so
+			h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		}
 	}
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
@@ -266,7 +265,9 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = problemf(http.StatusUnprocessableEntity, "This can't be kept in a session: "+
 			"perhaps it is not valid UTF-8. Your session is as it was.")
 	default:
-		a.log.Error("request failed", "method", r.Method, "err", err)
+		a.log.bounded("requests failed", func() {
+			a.log.Error("request failed", "method", r.Method, "err", err)
+		})
 		p = problemf(http.StatusInternalServerError,
 			"Something went wrong here, through no fault of yours. "+
 				"Your session is as it was: try again in a while.")
@@ -281,7 +282,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	sorry := page{answer: answer{Page: "error", Status: p.status, Text: p.text}}
 	if err := a.send(w, r, sorry); err != nil {
-		a.log.Error("the error page failed", "err", err)
+		a.log.bounded("error pages failed", func() { a.log.Error("the error page failed", "err", err) })
 		sorry.Page = ""
 		a.send(w, r, sorry)
 	}
@@ -363,7 +364,6 @@ func newAsset(name, kind string) asset {
 	serve := func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", kind)
-		h.Set("Content-Security-Policy", policy) // an SVG is a document of its own
 		h.Set("ETag", `"`+hash+`"`)
 		h.Set("Cache-Control", "no-cache")
 		if r.URL.Query().Get("v") == hash {

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// origins are the addresses under which visitors reach the site, like
+// https://app.example.com, without the port that the scheme has by default.
+// Where there are none, the site answers to every host, as on a developer's machine.
+type origins []string
+
+// Set adds origins that are separated by commas, for the flag package.
+func (o *origins) Set(list string) error {
+	for text := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse(strings.TrimSpace(text))
+		if err != nil {
+			return errors.New("want an origin such as https://app.example.com")
+		}
+		switch {
+		case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+			return errors.New("want an origin such as https://app.example.com")
+		case u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
+			return errors.New("an origin has a scheme, a host and perhaps a port, and nothing else")
+		case len(*o) > 0 && !strings.HasPrefix((*o)[0], u.Scheme+":"):
+			return errors.New("all origins must be https, or all http")
+		}
+		*o = append(*o, u.Scheme+"://"+canonicalHost(u.Host, u.Scheme))
+	}
+	return nil
+}
+
+func (o *origins) String() string { return strings.Join(*o, ",") }
+
+// secure reports whether visitors come over HTTPS.
+func (o origins) secure() bool { return len(o) > 0 && strings.HasPrefix(o[0], "https:") }
+
+// canonicalHost returns a host in the one spelling in which hosts are compared.
+func canonicalHost(host, scheme string) string {
+	host = strings.ToLower(host)
+	if scheme == "https" {
+		return strings.TrimSuffix(host, ":443")
+	}
+	return strings.TrimSuffix(host, ":80")
+}
+
+// check finds out whether a request is for this site and, if it may change
+// something, whether it comes from it. http.CrossOriginProtection, which comes
+// after it, knows what browsers say in Sec-Fetch-Site, but nothing of schemes.
+func (o origins) check(r *http.Request) *problem {
+	if len(o) == 0 || r.URL.Path == "/healthz" { // balancers ask by address
+		return nil
+	}
+	scheme, _, _ := strings.Cut(o[0], ":")
+	if !slices.Contains(o, scheme+"://"+canonicalHost(r.Host, scheme)) {
+		return problemf(http.StatusMisdirectedRequest,
+			"This server does not serve the host that you asked for. Check the address.")
+	}
+	from, safe := r.Header.Get("Origin"), r.Method == http.MethodGet || r.Method == http.MethodHead
+	if safe || from == "" || r.Header.Get("Sec-Fetch-Site") != "" || slices.Contains(o, from) {
+		return nil
+	}
+	return problemf(http.StatusForbidden, otherSite)
+}
+
+// otherSite is said of a form that another site's page has sent.
+const otherSite = "This form was sent from another site, so nothing was changed. " +
+	"Send it from this site's own page."
+
+// onlyAdmins lets through to next what names the host as an administrator
+// does: by an IP address, as localhost, or as in addr, which the listener was
+// given. So a page on the web whose name is made to point here can read nothing.
+func onlyAdmins(addr string, next http.Handler) http.Handler {
+	own, _, _ := net.SplitHostPort(addr)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.ToLower(strings.Trim(host, "[]"))
+		if net.ParseIP(host) == nil && host != "localhost" && host != strings.ToLower(own) {
+			text := fmt.Sprintf("Ask for this by an IP address, localhost or %s.", own)
+			http.Error(w, text, http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isLoopback reports whether only this machine can reach a listener on addr.
+func isLoopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
