@@ -81,12 +81,28 @@ func TestKeysNew(t *testing.T) {
 
 func TestKeysList(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ring")
-	writeFile(t, file, "# ours\n\n"+keyA+" # since May\r\n"+strings.ToUpper(keyB))
-	want := "POSITION  ROLE      ENCRYPTED  SIGNED\n" +
-		"1         seals     " + encryptedA + "     " + signedA + "\n" +
-		"2         verifies  " + encryptedB + "     " + signedB + "\n"
-	if got := mustRun(t, "keys", "list", file); got != want {
-		t.Errorf("got %q, want %q", got, want)
+	ago := func(days int) string { return time.Now().AddDate(0, 0, -days).UTC().Format(time.DateOnly) }
+	for comment, age := range map[string]string{
+		"":                     "unknown",
+		" # of ours":           "unknown",
+		" # added yesterday":   "unknown",
+		" # added " + ago(0):   "0 days",
+		" # added " + ago(1):   "1 day",
+		" # added " + ago(400): "400 days",
+	} {
+		writeFile(t, file, "# ours\n\n"+keyA+" # since May\r\n"+strings.ToUpper(keyB)+comment)
+		want := "POSITION  ROLE      ENCRYPTED  SIGNED  AGE\n" +
+			"1         seals     " + encryptedA + "     " + signedA + "  unknown\n" +
+			"2         verifies  " + encryptedB + "     " + signedB + "  " + age + "\n"
+		if got := mustRun(t, "keys", "list", file); got != want {
+			t.Errorf("%q: got %q, want %q", comment, got, want)
+		}
+	}
+	for _, command := range []string{"add", "replace"} {
+		mustRun(t, "keys", command, file)
+		if got := mustRun(t, "keys", "list", file); !strings.HasSuffix(got, "  0 days\n") {
+			t.Errorf("keys %s: got %q, want a key of today", command, got)
+		}
 	}
 }
 
@@ -259,7 +275,7 @@ func TestKeysAddToAFileWithoutKeys(t *testing.T) {
 		writeFile(t, file, before)
 		os.Chmod(file, 0o640)
 		said := mustRun(t, "keys", "add", file)
-		secrets := regexp.MustCompile(`(?m)^[0-9a-f]{64}$`)
+		secrets := regexp.MustCompile(`(?m)^[0-9a-f]{64} # added 20[0-9-]{8}$`)
 		if got := secrets.ReplaceAllString(readFile(t, file), "KEY"); got != want+"\n" {
 			t.Errorf("%q: got %q, want %q and a line break", before, got, want)
 		}
@@ -292,7 +308,7 @@ func TestKeysAddBehindAComment(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "ring")
 		writeFile(t, file, before)
 		mustRun(t, "keys", "add", file)
-		pattern := "^" + strings.Replace(regexp.QuoteMeta(want), "KEY", "[0-9a-f]{64}", 1) + "$"
+		pattern := "^" + strings.Replace(regexp.QuoteMeta(want), "KEY", "[0-9a-f]{64} # added 20[0-9-]{8}", 1) + "$"
 		if got := readFile(t, file); !regexp.MustCompile(pattern).MatchString(got) {
 			t.Errorf("%q: got %q, want %q", before, got, want)
 		}
@@ -316,7 +332,7 @@ func TestKeysReplace(t *testing.T) {
 			t.Fatal(err)
 		}
 		said := mustRun(t, "keys", "replace", file)
-		secret := regexp.MustCompile(`(?m)^[0-9a-f]{64}$`)
+		secret := regexp.MustCompile(`(?m)^[0-9a-f]{64} # added 20[0-9-]{8}$`)
 		if got := secret.ReplaceAllString(readFile(t, file), "KEY"); got != want {
 			t.Errorf("%q: got %q, want %q", before, got, want)
 		}

@@ -1001,7 +1001,7 @@ func main() {
 		cookie: "basket", persist: true, idle: 14 * 24 * time.Hour, lifetime: 90 * 24 * time.Hour,
 	})
 	keys := &keyFile{name: "ring", encrypt: true, use: func(r *ring) { baskets.ring.Store(r) }}
-	if _, err := keys.load(); err != nil {
+	if _, err := keys.load(true); err != nil {
 		log.Fatal(err)
 	}
 	go keys.watch(context.Background(), nil, func(err error) { log.Println("key file:", err) })

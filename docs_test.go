@@ -511,7 +511,8 @@ func TestDocTables(t *testing.T) {
 	}
 
 	a := newTestApp(t, options{})
-	a.metrics.registry.MustRegister(a.metrics.fileOK)
+	a.metrics.watchKeyFile()
+	a.metrics.watchCertificate(newTestCertificate(t))
 	a.metrics.saved(changed, 100)
 	a.metrics.served("/", "GET", 200, time.Millisecond)
 	families, err := a.metrics.registry.Gather()

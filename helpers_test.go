@@ -27,7 +27,7 @@ type options struct {
 	secure         bool
 	browserSession bool // not persistent
 	idle, lifetime time.Duration
-	origins        []string
+	origins        origins
 	log            io.Writer
 }
 
@@ -159,4 +159,14 @@ func setCookie(t testing.TB, a *app, res *http.Response) *http.Cookie {
 // openValue has m judge one cookie.
 func openValue[T any](m *sessions[T], value string) *visit[T] {
 	return m.open(&http.Cookie{Name: m.cookie, Value: value}, time.Now().Unix())
+}
+
+// eventually waits until something is so, and fails when it is not in time.
+func eventually(t testing.TB, isSo func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !isSo(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("got nothing after ten seconds")
+		}
+	}
 }

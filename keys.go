@@ -246,18 +246,22 @@ func (f *keyFile) load(force bool) (isNew bool, err error) {
 // time, because a mounted Kubernetes secret changes behind a symbolic link.
 const reloadInterval = 3 * time.Second
 
-// watch calls reload again and again until ctx ends, and with force when hup
-// says so.
-func watch(ctx context.Context, hup <-chan os.Signal, reload func(force bool)) {
+// watch calls load again and again until ctx ends, and with force when hup says
+// so. It tells of each time that something new was loaded, or was bad.
+func watch(ctx context.Context, hup <-chan os.Signal,
+	load func(force bool) (isNew bool, err error), told func(error)) {
 	tick := time.Tick(reloadInterval)
 	for {
+		force := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			reload(true)
+			force = true
 		case <-tick:
-			reload(false)
+		}
+		if isNew, err := load(force); isNew {
+			told(err)
 		}
 	}
 }

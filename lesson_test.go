@@ -559,7 +559,7 @@ func TestReplay(t *testing.T) {
 	needTool(t, "curl")
 	sh := needTool(t, "sh")
 	cert, key, _ := newCertificate(t)
-	for _, flags := range [][]string{nil, {"-tls-cert", cert, "-tls-key", key}, {"-secure"}} {
+	for _, flags := range [][]string{nil, {"-tls-cert", cert, "-tls-key", key}, {"-origin", "https://localhost"}} {
 		for _, mode := range []string{"-encrypt=true", "-encrypt=false"} {
 			p := startRun(t, map[string]string{"COOKIESESSION_KEYS": keyA}, append(flags, mode)...)
 			cmd := exec.Command(sh, "-e")
@@ -574,16 +574,22 @@ func TestReplay(t *testing.T) {
 				}
 				return string(out)
 			}
-			page := curl("curl -sS -H 'Accept: text/html' " + p.url + "/session")
+			url, command := p.url, "curl -sS "
+			behindProxy := len(flags) > 0 && flags[0] == "-origin"
+			if behindProxy { // there is none here to end TLS
+				url = "http://localhost"
+				command += "--connect-to ::" + strings.TrimPrefix(p.url, "http://") + " "
+			}
+			page := curl(command + "-H 'Accept: text/html' " + url + "/session")
 			lines := html.UnescapeString(curlLines.FindStringSubmatch(page)[1])
-			if len(flags) == 1 { // there is no proxy here to end TLS
+			if behindProxy {
 				lines = strings.ReplaceAll(lines, "https:", "http:")
 			}
-			out := curl(strings.ReplaceAll(lines, "curl ", "curl -sS "))
+			out := curl(strings.ReplaceAll(lines, "curl ", command))
 			if !strings.HasSuffix(out, "\nName cleared from session\nName: Alice\n") {
 				t.Errorf("%v: got %s from %s", flags, out, lines)
 			}
-			if got := curl("curl -sS -b jar " + p.url + "/get_name"); got != "Name not found in session\n" {
+			if got := curl(command + "-b jar " + url + "/get_name"); got != "Name not found in session\n" {
 				t.Errorf("%v: got %s after clearing", flags, got)
 			}
 			if _, err := os.Stat(filepath.Join(cmd.Dir, "old")); err != nil {

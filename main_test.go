@@ -112,7 +112,7 @@ type started struct {
 	end  func() error // stops it first
 }
 
-var listening = regexp.MustCompile(`msg=listening url=(\S+)`)
+var listening = regexp.MustCompile(`msg=listening url=(\S+) addr=(\S+)`)
 
 // awaitURL waits for the log to say where the program listens.
 func awaitURL(t testing.TB, log *lockedBuffer, ended <-chan error) string {
@@ -120,7 +120,10 @@ func awaitURL(t testing.TB, log *lockedBuffer, ended <-chan error) string {
 	deadline := time.After(20 * time.Second)
 	for {
 		if m := listening.FindStringSubmatch(log.String()); m != nil {
-			return m[1]
+			if url, port := m[1], m[2][strings.LastIndexByte(m[2], ':'):]; strings.HasSuffix(url, port) {
+				return url
+			}
+			return "http://" + m[2] // with -origin, where visitors see a proxy's address
 		}
 		select {
 		case err := <-ended:
@@ -385,12 +388,15 @@ func TestFlags(t *testing.T) {
 		{nil, environ{"PORT": "9000"}, with(func(c *config) { c.addr = ":9000" })},
 		{nil, environ{"PORT": "9000", "COOKIESESSION_ADDR": "[::1]:1"}, with(func(c *config) { c.addr = "[::1]:1" })},
 		{[]string{"-addr", ":1"}, environ{"PORT": "9000", "COOKIESESSION_ADDR": ":2"}, with(func(c *config) { c.addr = ":1" })},
-		{[]string{"-encrypt=false", "--persist=false", "-secure"}, nil, with(func(c *config) { c.encrypt, c.persist, c.secure = false, false, true })},
-		{nil, environ{"COOKIESESSION_ENCRYPT": "false", "COOKIESESSION_SECURE": "true", "COOKIESESSION_IDLE": ""}, with(func(c *config) { c.encrypt, c.secure = false, true })},
+		{[]string{"-encrypt=false", "--persist=false"}, nil, with(func(c *config) { c.encrypt, c.persist = false, false })},
+		{nil, environ{"COOKIESESSION_ENCRYPT": "false", "COOKIESESSION_IDLE": ""}, with(func(c *config) { c.encrypt = false })},
 		{[]string{"-idle", "1h"}, environ{"COOKIESESSION_IDLE": "2h", "COOKIESESSION_LIFETIME": "9600h"}, with(func(c *config) { c.idle, c.lifetime = time.Hour, 9600*time.Hour })},
 		{[]string{"-tls-cert", "c", "-tls-key", "k"}, nil, with(func(c *config) { c.tlsCert, c.tlsKey, c.secure = "c", "k", true })},
-		{[]string{"-trusted-origin", "https://a", "-trusted-origin", "https://b,https://c"}, environ{"COOKIESESSION_TRUSTED_ORIGIN": "https://d"}, with(func(c *config) { c.trustedOrigins = []string{"https://a", "https://b", "https://c"} })},
-		{nil, environ{"COOKIESESSION_TRUSTED_ORIGIN": "https://d,https://e"}, with(func(c *config) { c.trustedOrigins = []string{"https://d", "https://e"} })},
+		{[]string{"-origin", "https://a.example", "-origin", "https://B.example:443,https://c.example:8443"}, environ{"COOKIESESSION_ORIGIN": "https://d.example"}, with(func(c *config) {
+			c.origins, c.secure = origins{"https://a.example", "https://b.example", "https://c.example:8443"}, true
+		})},
+		{nil, environ{"COOKIESESSION_ORIGIN": "http://d.example:80,http://e.example"}, with(func(c *config) { c.origins = origins{"http://d.example", "http://e.example"} })},
+		{[]string{"-cookie-name", "shop-2_b"}, nil, with(func(c *config) { c.cookie = "shop-2_b" })},
 		{[]string{"-log-format", "json", "-log-level", "warn"}, nil, with(func(c *config) { c.logFormat, c.logLevel = "json", 4 })},
 	}
 	for _, tt := range good {
@@ -413,11 +419,24 @@ func TestFlags(t *testing.T) {
 		{[]string{"-lifetime", "9601h"}, nil, "9600 hours"},
 		{[]string{"-tls-cert", "c"}, nil, "-tls-key"},
 		{[]string{"-tls-key", "k"}, nil, "-tls-cert"},
-		{[]string{"-tls-cert", "c", "-tls-key", "k", "-secure=false"}, nil, "-secure=false"},
+		{[]string{"-tls-cert", "c", "-tls-key", "k", "-origin", "http://a.example"}, nil, "-origin with http contradicts -tls-cert"},
+		{[]string{"-origin", "https://a.example,http://b.example"}, nil, "all origins must be https, or all http"},
+		{[]string{"-origin", "https://a.example/"}, nil, "a scheme, a host and perhaps a port, and nothing else"},
+		{[]string{"-origin", "https://a.example?"}, nil, "nothing else"},
+		{[]string{"-origin", "https://a.example?x=1"}, nil, "nothing else"},
+		{[]string{"-origin", "https://a.example#x"}, nil, "nothing else"},
+		{[]string{"-origin", "https://me@a.example"}, nil, "nothing else"},
+		{[]string{"-origin", "ftp://a.example"}, nil, "want an origin such as https://app.example.com"},
+		{[]string{"-origin", "https://:443"}, nil, "want an origin such as"},
+		{[]string{"-origin", "https://a.example:x"}, nil, "want an origin such as"},
+		{nil, environ{"COOKIESESSION_ORIGIN": "*"}, "want an origin such as"},
+		{[]string{"-cookie-name", "a b"}, nil, "-cookie-name must be letters, digits, - and _"},
+		{[]string{"-cookie-name", ""}, nil, "-cookie-name must be"},
+		{[]string{"-cookie-name", strings.Repeat("x", 65)}, nil, "64 at most"},
 		{[]string{"-log-format", "xml"}, nil, "-log-format"},
 		{[]string{"-log-level", "loud"}, nil, "-log-level"},
 		{[]string{"serve"}, nil, `"serve"`},
-		{[]string{"-trusted-origin", "friend.example"}, nil, "friend.example"},
+		{[]string{"-origin", "app.example.com"}, nil, "want an origin such as https://app.example.com"},
 	}
 	for _, tt := range bad {
 		var usage usageError
@@ -644,7 +663,7 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 		{request: 0, delay: 3 * time.Second, want: 3 * time.Second, ok: true},
 		{request: 8 * time.Second, delay: 0, want: 8 * time.Second, ok: true},
 		{request: 12 * time.Second, delay: 3 * time.Second, want: 12 * time.Second, ok: true},
-		{request: time.Minute, delay: 3 * time.Second, want: 13 * time.Second},
+		{request: time.Minute, delay: 3 * time.Second, want: 28 * time.Second},
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
@@ -679,7 +698,7 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 				t.Errorf("%+v: got an end after %v", tt, took)
 			}
 			ok := err == nil
-			if ok != tt.ok || !ok && !strings.Contains(err.Error(), "in flight after 10s") {
+			if ok != tt.ok || !ok && !strings.Contains(err.Error(), "in flight after 25s") {
 				t.Errorf("%+v: got %v", tt, err)
 			}
 			if got := strings.HasSuffix(<-answer, "\r\n\r\ndone"); got != tt.ok {
@@ -699,7 +718,7 @@ func TestServerLimits(t *testing.T) {
 			t.Errorf("header of %d bytes: got status %d, want %d", size, res.StatusCode, want)
 		}
 	}
-	srv := newServer(nil, slog.New(slog.DiscardHandler))
+	srv := newServer(nil, newBoundedLog(slog.New(slog.DiscardHandler)))
 	for name, limit := range map[string]time.Duration{"header": srv.ReadHeaderTimeout, "read": srv.ReadTimeout, "write": srv.WriteTimeout, "idle": srv.IdleTimeout} {
 		if limit <= 0 || limit > time.Minute {
 			t.Errorf("got a %s limit of %v", name, limit)

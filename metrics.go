@@ -179,8 +179,9 @@ func methodLabel(method string) string {
 	return "other"
 }
 
-// admin returns what only the operator may see, for a listener on addr.
-func (a *app) admin(addr string) http.Handler {
+// newAdmin returns a server of what only the operator may see, for a listener
+// on addr.
+func (a *app) newAdmin(addr string) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -194,5 +195,7 @@ func (a *app) admin(addr string) http.Handler {
 	if isLoopback(addr) {
 		mux.Handle("/debug/pprof/", http.DefaultServeMux) // where net/http/pprof has put itself
 	}
-	return onlyAdmins(addr, mux)
+	srv := newServer(onlyAdmins(addr, mux), a.log)
+	srv.WriteTimeout = 0 // a profile takes as long as it is asked for
+	return srv
 }

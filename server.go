@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"log"
+	stdlog "log"
 	"net"
 	"net/http"
 	"os"
@@ -22,32 +22,20 @@ const (
 	// shutdownTimeout is how long requests in flight may take to finish. The
 	// server's own limits end them before that.
 	shutdownTimeout = writeTimeout + 5*time.Second
-
-	// newConnTimeout is how long after the start of a shutdown a connection may
-	// still send its first request.
-	newConnTimeout = 200 * time.Millisecond
 )
 
 // serve runs the servers until ctx ends or a signal comes.
 func serve(ctx context.Context, cfg *config, a *app) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP) // without files to read again, it is ignored
-	defer signal.Stop(hup)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // or it would end the program
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	reloads, tlsConfig, err := a.files(cfg)
+	tlsConfig, err := a.files(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	go watch(ctx, hup, func(force bool) {
-		for _, reload := range reloads {
-			reload(force)
-		}
-	})
 	failed := make(chan error, 2)
 	if cfg.adminAddr != "" {
-		admin := newServer(a.admin(cfg.adminAddr), a)
-		admin.WriteTimeout = 0 // a profile takes as long as it is asked for
+		admin := a.newAdmin(cfg.adminAddr)
 		ln, err := listen("-admin-addr", cfg.adminAddr)
 		if err != nil {
 			return err
@@ -56,9 +44,9 @@ func serve(ctx context.Context, cfg *config, a *app) error {
 		go func() { failed <- admin.Serve(ln) }()
 		a.log.Info("admin listening", "url", "http://"+ln.Addr().String())
 	}
-	srv := newServer(a, a)
-	conns := newConns{}
-	srv.ConnState, srv.TLSConfig = conns.track, tlsConfig
+	srv := newServer(a, a.log)
+	srv.TLSConfig = tlsConfig
+	closeNewOnShutdown(srv)
 	ln, err := listen("-addr", cfg.addr)
 	if err != nil {
 		return err
@@ -70,7 +58,7 @@ func serve(ctx context.Context, cfg *config, a *app) error {
 			failed <- srv.Serve(ln)
 		}
 	}()
-	a.log.Info("listening", "url", cfg.url(ln.Addr()))
+	a.log.Info("listening", "url", cfg.url(ln.Addr()), "addr", ln.Addr().String())
 	if !cfg.secure && !isLoopback(ln.Addr().String()) {
 		a.log.Warn("this listens beyond loopback without HTTPS, so cookies can be read and copied " +
 			"on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")
@@ -82,19 +70,18 @@ func serve(ctx context.Context, cfg *config, a *app) error {
 	case <-ctx.Done():
 	}
 	stop() // from here on a signal ends the program at once
-	a.log.Info("shutting down", "delay", cfg.shutdownDelay)
-	a.draining.Store(true)
-	time.Sleep(cfg.shutdownDelay)
-	return shutDown(srv, &conns)
+	return a.shutDown(srv, cfg.shutdownDelay)
 }
 
-// shutDown ends srv: it closes idle connections, and those that have not sent
-// a request yet, and lets requests in flight finish.
-func shutDown(srv *http.Server, conns *newConns) error {
+// shutDown ends srv, but first lets a load balancer see for as long as delay that
+// it is about to. It closes connections without a request, and lets requests in
+// flight finish.
+func (a *app) shutDown(srv *http.Server, delay time.Duration) error {
+	a.log.Info("shutting down", "delay", delay)
+	a.draining.Store(true)
+	time.Sleep(delay)
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	// net/http gives new connections five seconds, and browsers keep spare ones.
-	time.AfterFunc(newConnTimeout, conns.close)
 	if err := srv.Shutdown(ctx); err != nil {
 		srv.Close()
 		return fmt.Errorf("requests were still in flight after %v: %w", shutdownTimeout, err)
@@ -102,32 +89,32 @@ func shutDown(srv *http.Server, conns *newConns) error {
 	return nil
 }
 
-// newConns are the connections that have not sent a request yet.
-type newConns struct {
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-}
-
-// track follows a connection's state, for http.Server.
-func (n *newConns) track(c net.Conn, state http.ConnState) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if state != http.StateNew {
-		delete(n.conns, c)
-		return
+// closeNewOnShutdown has srv.Shutdown close connections that have not sent a
+// whole request yet. It would give them five seconds, and browsers keep spare ones,
+// but it would not answer what they send in that time.
+func closeNewOnShutdown(srv *http.Server) {
+	var mu sync.Mutex
+	unused, ended := make(map[net.Conn]bool), false
+	srv.ConnState = func(c net.Conn, state http.ConnState) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case state != http.StateNew:
+			delete(unused, c)
+		case ended:
+			c.Close()
+		default:
+			unused[c] = true
+		}
 	}
-	if n.conns == nil {
-		n.conns = make(map[net.Conn]bool)
-	}
-	n.conns[c] = true
-}
-
-func (n *newConns) close() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for c := range n.conns {
-		c.Close()
-	}
+	srv.RegisterOnShutdown(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		for c := range unused {
+			c.Close()
+		}
+	})
 }
 
 // listen listens on an address that a flag gives.
@@ -153,42 +140,42 @@ func (cfg *config) url(addr net.Addr) string {
 	return scheme + "://" + net.JoinHostPort(cmp.Or(host, "localhost"), port)
 }
 
-// files takes the certificate into use, and returns what is to be done when
-// files may have changed.
-func (a *app) files(cfg *config) (reloads []func(force bool), tlsConfig *tls.Config, err error) {
+// files takes the keys and the certificate that are in files into use, and
+// watches them until ctx ends. It returns nil if there is no certificate.
+func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 	if cfg.keyFile != "" {
 		file := &keyFile{name: cfg.keyFile, encrypt: cfg.encrypt, use: a.useRing}
 		if _, err := file.load(true); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		a.metrics.watchKeyFile()
 		a.warnOfReaders(cfg.keyFile)
-		reloads = append(reloads, func(force bool) {
-			if isNew, err := file.load(force); isNew {
-				a.keysReloaded(cfg.keyFile, err)
-			}
-		})
+		go watch(ctx, hangups(ctx), file.load, func(err error) { a.keysReloaded(cfg.keyFile, err) })
 	}
-	if cfg.tlsCert != "" {
-		c := &certificate{certFile: cfg.tlsCert, keyFile: cfg.tlsKey}
-		if _, err := c.load(false); err != nil {
-			return nil, nil, fmt.Errorf("certificate: %w", err)
-		}
-		a.metrics.watchCertificate(c)
-		tlsConfig = c.config()
-		reloads = append(reloads, func(force bool) {
-			if isNew, err := c.load(force); isNew {
-				a.certificateReloaded(c, err)
-			}
-		})
+	if cfg.tlsCert == "" {
+		return nil, nil
 	}
-	return reloads, tlsConfig, nil
+	c := &certificate{certFile: cfg.tlsCert, keyFile: cfg.tlsKey}
+	if _, err := c.load(true); err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	a.metrics.watchCertificate(c)
+	go watch(ctx, hangups(ctx), c.load, func(err error) { a.certificateReloaded(c, err) })
+	return c.config(), nil
+}
+
+// hangups returns a channel for SIGHUP, until ctx ends.
+func hangups(ctx context.Context) <-chan os.Signal {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	context.AfterFunc(ctx, func() { signal.Stop(hup) })
+	return hup
 }
 
 // newServer returns a server that a slow or greedy client can't hold up.
-func newServer(h http.Handler, a *app) *http.Server {
+func newServer(h http.Handler, log *boundedLog) *http.Server {
 	return &http.Server{
-		Handler: h, ErrorLog: log.New(a.log, "", 0),
+		Handler: h, ErrorLog: stdlog.New(log, "", 0),
 		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: time.Minute,
 		MaxHeaderBytes:               32 << 10, // net/http reads 4 KiB more before it answers 431

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// asks sends a request to h, as a server would.
+func asks(h http.Handler, method, target, host string, header map[string]string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, strings.NewReader("name=Bob"))
+	r.Host = host
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// With -origin the site answers to its own hosts alone, and takes posts from
+// its own origins alone, scheme included, where the browser says no more.
+func TestOrigins(t *testing.T) {
+	const app, other = "app.example.com", "other.example:8443"
+	tests := []struct {
+		name, method, target, host, origin, site string
+		want                                     int
+	}{
+		{name: "own host", host: app, want: 200},
+		{name: "the other own host", host: other, want: 200},
+		{name: "capitals", host: "APP.example.com", want: 200},
+		{name: "the scheme's port", host: app + ":443", want: 200},
+		{name: "another scheme's port", host: app + ":80", want: 421},
+		{name: "without its port", host: "other.example", want: 421},
+		{name: "a rebound name", host: "evil.example", want: 421},
+		{name: "an address", host: "127.0.0.1:8080", want: 421},
+		{name: "a longer name", host: "www." + app, want: 421},
+		{name: "a dot at the end", host: app + ".", want: 421},
+		{name: "no host", want: 421},
+		{name: "a balancer", target: "/healthz", host: "10.0.0.7:8080", want: 200},
+		{name: "a balancer with a slash", target: "/healthz/", host: "10.0.0.7:8080", want: 200},
+		{name: "nowhere", target: "/nowhere", host: "evil.example", want: 421},
+		{name: "a post to a rebound name", method: "POST", host: "evil.example", want: 421},
+
+		{name: "curl", method: "POST", host: app, want: 200},
+		{name: "own form", method: "POST", host: app, origin: "https://" + app, want: 200},
+		{name: "the other one's form", method: "POST", host: app, origin: "https://" + other, want: 200},
+		{name: "another scheme", method: "POST", host: app, origin: "http://" + app, want: 403},
+		{name: "another port", method: "POST", host: app, origin: "https://" + app + ":8443", want: 403},
+		{name: "another site", method: "POST", host: app, origin: "https://evil.example", want: 403},
+		{name: "an opaque origin", method: "POST", host: app, origin: "null", want: 403},
+		{name: "reading from there", host: app, origin: "https://evil.example", want: 200},
+		{
+			name: "a browser's word", method: "POST", host: app,
+			origin: "https://" + app, site: "same-origin", want: 200,
+		},
+		{
+			name: "a browser's word on another site", method: "POST", host: app,
+			origin: "https://" + other, site: "cross-site", want: 403,
+		},
+		{name: "an empty origin", method: "POST", host: app, site: "cross-site", want: 403},
+	}
+	var set origins
+	if err := set.Set("https://" + app + ",https://" + other); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range tests {
+		a := newTestApp(t, options{origins: set, secure: true, log: io.Discard})
+		method, target := "GET", "/get_name"
+		if tt.method != "" {
+			method, target = tt.method, "/set_name"
+		}
+		if tt.target != "" {
+			target = tt.target
+		}
+		cookie := a.sessions.cookie + "=" + seal(t, a.sessions, alice(10, 10))
+		header := map[string]string{"Cookie": cookie}
+		if tt.origin != "" {
+			header["Origin"] = tt.origin
+		}
+		if tt.site != "" {
+			header["Sec-Fetch-Site"] = tt.site
+		}
+		w := asks(a, method, target, tt.host, header)
+		if w.Code != tt.want {
+			t.Errorf("%s: got status %d, want %d", tt.name, w.Code, tt.want)
+		}
+		counted := strings.Contains(scrape(t, a), `verdict="valid"} 1`)
+		if w.Code != 200 && (counted || w.Header()["Set-Cookie"] != nil) {
+			t.Errorf("%s: got the session touched", tt.name)
+		}
+		if w.Code == 421 && !strings.Contains(w.Body.String(), "does not serve the host") {
+			t.Errorf("%s: got %q", tt.name, w.Body)
+		}
+	}
+}
+
+// Whether the visitors come over HTTPS, the first origin says, wherever TLS ends.
+func TestHTTPSBehindAProxy(t *testing.T) {
+	cfg, err := parseFlags([]string{"-origin", "https://app.example.com"}, func(string) string { return "" },
+		io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newApp(newSessions[session](cfg.settings), cfg.origins, newTestApp(t, options{}).log.Logger)
+	a.useRing(newTestManager(t, options{}).ring.Load())
+	w := asks(a, "POST", "/set_name", "app.example.com", nil)
+	cookie := w.Result().Cookies()[0]
+	if cookie.Name != "__Host-Http-session" || !cookie.Secure {
+		t.Errorf("got the cookie %s", cookie)
+	}
+	if got := w.Header().Get("Strict-Transport-Security"); got == "" {
+		t.Error("got no Strict-Transport-Security")
+	}
+	if got := cfg.url(nil); got != "https://app.example.com" {
+		t.Errorf("got %s at the start, want the first origin", got)
+	}
+	cfg.origins = origins{"http://app.example.com"}
+	if err := cfg.check(); err != nil || cfg.secure {
+		t.Errorf("got secure cookies for an http origin, and error %v", err)
+	}
+}
+
+// The admin listener answers to those who name it as an administrator does, so
+// that a page on the web whose name is made to point there can read nothing.
+func TestAdminHosts(t *testing.T) {
+	for host, want := range map[string]int{
+		"127.0.0.1:9090": 200, "[::1]:9090": 200, "[::1]": 200, "10.0.0.7:9090": 200,
+		"localhost:9090": 200, "LOCALHOST": 200, "Admin.example:9090": 200, "admin.example": 200,
+		"evil.example:9090": 421, "evil.example": 421, "": 421, "admin.example.evil.example": 421,
+		"127.0.0.1.evil.example:9090": 421,
+	} {
+		for _, target := range []string{"/", "/metrics", "/healthz", "/debug/pprof/", "/nowhere"} {
+			a := newTestApp(t, options{log: io.Discard})
+			w := asks(a.newAdmin("Admin.Example:9090").Handler, "GET", target, host, nil)
+			got := w.Code
+			if got == 404 && (target == "/nowhere" || target == "/debug/pprof/") {
+				got = 200
+			}
+			if got != want {
+				t.Errorf("%s at %q: got status %d, want %d", target, host, got, want)
+			}
+			if w.Header().Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s at %q: got no nosniff", target, host)
+			}
+		}
+	}
+}
+
+// Profiles tell more than metrics do, so they are served on loopback alone.
+func TestProfilesOnLoopbackAlone(t *testing.T) {
+	for addr, want := range map[string]int{
+		"localhost:9090": 200, "127.0.0.1:9090": 200, "127.8.8.8:9090": 200, "[::1]:9090": 200,
+		":9090": 404, "0.0.0.0:9090": 404, "[::]:9090": 404, "10.0.0.7:9090": 404,
+		"admin.example:9090": 404,
+	} {
+		h := newTestApp(t, options{}).newAdmin(addr).Handler
+		if got := asks(h, "GET", "/debug/pprof/cmdline", "127.0.0.1", nil).Code; got != want {
+			t.Errorf("%s: got status %d, want %d", addr, got, want)
+		}
+		links := asks(h, "GET", "/", "127.0.0.1", nil).Body.String()
+		if got := strings.Contains(links, `href="/debug/pprof/"`); got != (want == 200) {
+			t.Errorf("%s: got a link to profiles: %v", addr, got)
+		}
+	}
+}
+
+// Refused posts and requests for other hosts are in the log, with what was
+// asked for, and at most ten a second of them.
+func TestRefusedRequestsAreLogged(t *testing.T) {
+	for name, x := range map[string]struct {
+		method, target, host, body string
+		header                     map[string]string
+		want                       string // nothing if it is not to be logged
+	}{
+		"another site": {
+			method: "POST", target: "/set_name", header: map[string]string{"Sec-Fetch-Site": "cross-site"},
+			want: "route=other method=POST status=403",
+		},
+		"another host": {
+			method: "GET", target: "/get_name", host: "evil.example",
+			want: "route=other method=GET status=421",
+		},
+		"a bad name": {
+			method: "POST", target: "/set_name", body: "name=%01",
+			want: "route=/set_name method=POST status=422",
+		},
+		"no form": {
+			method: "POST", target: "/set_name", header: map[string]string{"Content-Type": "text/plain"},
+			want: "route=/set_name method=POST status=415",
+		},
+		"a made-up method": {
+			method: "SECRET", target: "/set_name", want: "route=/set_name method=other status=405",
+		},
+		"nowhere":   {method: "GET", target: "/secret"},
+		"no method": {method: "GET", target: "/clear_name"},
+		"all well":  {method: "POST", target: "/set_name", body: "name=Bob"},
+	} {
+		var log bytes.Buffer
+		a := newTestApp(t, options{origins: origins{"http://app.example.com"}, log: &log})
+		if x.host == "" {
+			x.host = "app.example.com"
+		}
+		r := httptest.NewRequest(x.method, x.target, strings.NewReader(x.body))
+		r.Host = x.host
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for name, value := range x.header {
+			r.Header.Set(name, value)
+		}
+		for range 3 * floodLimit {
+			r := r.Clone(t.Context())
+			r.Body = io.NopCloser(strings.NewReader(x.body))
+			a.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		got := strings.Count(log.String(), `level=INFO msg="request refused" `+x.want)
+		if want := map[bool]int{true: floodLimit}[x.want != ""]; got != want {
+			t.Errorf("%s: got %d lines, want %d: %s", name, got, want, &log)
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// With nothing in flight, the program ends at once, whatever connections
+// browsers have left open.
+func TestQuickRestart(t *testing.T) {
+	cert, key, _ := newCertificate(t)
+	idle := func(conn net.Conn) {
+		io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != 200 {
+			t.Errorf("got %v and error %v", res, err)
+		}
+	}
+	for name, open := range map[string]func(net.Conn){
+		"no connection":      nil,
+		"a spare connection": func(net.Conn) {},
+		"an idle connection": idle,
+		"some of a request":  func(conn net.Conn) { io.WriteString(conn, "GET /healthz HTT") },
+	} {
+		for _, flags := range [][]string{nil, {"-tls-cert", cert, "-tls-key", key}} {
+			p := startRun(t, map[string]string{"COOKIESESSION_KEYS": keyA}, flags...)
+			if open != nil {
+				_, addr, _ := strings.Cut(p.url, "://")
+				conn, err := net.Dial("tcp", addr)
+				if err == nil && flags != nil && name != "a spare connection" {
+					conn, err = tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				open(conn)
+				time.Sleep(20 * time.Millisecond) // for the server to see it
+			}
+			began := time.Now()
+			if err := p.end(); err != nil {
+				t.Errorf("%s, %v: got %v", name, flags, err)
+			}
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("%s, %v: got an end after %v, want less than a second", name, flags, took)
+			}
+		}
+	}
+}
+
+// A form that is sent by halves ends with the time that a request has, and is
+// no failure of the restart.
+func TestRestartDuringAHalfSentForm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newTestApp(t, options{log: io.Discard})
+		srv := newServer(a, a.log)
+		closeNewOnShutdown(srv)
+		l := newPipes()
+		go srv.Serve(l)
+		client, server := net.Pipe()
+		l.conns <- server
+		go io.Copy(io.Discard, client)
+		io.WriteString(client, "POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"+
+			"Content-Type: application/x-www-form-urlencoded\r\n\r\nname=Bob")
+		synctest.Wait()
+		began := time.Now()
+		err := a.shutDown(srv, 0)
+		if took := time.Since(began); err != nil || took > readTimeout+time.Second {
+			t.Errorf("got error %v after %v", err, took)
+		}
+	})
+}
+
+// A thousand bad connections are not a thousand lines: net/http's own are
+// bounded as well, and those that are left out are counted.
+func TestBadConnectionsAreBoundedLines(t *testing.T) {
+	cert, key, _ := newCertificate(t)
+	p := startRun(t, map[string]string{"COOKIESESSION_KEYS": keyA}, "-tls-cert", cert, "-tls-key", key)
+	before := strings.Count(p.log.String(), "\n")
+	began := time.Now()
+	const bad = 1000
+	for range bad {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "https://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, "no TLS at all\n")
+		conn.Close()
+	}
+	counted := regexp.MustCompile(`msg="more TLS handshake errors" count=(\d+)`)
+	seen := func() int {
+		n := strings.Count(p.log.String(), `msg="http: TLS handshake error`)
+		for _, m := range counted.FindAllStringSubmatch(p.log.String(), -1) {
+			more, _ := strconv.Atoi(m[1])
+			n += more
+		}
+		return n
+	}
+	eventually(t, func() bool { return seen() == bad })
+	most := (floodLimit + 1) * (int(time.Since(began).Seconds()) + 1)
+	if got := strings.Count(p.log.String(), "\n") - before; got > most || got < 2 {
+		t.Errorf("got %d lines, want 2 to %d", got, most)
+	}
+}
+
+// Panics and errors of the server are bounded too, each for itself, and a
+// panic's line says where it was.
+func TestPanicsAreBoundedLines(t *testing.T) {
+	var log bytes.Buffer
+	a := newTestApp(t, options{log: &log})
+	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
+	for range 2 * floodLimit {
+		do(t, a, exchange{method: "GET", target: "/test"})
+		fmt.Fprintln(a.log, "http: something went wrong")
+	}
+	for line, want := range map[string]int{
+		`msg="panic in a handler" route=/test panic=string`:   floodLimit,
+		`level=WARN msg="http: something went wrong"`:         floodLimit,
+		`level=ERROR msg="request failed" method=GET err="pa`: floodLimit,
+	} {
+		if got := strings.Count(log.String(), line); got != want {
+			t.Errorf("got %d lines %s, want %d: %s", got, line, want, &log)
+		}
+	}
+}
+
+// OPTIONS * is answered by the site, headers and all, not by net/http.
+func TestOptionsOfTheServer(t *testing.T) {
+	p := startRun(t, nil)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != 404 || res.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("got status %d and %v, want the site's own answer", res.StatusCode, res.Header)
+	}
+}
+
+// Without HTTPS, a program that others can reach says so at its start.
+func TestWarningWithoutHTTPS(t *testing.T) {
+	cert, key, _ := newCertificate(t)
+	for _, tt := range []struct {
+		flags []string
+		warns bool
+	}{
+		{flags: []string{"-addr", "localhost:0"}},
+		{flags: []string{"-addr", "127.0.0.1:0"}},
+		{flags: []string{"-addr", ":0"}, warns: true},
+		{flags: []string{"-addr", "0.0.0.0:0"}, warns: true},
+		{flags: []string{"-addr", ":0", "-origin", "http://app.example.com"}, warns: true},
+		{flags: []string{"-addr", ":0", "-origin", "https://app.example.com"}},
+		{flags: []string{"-addr", ":0", "-tls-cert", cert, "-tls-key", key}},
+	} {
+		p := startRun(t, map[string]string{"COOKIESESSION_KEYS": keyA}, tt.flags...)
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+		warning := `level=WARN msg="this listens beyond loopback without HTTPS`
+		if got := strings.Contains(p.log.String(), warning); got != tt.warns {
+			t.Errorf("%v: got the warning: %v", tt.flags, got)
+		}
+	}
+}
+
+// The first origin is where to point a browser, beside the address.
+func TestOriginAtTheStart(t *testing.T) {
+	p := startRun(t, nil, "-origin", "https://app.example.com,https://www.example.com")
+	want := `msg=listening url=https://app.example.com addr=127.0.0.1:`
+	if !strings.Contains(strings.ReplaceAll(p.log.String(), "[::1]", "127.0.0.1"), want) {
+		t.Errorf("got %s, want %s", p.log, want)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var out bytes.Buffer
+	noEnv := func(string) string { return "" }
+	// It is printed even where nothing could be served.
+	for _, args := range [][]string{{"-version"}, {"--version", "-key-file", "/nowhere"}} {
+		out.Reset()
+		if err := run(t.Context(), args, noEnv, nil, &out, &out); err != nil {
+			t.Errorf("%v: got %v", args, err)
+		}
+		if !regexp.MustCompile(`^cookiesession \S.*, go1\.\d+.*\n$`).MatchString(out.String()) {
+			t.Errorf("%v: got %q", args, &out)
+		}
+	}
+}
+
+// On a host name that several programs share, the cookie has a name of its own.
+func TestCookieName(t *testing.T) {
+	for _, secure := range []string{"", "https://app.example.com"} {
+		args := []string{"-cookie-name", "shop"}
+		want := "shop"
+		if secure != "" {
+			args, want = append(args, "-origin", secure), securePrefix+"shop"
+		}
+		cfg, err := parseFlags(args, func(string) string { return "" }, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := newApp(newSessions[session](cfg.settings), cfg.origins, slog.New(slog.DiscardHandler))
+		a.useRing(newTestManager(t, options{}).ring.Load())
+		r := httptest.NewRequest("POST", "/set_name", strings.NewReader("name=Bob"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Host = "app.example.com"
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, r)
+		cookie := w.Result().Cookies()[0]
+		if cookie.Name != want {
+			t.Errorf("got a cookie called %s, want %s", cookie.Name, want)
+		}
+
+		// A cookie under the other name is none of ours.
+		for name, text := range map[string]string{
+			want: "Name: Bob\n", "session": "Name not found in session\n",
+		} {
+			r := httptest.NewRequest("GET", "/get_name", nil)
+			r.Host = "app.example.com"
+			r.AddCookie(&http.Cookie{Name: name, Value: cookie.Value})
+			w := httptest.NewRecorder()
+			a.ServeHTTP(w, r)
+			if w.Body.String() != text {
+				t.Errorf("%s: got %q, want %q", name, w.Body, text)
+			}
+		}
+
+		// And inspect finds it, if it is told.
+		env := map[string]string{"COOKIESESSION_KEYS": keyA}
+		var out bytes.Buffer
+		in := strings.NewReader("Cookie: a=b; " + want + "=" + cookie.Value)
+		err = runInspect([]string{"-cookie-name", "shop", "-show"},
+			func(name string) string { return env[name] }, in, &out)
+		if err != nil || !strings.Contains(out.String(), `"Bob"`) {
+			t.Errorf("inspect: got error %v and %s", err, &out)
+		}
+	}
+}
+
+// The top-level help says in a line each what the subcommands do.
+func TestTopLevelHelp(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-h"}, func(string) string { return "" }, nil, &out, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"cookiesession [flags]  ", "cookiesession keys COMMAND  ", "cookiesession inspect [flags]  ",
+	} {
+		if strings.Count(out.String(), want) != 1 {
+			t.Errorf("got no line on %q in %s", want, &out)
+		}
+	}
+}
