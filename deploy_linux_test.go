@@ -4,7 +4,7 @@ import (
 	"debug/buildinfo"
 	"encoding/json"
 	"fmt"
-	"go/version"
+	goversion "go/version"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -57,7 +57,7 @@ func buildImage(t testing.TB) *image {
 		t.Fatal("deploy/Dockerfile builds with no golang image")
 	}
 	needs := regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(readFile(t, "go.mod"))
-	if version.Compare("go"+base[2], "go"+needs[1]) < 0 {
+	if goversion.Compare("go"+base[2], "go"+needs[1]) < 0 {
 		t.Errorf("deploy/Dockerfile builds with Go %s, and go.mod needs %s", base[2], needs[1])
 	}
 
@@ -235,7 +235,7 @@ func serveInImage(t *testing.T, root string) {
 			t.Errorf("got the process %s", status)
 		}
 	}
-	if got := getPage(t, site+"/healthz"); got != "ok\n" {
+	if got := pageAt(t, site+"/healthz"); got != "ok\n" {
 		t.Errorf("/healthz: got %q", got)
 	}
 	jar, _ := cookiejar.New(nil)
@@ -277,7 +277,7 @@ func TestTasksMax(t *testing.T) {
 	}
 	for limit, survives := range map[string]bool{"64": false, found[1]: true} {
 		group := newPidsGroup(t, limit)
-		log, ended := new(lockedBuffer), make(chan error, 1)
+		log, ended := new(lockedBuffer), make(chan struct{})
 		served := program(t, map[string]string{"GOMAXPROCS": strconv.Itoa(processors)}, "-addr", "127.0.0.1:0")
 		served.Args = slices.Concat([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`,
 			filepath.Join(group, "cgroup.procs"), served.Path}, served.Args[1:])
@@ -286,11 +286,15 @@ func TestTasksMax(t *testing.T) {
 		if err := served.Start(); err != nil {
 			t.Fatal(err)
 		}
-		go func() { ended <- served.Wait() }()
+		var err error
+		go func() {
+			err = served.Wait()
+			close(ended)
+		}()
 		t.Cleanup(func() { served.Process.Kill() })
-		busy := keepBusy(log)
+		busy := keepBusy(log, ended)
 		served.Process.Signal(syscall.SIGTERM)
-		err := <-ended
+		<-ended
 		if survived := err == nil && busy; survived != survives {
 			t.Errorf("with %s tasks: served %v and ended with %v, want it to survive %v: %.1000s",
 				limit, busy, err, survives, log)
@@ -300,14 +304,18 @@ func TestTasksMax(t *testing.T) {
 
 // keepBusy sends many requests at once to the program that writes log, and
 // reports whether all were answered.
-func keepBusy(log *lockedBuffer) bool {
+func keepBusy(log *lockedBuffer, ended <-chan struct{}) bool {
 	var site string
-	for deadline := time.Now().Add(10 * time.Second); site == ""; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.After(20 * time.Second); site == ""; {
 		if m := listening.FindStringSubmatch(log.String()); m != nil {
 			site = m[1]
 		}
-		if time.Now().After(deadline) || strings.Contains(log.String(), "fatal error") {
+		select {
+		case <-ended:
 			return false
+		case <-deadline:
+			return false
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	var wg sync.WaitGroup
