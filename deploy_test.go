@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -845,5 +846,132 @@ func TestSecurityWitnesses(t *testing.T) {
 	}
 	if called < 50 {
 		t.Errorf("docs/security.md calls %d tests, want many more", called)
+	}
+}
+
+// What docs/security.md says to print nothing prints nothing.
+func TestSecurityCommands(t *testing.T) {
+	sh := needTool(t, "sh")
+	needTool(t, "grep")
+	commands := regexp.MustCompile("`(grep [^`]+)` prints nothing").
+		FindAllStringSubmatch(readFile(t, "docs/security.md"), -1)
+	for _, command := range commands {
+		var exit *exec.ExitError
+		out, err := exec.Command(sh, "-c", command[1]).CombinedOutput()
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || len(out) > 0 {
+			t.Errorf("%s: got %v and %s", command[1], err, out)
+		}
+	}
+	if len(commands) < 5 {
+		t.Errorf("ran %d commands, want more", len(commands))
+	}
+}
+
+// Each line of the log has its time with an offset, and there is nothing on
+// standard output.
+func TestLogLines(t *testing.T) {
+	var stdout, stderr lockedBuffer
+	cmd := program(t, nil, "-addr", "127.0.0.1:0", "-log-format", "json", "-log-level", "debug")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	listening := regexp.MustCompile(`"msg":"listening","url":"([^"]+)"`)
+	awaitTrue(t, "the program", func() bool { return listening.MatchString(stderr.String()) })
+	pageAt(t, listening.FindStringSubmatch(stderr.String())[1]+"/get_name")
+	awaitTrue(t, "the request's line", func() bool {
+		return strings.Contains(stderr.String(), `"msg":"request"`)
+	})
+	for text := range strings.Lines(stderr.String()) {
+		var line struct {
+			Time       time.Time // which takes no time without an offset
+			Level, Msg string
+		}
+		err := json.Unmarshal([]byte(text), &line)
+		if err != nil || line.Level == "" || line.Msg == "" || time.Since(line.Time) > time.Minute {
+			t.Errorf("got %v from %s", err, text)
+		}
+	}
+	if stdout.String() != "" {
+		t.Errorf("got %q on standard output", &stdout)
+	}
+}
+
+// Where a message ends is never a matter of opinion: what could be taken in two
+// ways is refused, and the connection is closed, so that nothing behind it is
+// taken for a request of somebody else's.
+func TestMessageBoundaries(t *testing.T) {
+	p := startProcess(t, nil)
+	direct := func() (net.Conn, error) { return net.Dial("tcp", strings.TrimPrefix(p.url, "http://")) }
+	ways := map[string]func() (net.Conn, error){"direct": direct}
+	if _, err := exec.LookPath("haproxy"); err == nil || os.Getenv("CI") == "true" {
+		plain, secure := freeAddr(t), freeAddr(t)
+		copies := make([]string, 3)
+		for i := range copies {
+			c := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
+			copies[i] = strings.TrimPrefix(c.url, "http://")
+		}
+		startHAProxy(t, plain, secure, copies...)
+		ways["behind HAProxy"] = func() (net.Conn, error) {
+			return tls.Dial("tcp", secure, &tls.Config{InsecureSkipVerify: true})
+		}
+	}
+	tests := []struct {
+		name, header, body string
+		refused            bool
+	}{
+		{name: "good", header: "Content-Length: 10", body: "name=Alice"},
+		{name: "good, chunked", header: "Transfer-Encoding: chunked", body: "a\r\nname=Alice\r\n0\r\n\r\n"},
+		{name: "two lengths", header: "Content-Length: 10\r\nContent-Length: 4", body: "name=Alice", refused: true},
+		{name: "two in one", header: "Content-Length: 10, 4", body: "name=Alice", refused: true},
+		{name: "signed", header: "Content-Length: +10", body: "name=Alice", refused: true},
+		{name: "negative", header: "Content-Length: -1", body: "name=Alice", refused: true},
+		{name: "hexadecimal", header: "Content-Length: 0xa", body: "name=Alice", refused: true},
+		{name: "space before the colon", header: "Content-Length : 10", body: "name=Alice", refused: true},
+		{name: "unknown coding", header: "Transfer-Encoding: xchunked", body: "name=Alice", refused: true},
+		{name: "coding twice", header: "Transfer-Encoding: chunked, chunked", body: "0\r\n\r\n", refused: true},
+		{name: "bad chunk", header: "Transfer-Encoding: chunked", body: "-1\r\nname=Alice\r\n0\r\n\r\n", refused: true},
+	}
+	const form = "POST /set_name HTTP/1.1\r\nHost: localhost\r\n" +
+		"Content-Type: application/x-www-form-urlencoded\r\n"
+	const next = "GET /style.css HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+	for way, dial := range ways {
+		for _, tt := range tests {
+			conn, err := dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			io.WriteString(conn, form+tt.header+"\r\n\r\n"+tt.body+next)
+			all, err := io.ReadAll(conn) // an error is a connection that was cut off
+			conn.Close()
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				t.Errorf("%s, %s: still open after five seconds", way, tt.name)
+			}
+			got, answers := string(all), strings.Count(string(all), "HTTP/1.1 ")
+			set := strings.Contains(got, "Name Alice set in session")
+			if !tt.refused && (!set || answers != 2) || tt.refused && (set || answers > 1) {
+				t.Errorf("%s, %s: got %d answers: %.300s", way, tt.name, answers, got)
+			}
+		}
+		// With both headers, the length is ignored: what it would have made a part
+		// of the form is the next request.
+		conn, err := dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		both := fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n", 15+len(next))
+		io.WriteString(conn, form+both+"a\r\nname=Alice\r\n0\r\n\r\n"+next)
+		all, _ := io.ReadAll(conn)
+		conn.Close()
+		if set := strings.Contains(string(all), "Name Alice set in session"); !set && !strings.Contains(string(all), " 400 ") {
+			t.Errorf("%s, both headers: got %.300s", way, all)
+		}
 	}
 }
