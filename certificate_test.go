@@ -176,7 +176,7 @@ func TestCertificateRenewal(t *testing.T) {
 	// A bad pair: the certificate has come, its key has not.
 	copyFile(t, r.second[0], r.cert)
 	r.cmd.Process.Signal(syscall.SIGHUP)
-	eventually(t, func() bool { return r.metric(t, certOK) == 0 })
+	awaitTrue(t, "the certificate", func() bool { return r.metric(t, certOK) == 0 })
 	if r.isRenewed(t) {
 		t.Error("got a certificate without its key")
 	}
@@ -184,8 +184,8 @@ func TestCertificateRenewal(t *testing.T) {
 	if testing.Short() { // does not wait for the next look
 		r.cmd.Process.Signal(syscall.SIGHUP)
 	}
-	eventually(t, func() bool { return r.isRenewed(t) })
-	eventually(t, func() bool { return r.metric(t, certOK) == 1 })
+	awaitTrue(t, "the certificate", func() bool { return r.isRenewed(t) })
+	awaitTrue(t, "the certificate", func() bool { return r.metric(t, certOK) == 1 })
 	close(stop)
 	<-ended
 	<-ended

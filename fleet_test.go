@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -22,12 +22,14 @@ import (
 	"time"
 )
 
-// fleet is three copies of the program behind HAProxy, as deploy/haproxy.cfg has them.
+// fleet is three copies of the program behind HAProxy, which ends TLS, as
+// deploy/haproxy.cfg has them.
 type fleet struct {
 	t      *testing.T
 	url    string
 	ring   string // the operator's own key file
 	copies [3]*fleetCopy
+	tls    *tls.Config // trusts HAProxy's certificate
 
 	requests, restarts, rotations atomic.Int64
 	resealed                      int64 // by copies that have ended
@@ -41,45 +43,23 @@ type fleetCopy struct {
 
 // newFleet starts the copies with the same key, and HAProxy before them.
 func newFleet(t *testing.T) *fleet {
-	haproxy := needTool(t, "haproxy")
+	needTool(t, "haproxy")
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals to send on Windows")
 	}
-	dir := t.TempDir()
-	f := &fleet{t: t, ring: filepath.Join(dir, "ring")}
+	dir, plain, front := t.TempDir(), freeAddr(t), freeAddr(t)
+	f := &fleet{t: t, url: "https://" + front, ring: filepath.Join(dir, "ring")}
 	mustRun(t, "keys", "add", f.ring)
-	front := freeAddr(t)
-	f.url = "http://" + front
-	config := strings.Replace(readFile(t, "deploy/haproxy.cfg"), "127.0.0.1:8080", front, 2)
+	var addrs []string
 	for i := range f.copies {
-		c := &fleetCopy{addr: freeAddr(t), admin: freeAddr(t), ring: filepath.Join(dir, fmt.Sprint("ring", i+1))}
+		ring := filepath.Join(dir, fmt.Sprint("ring", i+1))
+		c := &fleetCopy{addr: freeAddr(t), admin: freeAddr(t), ring: ring}
 		f.copies[i] = c
 		f.giveRing(c)
 		f.start(c)
-		config = strings.ReplaceAll(config, fmt.Sprintf("127.0.0.1:808%d", i+1), c.addr)
+		addrs = append(addrs, c.addr)
 	}
-	writeFile(t, filepath.Join(dir, "haproxy.cfg"), config)
-	log := new(lockedBuffer)
-	cmd := exec.Command(haproxy, "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("HAProxy: %s", log)
-		}
-	})
-	f.await("HAProxy", func() bool {
-		res, err := http.Get(f.url + "/healthz")
-		if err != nil {
-			return false
-		}
-		res.Body.Close()
-		return res.StatusCode == 200
-	})
+	f.tls = startHAProxy(t, plain, front, addrs...).Transport.(*http.Transport).TLSClientConfig
 	return f
 }
 
@@ -120,6 +100,7 @@ func (f *fleet) start(c *fleetCopy, flags ...string) {
 	f.t.Helper()
 	args := []string{
 		"-addr", c.addr, "-admin-addr", c.admin, "-key-file", c.ring, "-shutdown-delay", "3s",
+		"-origin", f.url,
 	}
 	c.started = startProcess(f.t, nil, append(args, flags...)...)
 }
@@ -258,7 +239,10 @@ type fleetVisitor struct {
 
 func (f *fleet) newVisitor() *fleetVisitor {
 	jar, _ := cookiejar.New(nil)
-	return &fleetVisitor{f: f, client: &http.Client{Jar: jar, Timeout: 20 * time.Second}}
+	transport := &http.Transport{TLSClientConfig: f.tls.Clone()}
+	client := &http.Client{Jar: jar, Timeout: 20 * time.Second, Transport: transport}
+	f.t.Cleanup(transport.CloseIdleConnections)
+	return &fleetVisitor{f: f, client: client}
 }
 
 // ask makes one request and returns its one line.

@@ -11,12 +11,13 @@ require (
 	github.com/prometheus/client_golang v1.24.1
 )
 
-// For the tests alone: a browser, and the peers to compare with.
+// For the tests alone: a browser, the peers to compare with, and the manifests.
 require (
 	github.com/alexedwards/scs/v2 v2.9.0
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	github.com/gorilla/sessions v1.4.0
+	go.yaml.in/yaml/v2 v2.4.4
 )
 
 require (

@@ -161,12 +161,12 @@ func openValue[T any](m *sessions[T], value string) *visit[T] {
 	return m.open(&http.Cookie{Name: m.cookie, Value: value}, time.Now().Unix())
 }
 
-// eventually waits until something is so, and fails when it is not in time.
-func eventually(t testing.TB, isSo func() bool) {
+// awaitTrue waits until done says so.
+func awaitTrue(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !isSo(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("got nothing after ten seconds")
+			t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }

@@ -525,7 +525,7 @@ func TestCaddy(t *testing.T) {
 	config := strings.Replace(readFile(t, "deploy/Caddyfile"), "example.com {", fmt.Sprintf("{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\nhttps://%s {\n\ttls internal", strings.Replace(front, "127.0.0.1", "localhost", 1)), 1)
 	for i := range 3 {
 		p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA},
-			"-origin", "https://app.example.com")
+			"-origin", "https://"+strings.Replace(front, "127.0.0.1", "localhost", 1))
 		config = strings.Replace(config, fmt.Sprintf("127.0.0.1:808%d ", i+1), strings.TrimPrefix(p.url, "http://")+" ", 1)
 	}
 	dir := t.TempDir()

@@ -108,7 +108,7 @@ func TestBadConnectionsAreBoundedLines(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, func() bool { return seen() == bad })
+	awaitTrue(t, "the lines", func() bool { return seen() == bad })
 	most := (floodLimit + 1) * (int(time.Since(began).Seconds()) + 1)
 	if got := strings.Count(p.log.String(), "\n") - before; got > most || got < 2 {
 		t.Errorf("got %d lines, want 2 to %d", got, most)

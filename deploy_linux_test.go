@@ -1,0 +1,370 @@
+package main
+
+import (
+	"debug/buildinfo"
+	"encoding/json"
+	"fmt"
+	goversion "go/version"
+	"io/fs"
+	"maps"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// needRoot skips a test that no user but root can run.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 && os.Getenv("CI") == "true" {
+		t.Fatal("this test has to be run by root")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run this test")
+	}
+}
+
+// image is an image in a store of its own.
+type image struct {
+	t     testing.TB
+	store []string
+}
+
+// buildah runs one of buildah's commands and returns what it has printed.
+func (i *image) buildah(command string, args ...string) string {
+	i.t.Helper()
+	args = slices.Concat(i.store, []string{command}, args)
+	return strings.TrimSpace(tool(i.t, "", "buildah", args...))
+}
+
+// buildImage builds deploy/Dockerfile without a network. Its base image is a
+// stand-in: an empty one, into which this machine's own Go and tools are mounted.
+func buildImage(t testing.TB) *image {
+	t.Helper()
+	dockerfile := readFile(t, "deploy/Dockerfile")
+	base := regexp.MustCompile(`(?m)^FROM (golang:(\S+)) AS build$`).FindStringSubmatch(dockerfile)
+	if base == nil {
+		t.Fatal("deploy/Dockerfile builds with no golang image")
+	}
+	needs := regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(readFile(t, "go.mod"))
+	if goversion.Compare("go"+base[2], "go"+needs[1]) < 0 {
+		t.Errorf("deploy/Dockerfile builds with Go %s, and go.mod needs %s", base[2], needs[1])
+	}
+
+	tool(t, "", "go", "mod", "download") // what the build will look for in the module cache
+	var env struct{ GOROOT, GOMODCACHE, GOCACHE string }
+	if err := json.Unmarshal([]byte(tool(t, "", "go", "env", "-json")), &env); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	i := &image{t: t, store: []string{
+		"--root", filepath.Join(dir, "store"), "--runroot", filepath.Join(dir, "run"),
+		"--storage-driver", "vfs",
+	}}
+	standIn := i.buildah("from", "scratch")
+	root := i.buildah("mount", standIn)
+	for _, name := range []string{"bin", "lib", "lib64"} { // links into usr, which is mounted below
+		if to, err := os.Readlink("/" + name); err == nil {
+			if err := os.Symlink(to, filepath.Join(root, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, mode := range map[string]os.FileMode{"usr": 0o755, "tmp": 0o1777 | os.ModeSticky} {
+		if err := os.Mkdir(filepath.Join(root, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i.buildah("umount", standIn)
+	i.buildah("config", "--env", "PATH="+env.GOROOT+"/bin:/usr/bin", "--env", "HOME=/root",
+		"--env", "GOTOOLCHAIN=local", "--env", "GOPROXY=file:///modules", "--env", "GOSUMDB=off", standIn)
+	i.buildah("commit", "--quiet", standIn, "docker.io/library/"+base[1])
+	i.buildah("rm", standIn)
+
+	mounts := []string{
+		"--volume", "/usr:/usr:ro",
+		"--volume", filepath.Join(env.GOMODCACHE, "cache/download") + ":/modules:ro",
+		"--volume", env.GOCACHE + ":/root/.cache/go-build",
+	}
+	if !strings.HasPrefix(env.GOROOT, "/usr/") {
+		mounts = append(mounts, "--volume", env.GOROOT+":"+env.GOROOT+":ro")
+	}
+	i.buildah("bud", append(mounts, "--pull-never", "--isolation", "chroot",
+		"--file", "deploy/Dockerfile", "--tag", "cookiesession", ".")...)
+	return i
+}
+
+// TestImage builds the image, looks at what is in it, and runs its program as
+// the image says, alone in its root directory.
+func TestImage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	needTool(t, "buildah")
+	needRoot(t)
+	i := buildImage(t)
+	var has struct {
+		OCIv1 struct {
+			Config struct {
+				User            string
+				ExposedPorts    map[string]any
+				Env             []string
+				Entrypoint, Cmd []string
+				Labels          map[string]string
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(i.buildah("inspect", "--type", "image", "cookiesession")), &has); err != nil {
+		t.Fatal(err)
+	}
+	config := has.OCIv1.Config
+	if config.User != "65532:65532" {
+		t.Errorf("got the user %q, want 65532:65532", config.User)
+	}
+	if got := slices.Collect(maps.Keys(config.ExposedPorts)); !slices.Equal(got, []string{"8080/tcp"}) {
+		t.Errorf("got the ports %v, want 8080/tcp", got)
+	}
+	command := slices.Concat(config.Entrypoint, config.Cmd)
+	if !slices.Equal(command, []string{"/cookiesession", "-addr", ":8080"}) {
+		t.Errorf("got the command %q", command)
+	}
+	if config.Labels["org.opencontainers.image.title"] == "" {
+		t.Errorf("got the labels %v", config.Labels)
+	}
+	if len(config.Env) != 1 || !strings.HasPrefix(config.Env[0], "PATH=") {
+		t.Errorf("got the environment %q, want nothing of how it was built", config.Env)
+	}
+
+	container := i.buildah("from", "--pull-never", "cookiesession")
+	root := i.buildah("mount", container)
+	t.Cleanup(func() {
+		i.buildah("umount", container)
+		i.buildah("rm", container)
+	})
+	var names []string
+	fs.WalkDir(os.DirFS(root), ".", func(name string, _ fs.DirEntry, err error) error {
+		names = append(names, name)
+		return err
+	})
+	if !slices.Equal(names, []string{".", "cookiesession"}) {
+		t.Errorf("got the files %q, want the program alone", names)
+	}
+	program := filepath.Join(root, "cookiesession")
+	if info, err := os.Stat(program); err != nil || info.Size() > 30<<20 || info.Mode().Perm() != 0o755 {
+		t.Errorf("got %v and %v, want 30 MiB at most and 0755", info, err)
+	}
+	built, err := buildinfo.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(".git"); err == nil && info.IsDir() {
+		revision := strings.TrimSpace(tool(t, "", "git", "rev-parse", "HEAD"))
+		if !strings.Contains(built.String(), "vcs.revision="+revision) {
+			t.Errorf("got %s, want it built from %s", built, revision)
+		}
+	}
+
+	t.Run("version", func(t *testing.T) {
+		out, err := inImage(root, "-version").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), built.GoVersion) {
+			t.Errorf("got %s and %v", out, err)
+		}
+	})
+	t.Run("usage", func(t *testing.T) {
+		if out, err := inImage(root, "-nonsense").CombinedOutput(); err == nil {
+			t.Errorf("a wrong flag is taken: %s", out)
+		}
+	})
+	t.Run("serves", func(t *testing.T) { serveInImage(t, root) })
+}
+
+// inImage returns the program of an image as a command, in its root directory
+// and as its user, with nothing around it.
+func inImage(root string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/cookiesession", args...)
+	cmd.Dir, cmd.Env = "/", []string{}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532},
+	}
+	return cmd
+}
+
+// serveInImage starts the program of an image with keys that are mounted as
+// Kubernetes mounts a Secret, and has it serve.
+func serveInImage(t *testing.T, root string) {
+	keys := filepath.Join(root, "keys")
+	data := filepath.Join(keys, "..2026_01_01")
+	if err := os.MkdirAll(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "keys", "add", filepath.Join(data, "ring"))
+	for _, err := range []error{
+		os.Chmod(filepath.Join(data, "ring"), 0o440),
+		os.Chown(filepath.Join(data, "ring"), 0, 65532),
+		os.Symlink("..2026_01_01", filepath.Join(keys, "..data")),
+		os.Symlink("..data/ring", filepath.Join(keys, "ring")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	log, ended := new(lockedBuffer), make(chan error, 1)
+	cmd := inImage(root, "-addr", "127.0.0.1:0", "-key-file", "/keys/ring")
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	go func() { ended <- cmd.Wait() }()
+	site := awaitURL(t, log, ended)
+
+	status := readFile(t, fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	for _, want := range []string{"\nUid:\t65532\t65532\t65532\t65532\n", "\nGid:\t65532\t65532\t65532\t65532\n"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("got the process %s", status)
+		}
+	}
+	if got := pageAt(t, site+"/healthz"); got != "ok\n" {
+		t.Errorf("/healthz: got %q", got)
+	}
+	jar, _ := cookiejar.New(nil)
+	client := &http.Client{Jar: jar}
+	res, err := client.PostForm(site+"/set_name", url.Values{"name": {"Alice"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res, err = client.Get(site + "/get_name"); err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body := make([]byte, 100)
+	n, _ := res.Body.Read(body)
+	if string(body[:n]) != "Name: Alice\n" {
+		t.Errorf("got %q", body[:n])
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := <-ended; err != nil || strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("ended with %v: %s", err, log)
+	}
+}
+
+// The systemd unit's TasksMax is enough where there are many processors, which
+// need a thread each. With 64, as it once was, the program is killed there.
+func TestTasksMax(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	needRoot(t)
+	found := regexp.MustCompile(`(?m)^TasksMax=(\d+)$`).FindStringSubmatch(readFile(t, "deploy/cookiesession.service"))
+	if found == nil {
+		t.Fatal("the unit has no TasksMax")
+	}
+	const processors = 1024
+	if limit, _ := strconv.Atoi(found[1]); limit < processors+100 {
+		t.Errorf("got TasksMax=%d, want enough for %d processors", limit, processors)
+	}
+	for limit, survives := range map[string]bool{"64": false, found[1]: true} {
+		group := newPidsGroup(t, limit)
+		log, ended := new(lockedBuffer), make(chan struct{})
+		served := program(t, map[string]string{"GOMAXPROCS": strconv.Itoa(processors)}, "-addr", "127.0.0.1:0")
+		served.Args = slices.Concat([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`,
+			filepath.Join(group, "cgroup.procs"), served.Path}, served.Args[1:])
+		served.Path = needTool(t, "sh")
+		served.Stderr = log
+		if err := served.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		go func() {
+			err = served.Wait()
+			close(ended)
+		}()
+		t.Cleanup(func() { served.Process.Kill() })
+		busy := keepBusy(log, ended)
+		served.Process.Signal(syscall.SIGTERM)
+		<-ended
+		if survived := err == nil && busy; survived != survives {
+			t.Errorf("with %s tasks: served %v and ended with %v, want it to survive %v: %.1000s",
+				limit, busy, err, survives, log)
+		}
+	}
+}
+
+// keepBusy sends many requests at once to the program that writes log, and
+// reports whether all were answered.
+func keepBusy(log *lockedBuffer, ended <-chan struct{}) bool {
+	var site string
+	for deadline := time.After(20 * time.Second); site == ""; {
+		if m := listening.FindStringSubmatch(log.String()); m != nil {
+			site = m[1]
+		}
+		select {
+		case <-ended:
+			return false
+		case <-deadline:
+			return false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	var wg sync.WaitGroup
+	answered := make(chan bool, 20*200)
+	for range 200 {
+		wg.Go(func() {
+			for range 20 {
+				res, err := http.Get(site + "/session")
+				if err == nil {
+					res.Body.Close()
+				}
+				answered <- err == nil && res.StatusCode == http.StatusOK
+			}
+		})
+	}
+	wg.Wait()
+	close(answered)
+	for ok := range answered {
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// newPidsGroup makes a control group in which there may be so many tasks.
+func newPidsGroup(t *testing.T, limit string) string {
+	t.Helper()
+	parent := "/sys/fs/cgroup"
+	if _, err := os.Stat(parent + "/pids"); err == nil { // version 1
+		parent += "/pids"
+	} else if control, err := os.ReadFile(parent + "/cgroup.subtree_control"); err != nil ||
+		!slices.Contains(strings.Fields(string(control)), "pids") {
+		t.Skip("this machine's control groups can't limit tasks")
+	}
+	group := filepath.Join(parent, fmt.Sprintf("cookiesession-test-%d-%s", os.Getpid(), limit))
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Skipf("no control group can be made here: %v", err)
+	}
+	t.Cleanup(func() {
+		for range 100 { // the group is busy until its last process is gone
+			if os.Remove(group) == nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Errorf("%s could not be removed", group)
+	})
+	if err := os.WriteFile(filepath.Join(group, "pids.max"), []byte(limit), 0o644); err != nil {
+		t.Skipf("tasks can't be limited here: %v", err)
+	}
+	return group
+}
