@@ -238,6 +238,12 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 		return err
 	}
 	cookies := findCookies(string(input))
+	if keys != nil && !namedCookie.Match(input) {
+		if said, ok := inspectToken(string(input), newRing(keys, true), time.Now()); ok {
+			_, err := fmt.Fprintln(stdout, said)
+			return err
+		}
+	}
 	if len(cookies) == 0 {
 		return errors.New("there is no session cookie on standard input")
 	}

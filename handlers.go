@@ -26,6 +26,9 @@ func (a *app) routes(router *mux.Router) {
 	router.HandleFunc("/clear_name", a.visitor(a.clearName)).Methods(post).Name("clear_name")
 	router.HandleFunc("/session", a.visitor(a.showSession)).Methods(get...).Name("session")
 
+	router.HandleFunc(registerPath, a.bindingStep(a.registerDevice)).Methods(post).Name("register")
+	router.HandleFunc(refreshPath, a.bindingStep(a.sessions.refresh)).Methods(post).Name("refresh")
+
 	router.HandleFunc("/healthz", a.health).Methods(get...).Name("health")
 	router.Handle("/style.css", a.style).Methods(get...).Name("style")
 	router.Handle("/icon.svg", a.icon).Methods(get...).Name("icon")

@@ -37,9 +37,10 @@ const (
 // the head of each cookie, so that a request costs one MAC however many keys
 // there are, and an unknown key is told apart from a forged cookie.
 type codec struct {
-	id        string
-	encrypted bool
-	*securecookie.SecureCookie
+	id                         string
+	encrypted                  bool
+	*securecookie.SecureCookie                                     // of session cookies
+	tokens                     map[kind]*securecookie.SecureCookie // of what travels beside them
 }
 
 // seal returns the value of the cookie called name that carries content, which
@@ -60,17 +61,25 @@ func newKey(secret []byte) key {
 	derive := func(label string, n int) []byte {
 		return must(hkdf.Key(sha256.New, secret, nil, "cookiesession "+label, n))
 	}
-	codec := func(mode string, block []byte) *codec {
-		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
-		sc := securecookie.New(derive(mode+" mac", 32), block)
+	sealer := func(label string, encrypted bool) *securecookie.SecureCookie {
+		var block []byte
+		if encrypted {
+			block = derive(label+" block", 32)
+		}
+		sc := securecookie.New(derive(label+" mac", 32), block)
 		// sessions checks age and length itself, to tell their verdicts apart.
-		sc.SetSerializer(securecookie.NopEncoder{}).MaxAge(0).MaxLength(0)
-		return &codec{id: strings.ToLower(id), encrypted: block != nil, SecureCookie: sc}
+		return sc.SetSerializer(securecookie.NopEncoder{}).MaxAge(0).MaxLength(0)
 	}
-	return key{
-		signed:    codec("signed", nil),
-		encrypted: codec("encrypted", derive("encrypted block", 32)),
+	codec := func(mode string, encrypted bool) *codec {
+		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
+		c := &codec{id: strings.ToLower(id), encrypted: encrypted, SecureCookie: sealer(mode, encrypted)}
+		c.tokens = make(map[kind]*securecookie.SecureCookie)
+		for _, k := range kinds {
+			c.tokens[k] = sealer(mode+" "+string(k), encrypted)
+		}
+		return c
 	}
+	return key{signed: codec("signed", false), encrypted: codec("encrypted", true)}
 }
 
 // has reports whether id is the key's, in either mode.

@@ -149,6 +149,10 @@ const (
 	cookieName      = "session" // without the prefix
 	defaultIdle     = 336 * time.Hour
 	defaultLifetime = 2160 * time.Hour
+
+	// minBind is the shortest -bind. Browsers renew a ticket in its last two
+	// minutes, and may sign six times in nine minutes only, so it is for trying out.
+	minBind = 10 * time.Second
 )
 
 // flagSet binds the flags to cfg.
@@ -166,6 +170,8 @@ func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 	fs.StringVar(&cfg.tlsKey, "tls-key", "", "private key of the certificate, a PEM `file`")
 	fs.DurationVar(&cfg.idle, "idle", defaultIdle, "end a session that has not been used for this long")
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "end a session this long after it began")
+	fs.DurationVar(&cfg.bind, "bind", 0, "bind sessions to their browser's device: a copied cookie "+
+		"is good for this long; ten minutes or more; needs HTTPS")
 	fs.BoolVar(&cfg.persist, "persist", true, "keep the cookie when the browser is closed")
 	fs.Func("trusted-origin", "let this `origin` post here; repeat it, or use commas", func(s string) error {
 		cfg.trustedOrigins = append(cfg.trustedOrigins, strings.Split(s, ",")...)
@@ -261,6 +267,12 @@ func (cfg *config) check(fs *flag.FlagSet) error {
 		return errors.New("-lifetime must be a second at least")
 	case cfg.lifetime > maxLifetime:
 		return fmt.Errorf("-lifetime must be %d hours at most: browsers keep no cookie for longer", maxLifetime/time.Hour)
+	case cfg.bind != 0 && cfg.bind < minBind:
+		return fmt.Errorf("-bind must be %v at least, and better ten minutes or more", minBind)
+	case cfg.bind > cfg.lifetime:
+		return errors.New("-bind must not be longer than -lifetime")
+	case cfg.bind > 0 && !cfg.secure:
+		return errors.New("-bind needs HTTPS: browsers bind nothing without (see -tls-cert and -secure)")
 	case cfg.shutdownDelay < 0:
 		return errors.New("-shutdown-delay must not be negative")
 	case cfg.logFormat != "text" && cfg.logFormat != "json":

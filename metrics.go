@@ -21,6 +21,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	cookies  *prometheus.CounterVec
 	written  *prometheus.CounterVec
+	bindings *prometheus.CounterVec
 	size     prometheus.Histogram
 	requests *prometheus.HistogramVec
 	reloads  *prometheus.CounterVec
@@ -40,7 +41,9 @@ func newMetrics(ring func() *ring) *metrics {
 	m.cookies = counter("cookiesession_cookies_total", "Requests to pages, by the verdict on their "+
 		"session cookie and the id of its key, which is empty where none was found.", "verdict", "key_id")
 	m.written = counter("cookiesession_cookies_written_total",
-		"Cookies that were written, by reason: changed, renewed, re-sealed or cleared.", "reason")
+		"Cookies that were written, by reason: changed, renewed, re-sealed, bound or cleared.", "reason")
+	m.bindings = counter("cookiesession_bindings_total", "Steps of binding sessions to devices, by "+
+		"what became of them, and requests by why a browser has skipped its ticket.", "event")
 	m.reloads = counter("cookiesession_key_reloads_total", "Times the key file was loaded, by result: "+
 		"ok, or error, after which the keys stayed as they were.", "result")
 	m.size = with.NewHistogram(prometheus.HistogramOpts{
@@ -59,8 +62,11 @@ func newMetrics(ring func() *ring) *metrics {
 	})
 	// Those that can be foreseen are there from the start, so that a rate can be
 	// taken of the first one, too.
-	for _, why := range []reason{changed, renewed, resealed, cleared} {
+	for _, why := range []reason{changed, renewed, resealed, bound, cleared} {
 		m.written.WithLabelValues(string(why))
+	}
+	for _, e := range events {
+		m.bindings.WithLabelValues(string(e))
 	}
 	for _, v := range []verdict{none, malformed, tooLarge, unknownKey} {
 		m.cookies.WithLabelValues(string(v), "")
@@ -96,7 +102,7 @@ func (current keyInfo) Collect(to chan<- prometheus.Metric) {
 // the keys that are gone. The others go on.
 func (m *metrics) ringChanged(old, r *ring) {
 	for id := range r.codecs {
-		for _, v := range []verdict{malformed, tampered, fromFuture, expired, tooOld, valid} {
+		for _, v := range []verdict{malformed, tampered, fromFuture, expired, tooOld, unproven, valid} {
 			m.cookies.WithLabelValues(string(v), id)
 		}
 	}

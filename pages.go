@@ -49,6 +49,7 @@ func newApp(sessions *sessions[session], origins []string, log *slog.Logger) (*a
 		icon:     newAsset("icon.svg", "image/svg+xml"),
 		router:   mux.NewRouter(),
 	}
+	sessions.assets = []string{"/style.css", "/icon.svg", "/favicon.ico", "/healthz"}
 	csrf := http.NewCrossOriginProtection()
 	for _, origin := range origins {
 		if err := csrf.AddTrustedOrigin(origin); err != nil {
@@ -81,6 +82,11 @@ type action func(r *http.Request, v *visit[session]) (answer, error)
 func (a *app) visitor(do action) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := a.sessions.load(r)
+		if v.detour(w, r) {
+			a.tellBinding(detoured)
+			return
+		}
+		a.tellBinding(skipped(r))
 		a.metrics.visited(v)
 		if v.verdict != none && v.verdict != valid {
 			a.flood.refused(a.log, v, routeOf(r))
@@ -137,6 +143,9 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit[session], 
 	})
 	if err == nil {
 		a.metrics.saved(why, size)
+	}
+	if err == nil && v.offered {
+		a.tellBinding(offered)
 	}
 	return err
 }

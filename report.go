@@ -35,6 +35,10 @@ type report struct {
 	Began, Written, Now time.Time
 	IdleEnd             time.Time // when the session ends if nothing is written until then
 	End                 time.Time // when it ends at the latest
+
+	Bound     bool      // the session is bound to a device
+	Binding   bool      // this server binds sessions, and asks for tickets
+	TicketEnd time.Time // until when the ticket that came along is good; zero without one
 }
 
 var reportTexts = template.Must(template.ParseFS(templates, "templates/report.txt"))
@@ -90,6 +94,10 @@ func describe(m *sessions[session], v *visit[session]) report {
 		rep.End = rep.Began.Add(m.lifetime)
 		if rep.IdleEnd = rep.Written.Add(m.idle); rep.End.Before(rep.IdleEnd) {
 			rep.IdleEnd = rep.End
+		}
+		rep.Bound, rep.Binding = v.device != nil, m.bind > 0
+		if v.until != 0 {
+			rep.TicketEnd = time.Unix(v.until, 0).UTC()
 		}
 		if rep.Encrypted = v.codec.encrypted; rep.Encrypted {
 			rep.Mode = "signed and encrypted"

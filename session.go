@@ -50,6 +50,7 @@ const (
 	fromFuture verdict = "from the future" // written more than maxSkew ahead of our clock
 	tooOld     verdict = "too old"         // began too long ago, however busy
 	expired    verdict = "expired"         // not written for too long
+	unproven   verdict = "unproven"        // bound to a device, and no live ticket of it came along
 	valid      verdict = "valid"
 )
 
@@ -68,6 +69,7 @@ const (
 	checkClock                     // it does not come from the future
 	checkLifetime                  // the session did not begin too long ago
 	checkIdle                      // it was not last written too long ago
+	checkProof                     // if it is bound to a device, a live ticket came with it
 )
 
 // payload is what is sealed into a cookie: a CBOR array (RFC 8949) like
@@ -114,23 +116,29 @@ type settings struct {
 	persist  bool          // keep it when the browser is closed
 	idle     time.Duration // end a session that was not written for this long
 	lifetime time.Duration // end a session this long after it began
+
+	// For device binding, see bind.go.
+	bind   time.Duration // for how long a ticket is good; 0 to bind no session and ask for no ticket
+	assets []string      // paths that need no session, so that they never wait for a ticket
 }
 
 // sessions reads sessions of type T from cookies and writes them back. It
 // keeps none itself. It may be used by many goroutines at once.
 type sessions[T any] struct {
 	settings
-	zero []byte               // the encoding of an empty session
-	ring atomic.Pointer[ring] // must be set before use; replaced when the keys change
+	ticket string               // the name of the cookie that carries a device's ticket
+	zero   []byte               // the encoding of an empty session
+	ring   atomic.Pointer[ring] // must be set before use; replaced when the keys change
 }
 
 // newSessions returns sessions that still lack a ring. It panics if T holds
 // what CBOR cannot carry, such as a channel.
 func newSessions[T any](s settings) *sessions[T] {
+	ticket := ticketName(s.cookie)
 	if s.secure {
 		s.cookie = securePrefix + s.cookie
 	}
-	return &sessions[T]{settings: s, zero: must(encoding.Marshal(*new(T)))}
+	return &sessions[T]{settings: s, ticket: ticket, zero: must(encoding.Marshal(*new(T)))}
 }
 
 // visit is one request's visitor: the session that came with it, and what
@@ -149,6 +157,11 @@ type visit[T any] struct {
 	size    int        // bytes of its name and value
 	content []byte     // its payload as it was sealed, once the MAC has matched
 	payload payload[T] // once it was found to fit, also of a session that has ended
+
+	device  deviceKey // that the session is bound to; nil if it isn't
+	until   int64     // until when the ticket that came along is good, in Unix seconds; 0 without one
+	binding bool      // save binds the session to the device
+	offered bool      // save has offered to bind it
 }
 
 // clear empties the session. What a handler stores afterwards begins a new
@@ -178,7 +191,9 @@ func (m *sessions[T]) load(r *http.Request) *visit[T] {
 	v := &visit[T]{now: now, verdict: none}
 	cookies := r.CookiesNamed(m.cookie)
 	for _, c := range cookies[:min(len(cookies), maxCandidates)] {
-		if candidate := m.open(c, now); candidate.passed > v.passed {
+		candidate := m.open(c, now)
+		m.prove(candidate, r)
+		if candidate.passed > v.passed {
 			v = candidate
 		}
 	}
@@ -187,7 +202,8 @@ func (m *sessions[T]) load(r *http.Request) *visit[T] {
 	return v
 }
 
-// open judges one cookie at the time now, in Unix seconds.
+// open judges one cookie at the time now, in Unix seconds. Whether a session
+// that is bound to a device has come from there is for prove to say.
 func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	v := &visit[T]{now: now, value: c.Value, size: len(m.cookie) + len(c.Value)}
 	if v.size > maxCookie {
@@ -204,6 +220,7 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	if v.codec.Decode(m.cookie, sealed, &v.content) != nil {
 		return v.refuse(checkMAC, tampered)
 	}
+	v.content, v.device = cutDevice(v.content)
 	var p payload[T] // one that doesn't fit would leave v's half filled
 	if decoding.Unmarshal(v.content, &p) != nil {
 		return v.refuse(checkPayload, malformed)
@@ -219,7 +236,7 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	case now > p.written()+seconds(m.idle):
 		return v.refuse(checkIdle, expired)
 	}
-	v.passed, v.verdict, v.session = checkIdle, valid, p.Data
+	v.passed, v.verdict, v.session = checkProof, valid, p.Data
 	return v
 }
 
@@ -242,6 +259,7 @@ const (
 	changed   reason = "changed"   // a handler changed the session
 	renewed   reason = "renewed"   // a quarter of the idle time has passed
 	resealed  reason = "re-sealed" // it was sealed under a codec that isn't the current one
+	bound     reason = "bound"     // the session was bound to a device
 	cleared   reason = "cleared"   // the session is empty: the cookie is deleted
 )
 
@@ -266,20 +284,22 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 	case unchanged:
 		return why, 0, nil
 	case cleared:
-		m.setCookie(w, "", -1)
+		m.setCookie(w, m.cookie, "", -1)
+		m.endBinding(w, v)
 		return why, 0, nil
-	case renewed, resealed:
+	case renewed, resealed, bound:
 		data = rawData(v.content)
 	}
 	p := payload[cbor.RawMessage]{Began: uint32(v.now), Data: data}
+	var device deviceKey
 	if v.continues() {
-		p.Began = v.payload.Began
+		p.Began, device = v.payload.Began, v.device
 		// The copy that began the session may be ahead of us.
 		p.Since = uint32(max(0, v.now-int64(p.Began)))
 	}
 	content := must(encoding.Marshal(p))
 	unreadable := decoding.Unmarshal(content, new(payload[T])) // seal overwrites content
-	value, err := m.ring.Load().seal.seal(m.cookie, content)
+	value, err := m.ring.Load().seal.seal(m.cookie, withDevice(content, device))
 	if err != nil {
 		return unchanged, 0, err
 	}
@@ -287,7 +307,7 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 	switch {
 	case size > maxCookie && why == changed:
 		return unchanged, 0, &oversizedError{over: size - maxCookie}
-	case size > maxCookie: // encryption, new since it was sealed, makes it longer
+	case size > maxCookie: // encryption or a device, new since it was sealed, makes it longer
 		return unchanged, 0, nil
 	case unreadable != nil: // never set what can't be opened again, such as text that isn't UTF-8
 		return unchanged, 0, fmt.Errorf("session can't be decoded again: %w", unreadable)
@@ -296,7 +316,11 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 	if m.persist {
 		maxAge = max(1, min(seconds(m.idle), int64(p.Began)+seconds(m.lifetime)-v.now))
 	}
-	m.setCookie(w, value, int(maxAge))
+	m.setCookie(w, m.cookie, value, int(maxAge))
+	if device == nil {
+		m.endBinding(w, v)
+		m.offerBinding(w, v, p.Began)
+	}
 	return why, size, nil
 }
 
@@ -311,6 +335,8 @@ func (m *sessions[T]) reasonTo(v *visit[T], data cbor.RawMessage) reason {
 		return cleared
 	case data != nil || v.passive:
 		return unchanged
+	case v.binding:
+		return bound
 	case v.codec.id != m.ring.Load().seal.id:
 		return resealed
 	case 4*(v.now-v.payload.written()) >= seconds(m.idle):
@@ -319,11 +345,11 @@ func (m *sessions[T]) reasonTo(v *visit[T], data cbor.RawMessage) reason {
 	return unchanged
 }
 
-// setCookie sets the cookie for maxAge seconds, or for as long as the browser
-// is open if that is 0, and deletes it if that is negative.
-func (m *sessions[T]) setCookie(w http.ResponseWriter, value string, maxAge int) {
+// setCookie sets a cookie for maxAge seconds, or for as long as the browser is
+// open if that is 0, and deletes it if that is negative.
+func (m *sessions[T]) setCookie(w http.ResponseWriter, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: m.cookie, Value: value, Path: "/", MaxAge: maxAge,
+		Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: m.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }
