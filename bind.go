@@ -89,17 +89,17 @@ func cutDevice(content []byte) (rest []byte, device deviceKey) {
 	return content[:end], content[end+2:]
 }
 
-// kind is a kind of token. Each has subkeys of its own, so that no token passes
+// tokenKind is a kind of token. Each has subkeys of its own, so that no token passes
 // for one of another kind, nor for a session.
-type kind string
+type tokenKind string
 
 const (
-	ticketKind     kind = "ticket"     // the device has proven itself lately
-	identifierKind kind = "identifier" // the browser's name for what it has registered
-	challengeKind  kind = "challenge"  // to be signed by the device
+	ticketKind     tokenKind = "ticket"     // the device has proven itself lately
+	identifierKind tokenKind = "identifier" // the browser's name for what it has registered
+	challengeKind  tokenKind = "challenge"  // to be signed by the device
 )
 
-var kinds = []kind{ticketKind, identifierKind, challengeKind}
+var tokenKinds = []tokenKind{ticketKind, identifierKind, challengeKind}
 
 // token is what travels sealed beside a session: KEYID.SECURECOOKIE, like its cookie.
 type token struct {
@@ -111,7 +111,7 @@ type token struct {
 }
 
 // sealToken returns t sealed under the ring's current key.
-func (r *ring) sealToken(k kind, t token) string {
+func (r *ring) sealToken(k tokenKind, t token) string {
 	// Neither can fail: the key has the right length, and there is no limit to exceed.
 	sealed := must(r.seal.tokens[k].Encode(string(k), must(encoding.Marshal(t))))
 	return r.seal.id + "." + sealed
@@ -119,7 +119,7 @@ func (r *ring) sealToken(k kind, t token) string {
 
 // openToken returns what is in a token, if it is a good one of this kind, under
 // whichever key of the ring. What its time means is for the caller to judge.
-func (r *ring) openToken(k kind, value string) (t token, ok bool) {
+func (r *ring) openToken(k tokenKind, value string) (t token, ok bool) {
 	id, sealed, _ := strings.Cut(value, ".")
 	c := r.codecs[id]
 	if c == nil || !canonical(sealed) {
@@ -238,13 +238,6 @@ const (
 	skippedQuota       event = "skipped_quota_exceeded" // it must not sign so often
 	skippedOther       event = "skipped_other"
 )
-
-// events are all events that there are.
-var events = []event{
-	offered, registered, challenged, newlyBound, refreshed, ended, postponed, detoured,
-	refusedSize, refusedForm, refusedOff, refusedSession, refusedBound, refusedProof, refusedChallenge,
-	skippedUnreachable, skippedServer, skippedQuota, skippedOther,
-}
 
 // refuse answers with a status and a sentence about an event, which it returns.
 // A browser shows that to nobody.

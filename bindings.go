@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -37,18 +38,18 @@ var tokenForm = regexp.MustCompile(`\b[a-z2-7]{6}\.[A-Za-z0-9_-]+=*`)
 
 // tokenReport is what inspect tells of a token of device binding.
 type tokenReport struct {
-	Kind           kind
+	Kind           tokenKind
 	KeyID, Role    string
 	Time, Session  time.Time
 	Expired, Fresh bool // a challenge without a device is for a registration
 }
 
 // inspectToken returns a report on the first token of device binding in text,
-// if there is one that a key of the ring has sealed. It contains nothing of the
-// device's key.
-func inspectToken(text string, r *ring, now time.Time) (report string, ok bool) {
+// or "" if there is none that a key of the ring has sealed, and an error if it
+// is not good any more. The report contains nothing of the device's key.
+func inspectToken(text string, r *ring, now time.Time) (report string, err error) {
 	for _, value := range tokenForm.FindAllString(text, -1) {
-		for _, k := range kinds {
+		for _, k := range tokenKinds {
 			t, ok := r.openToken(k, value)
 			if !ok {
 				continue
@@ -67,8 +68,11 @@ func inspectToken(text string, r *ring, now time.Time) (report string, ok bool) 
 			if err := reportTexts.ExecuteTemplate(&b, "token", rep); err != nil {
 				panic(err) // the template doesn't fit the type
 			}
-			return b.String(), true
+			if rep.Expired {
+				err = fmt.Errorf("the %s is not valid: expired", k)
+			}
+			return b.String(), err
 		}
 	}
-	return "", false
+	return "", nil
 }

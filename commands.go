@@ -239,9 +239,9 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	}
 	cookies := findCookies(string(input))
 	if keys != nil && !namedCookie.Match(input) {
-		if said, ok := inspectToken(string(input), newRing(keys, true), time.Now()); ok {
-			_, err := fmt.Fprintln(stdout, said)
-			return err
+		if said, problem := inspectToken(string(input), newRing(keys, true), time.Now()); said != "" {
+			fmt.Fprintln(stdout, said)
+			return problem
 		}
 	}
 	if len(cookies) == 0 {

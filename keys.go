@@ -39,8 +39,8 @@ const (
 type codec struct {
 	id                         string
 	encrypted                  bool
-	*securecookie.SecureCookie                                     // of session cookies
-	tokens                     map[kind]*securecookie.SecureCookie // of what travels beside them
+	*securecookie.SecureCookie                                          // of session cookies
+	tokens                     map[tokenKind]*securecookie.SecureCookie // of what travels beside them
 }
 
 // seal returns the value of the cookie called name that carries content, which
@@ -73,8 +73,8 @@ func newKey(secret []byte) key {
 	codec := func(mode string, encrypted bool) *codec {
 		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
 		c := &codec{id: strings.ToLower(id), encrypted: encrypted, SecureCookie: sealer(mode, encrypted)}
-		c.tokens = make(map[kind]*securecookie.SecureCookie)
-		for _, k := range kinds {
+		c.tokens = make(map[tokenKind]*securecookie.SecureCookie)
+		for _, k := range tokenKinds {
 			c.tokens[k] = sealer(mode+" "+string(k), encrypted)
 		}
 		return c

@@ -65,7 +65,7 @@ func newMetrics(ring func() *ring) *metrics {
 	for _, why := range []reason{changed, renewed, resealed, bound, cleared} {
 		m.written.WithLabelValues(string(why))
 	}
-	for _, e := range events {
+	for _, e := range bindingEvents {
 		m.bindings.WithLabelValues(string(e))
 	}
 	for _, v := range []verdict{none, malformed, tooLarge, unknownKey} {
@@ -74,6 +74,13 @@ func newMetrics(ring func() *ring) *metrics {
 	m.reloads.WithLabelValues("ok")
 	m.reloads.WithLabelValues("error")
 	return m
+}
+
+// bindingEvents are all events that there are.
+var bindingEvents = []event{
+	offered, registered, challenged, newlyBound, refreshed, ended, postponed, detoured,
+	refusedSize, refusedForm, refusedOff, refusedSession, refusedBound, refusedProof, refusedChallenge,
+	skippedUnreachable, skippedServer, skippedQuota, skippedOther,
 }
 
 // keyInfo collects the keys of the ring that is in use at that moment.

@@ -95,7 +95,9 @@ func describe(m *sessions[session], v *visit[session]) report {
 		if rep.IdleEnd = rep.Written.Add(m.idle); rep.End.Before(rep.IdleEnd) {
 			rep.IdleEnd = rep.End
 		}
-		rep.Bound, rep.Binding = v.device != nil, m.bind > 0
+		if rep.Bound, rep.Binding = v.device != nil, m.bind > 0; v.verdict == unproven {
+			rep.Fields = nil // whoever has the cookie may have copied it
+		}
 		if v.until != 0 {
 			rep.TicketEnd = time.Unix(v.until, 0).UTC()
 		}
