@@ -276,6 +276,14 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 		return err
 	}
 	cookies := findCookies(string(input), cfg.cookie)
+	// A ticket may come alone, or under a name of its own.
+	if keys != nil && (len(cookies) == 0 || len(strings.Fields(string(input))) == 1) {
+		r := newRing(keys, true)
+		if said, problem := inspectToken(string(input), r, time.Now()); said != "" {
+			fmt.Fprintln(stdout, said)
+			return problem
+		}
+	}
 	if len(cookies) == 0 {
 		return errors.New("there is no session cookie on standard input")
 	}

@@ -30,6 +30,9 @@ func (a *app) routes(router *mux.Router) {
 	router.HandleFunc("/session", a.visitor(a.showSession)).Methods(get...).Name("session")
 	router.HandleFunc("/forge", a.visitor(a.forge)).Methods(post).Name("forge")
 
+	router.HandleFunc(registerPath, a.bindingStep(a.registerDevice)).Methods(post).Name("register")
+	router.HandleFunc(refreshPath, a.bindingStep(a.binding.refresh)).Methods(post).Name("refresh")
+
 	router.HandleFunc("/healthz", a.health).Methods(get...).Name("health")
 	router.Handle("/style.css", a.style).Methods(get...).Name("style")
 	router.Handle("/icon.svg", a.icon).Methods(get...).Name("icon")

@@ -28,6 +28,7 @@ type options struct {
 	browserSession bool // not persistent
 	idle, lifetime time.Duration
 	origins        origins
+	bind           time.Duration
 	log            io.Writer
 }
 
@@ -69,7 +70,7 @@ func newTestApp(t testing.TB, o options) *app {
 		o.log = t.Output()
 	}
 	logger := slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	a := newApp(newSessions[session](o.settings()), o.origins, logger)
+	a := newApp(newSessions[session](o.settings()), o.bind, o.origins, logger)
 	a.useRing(newTestManager(t, o).ring.Load())
 	return a
 }

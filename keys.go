@@ -33,13 +33,26 @@ const (
 	maxKeyFile = 1 << 20
 )
 
+// tokenKind is a kind of token, which bind.go seals. Each has subkeys of its own, so that no token passes
+// for one of another kind, nor for a session.
+type tokenKind string
+
+const (
+	ticketKind     tokenKind = "ticket"     // the device has proven itself lately
+	identifierKind tokenKind = "identifier" // the browser's name for what it has registered
+	challengeKind  tokenKind = "challenge"  // to be signed by the device
+)
+
+var tokenKinds = []tokenKind{ticketKind, identifierKind, challengeKind}
+
 // codec seals and opens cookies under one key in one mode. Its id stands at
 // the head of each cookie, so that a request costs one MAC however many keys
 // there are, and an unknown key is told apart from a forged cookie.
 type codec struct {
-	id        string
-	encrypted bool
-	*securecookie.SecureCookie
+	id                         string
+	encrypted                  bool
+	tokens                     map[tokenKind]*securecookie.SecureCookie
+	*securecookie.SecureCookie // for sessions
 }
 
 // seal returns the value of the cookie called name that carries content, which
@@ -60,17 +73,25 @@ func newKey(secret []byte) key {
 	derive := func(label string, n int) []byte {
 		return must(hkdf.Key(sha256.New, secret, nil, "cookiesession "+label, n))
 	}
-	codec := func(mode string, block []byte) *codec {
-		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
-		sc := securecookie.New(derive(mode+" mac", 32), block)
+	sealer := func(label string, encrypted bool) *securecookie.SecureCookie {
+		var block []byte
+		if encrypted {
+			block = derive(label+" block", 32)
+		}
+		sc := securecookie.New(derive(label+" mac", 32), block)
 		// sessions checks age and length itself, to tell their verdicts apart.
-		sc.SetSerializer(securecookie.NopEncoder{}).MaxAge(0).MaxLength(0)
-		return &codec{id: strings.ToLower(id), encrypted: block != nil, SecureCookie: sc}
+		return sc.SetSerializer(securecookie.NopEncoder{}).MaxAge(0).MaxLength(0)
 	}
-	return key{
-		signed:    codec("signed", nil),
-		encrypted: codec("encrypted", derive("encrypted block", 32)),
+	codec := func(mode string, encrypted bool) *codec {
+		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
+		c := &codec{id: strings.ToLower(id), encrypted: encrypted, SecureCookie: sealer(mode, encrypted)}
+		c.tokens = make(map[tokenKind]*securecookie.SecureCookie)
+		for _, k := range tokenKinds {
+			c.tokens[k] = sealer(mode+" "+string(k), encrypted)
+		}
+		return c
 	}
+	return key{signed: codec("signed", false), encrypted: codec("encrypted", true)}
 }
 
 // has reports whether id is the key's, in either mode.

@@ -90,7 +90,7 @@ func runServer(ctx context.Context, args []string, getenv getenv, stdout, stderr
 		return err
 	}
 	log := newLogger(cfg, stderr)
-	app := newApp(newSessions[session](cfg.settings), cfg.origins, log)
+	app := newApp(newSessions[session](cfg.settings), cfg.bind, cfg.origins, log)
 	keys, err := cfg.keys(getenv)
 	if err != nil {
 		return err
@@ -162,6 +162,7 @@ type getenv func(name string) string
 // config is what the flags say.
 type config struct {
 	settings
+	bind            time.Duration // for which a ticket of device binding is good
 	addr, adminAddr string
 	shutdownDelay   time.Duration
 	keyFile         string
@@ -177,6 +178,10 @@ const (
 	cookieName      = "session" // without the prefix
 	defaultIdle     = 336 * time.Hour
 	defaultLifetime = 2160 * time.Hour
+
+	// minBind is the shortest -bind. Browsers renew a ticket in its last two
+	// minutes, and may sign six times in nine minutes only, so it is for trying out.
+	minBind = 10 * time.Second
 )
 
 // flagSet binds the flags to cfg.
@@ -199,6 +204,8 @@ func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 		"end a session whose cookie was written so long ago")
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime,
 		"end a session that began so long ago")
+	fs.DurationVar(&cfg.bind, "bind", 0, "bind sessions to the browser's device, with tickets "+
+		"that are good for so long; needs HTTPS")
 	fs.BoolVar(&cfg.persist, "persist", true, "keep the cookie when the browser is closed")
 	fs.StringVar(&cfg.adminAddr, "admin-addr", "",
 		"serve metrics, health and, on loopback, profiles on this `host:port`")
@@ -297,6 +304,13 @@ func (cfg *config) check() error {
 	case cfg.lifetime > maxLifetime:
 		return fmt.Errorf("-lifetime must be %d hours at most: browsers keep no cookie for longer",
 			maxLifetime/time.Hour)
+	case cfg.bind != 0 && cfg.bind < minBind:
+		return fmt.Errorf("-bind must be %v at least, and better ten minutes or more", minBind)
+	case cfg.bind > cfg.lifetime:
+		return errors.New("-bind must not be longer than -lifetime")
+	case cfg.bind > 0 && !cfg.secure:
+		return errors.New("-bind needs HTTPS, without which browsers bind nothing: " +
+			"give -tls-cert, or -origin https://... where a proxy ends TLS")
 	case cfg.shutdownDelay < 0:
 		return errors.New("-shutdown-delay must not be negative")
 	case cfg.logFormat != "text" && cfg.logFormat != "json":

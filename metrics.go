@@ -19,6 +19,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	cookies  *prometheus.CounterVec
 	written  *prometheus.CounterVec
+	bindings *prometheus.CounterVec
 	size     prometheus.Histogram
 	requests *prometheus.HistogramVec
 	reloads  *prometheus.CounterVec
@@ -40,7 +41,10 @@ func newMetrics(ring func() *ring) *metrics {
 		"their cookie and the id of its key, which is empty where none was found.",
 		"verdict", "key_id")
 	m.written = counter("cookiesession_cookies_written_total",
-		"Cookies that were written, by reason: changed, renewed, re-sealed or cleared.", "reason")
+		"Cookies that were written, by reason: changed, renewed, re-sealed, bound or cleared.",
+		"reason")
+	m.bindings = counter("cookiesession_bindings_total", "Steps of binding sessions to devices, "+
+		"by what became of them, and requests by why a browser has skipped its ticket.", "event")
 	m.reloads = counter("cookiesession_key_reloads_total", "Loads of the key file, by result: "+
 		"ok, or error, after which the keys stayed as they were.", "result")
 	m.size = with.NewHistogram(prometheus.HistogramOpts{
@@ -64,8 +68,11 @@ func newMetrics(ring func() *ring) *metrics {
 	})
 	// Those that can be foreseen are there from the start, so that a rate can be
 	// taken of the first one, too.
-	for _, why := range []reason{changed, renewed, resealed, cleared} {
+	for _, why := range []reason{changed, renewed, resealed, bound, cleared} {
 		m.written.WithLabelValues(string(why))
+	}
+	for _, e := range bindingEvents {
+		m.bindings.WithLabelValues(string(e))
 	}
 	for _, v := range []verdict{none, malformed, tooLarge, unknownKey} {
 		m.cookies.WithLabelValues(string(v), "")
@@ -73,6 +80,13 @@ func newMetrics(ring func() *ring) *metrics {
 	m.reloads.WithLabelValues("ok")
 	m.reloads.WithLabelValues("error")
 	return m
+}
+
+// bindingEvents are all events that there are.
+var bindingEvents = []event{
+	offered, registered, challenged, newlyBound, refreshed, ended, postponed, detoured,
+	refusedSize, refusedForm, refusedOff, refusedSession, refusedBound, refusedProof, refusedChallenge,
+	skippedUnreachable, skippedServer, skippedQuota, skippedOther,
 }
 
 // keyInfo collects the keys of the ring that is in use at that moment.
@@ -101,7 +115,7 @@ func (current keyInfo) Collect(to chan<- prometheus.Metric) {
 // the keys that are gone. The others go on.
 func (m *metrics) ringChanged(old, r *ring) {
 	for id := range r.codecs {
-		for _, v := range []verdict{malformed, tampered, fromFuture, expired, tooOld, valid} {
+		for _, v := range []verdict{malformed, tampered, fromFuture, expired, tooOld, unproven, valid} {
 			m.cookies.WithLabelValues(string(v), id)
 		}
 	}

@@ -64,7 +64,10 @@ func (a *app) observed(next http.Handler) http.Handler {
 
 // isRefusal reports whether an answer is one that an attack would get: to a
 // request that may change something, or that was for another host.
-func isRefusal(method string, status int) bool {
+func isRefusal(route, method string, status int) bool {
+	if route == refreshPath && status == http.StatusForbidden {
+		return false // it is how a challenge is sent
+	}
 	safe := method == http.MethodGet || method == http.MethodHead
 	return status == http.StatusMisdirectedRequest || status >= 400 && status < 500 && !safe
 }
@@ -83,7 +86,7 @@ func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r
 	defer func() {
 		took, status := time.Since(began), cmp.Or(w.status, http.StatusOK)
 		a.metrics.served(route, r.Method, status, took)
-		if isRefusal(r.Method, status) {
+		if isRefusal(route, r.Method, status) {
 			a.log.bounded("requests refused", func() {
 				a.log.Info("request refused",
 					"route", route, "method", methodLabel(r.Method), "status", status)

@@ -26,6 +26,7 @@ import (
 type app struct {
 	http.Handler
 	sessions *sessions[session]
+	binding  *binding[session]
 	origins  origins
 	metrics  *metrics
 	log      *boundedLog
@@ -37,7 +38,7 @@ type app struct {
 }
 
 // newApp returns the website, which can answer once it has a ring.
-func newApp(sessions *sessions[session], origins origins, log *slog.Logger) *app {
+func newApp(sessions *sessions[session], bind time.Duration, origins origins, log *slog.Logger) *app {
 	a := &app{
 		sessions: sessions,
 		origins:  origins,
@@ -50,6 +51,7 @@ func newApp(sessions *sessions[session], origins origins, log *slog.Logger) *app
 		robots: newAsset("robots.txt", "text/plain; charset=utf-8"),
 		router: mux.NewRouter(),
 	}
+	a.binding = newBinding(sessions, bind, "/style.css", "/icon.svg", "/favicon.ico", "/healthz")
 	// mux would answer POST //set_name with a redirect, which browsers follow
 	// with a GET: the form would be lost.
 	a.router.SkipClean(true)
@@ -76,6 +78,11 @@ type action func(r *http.Request, v *visit[session]) (answer, error)
 func (a *app) visitor(do action) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := a.sessions.load(r)
+		if v.detour(w, r) {
+			a.tellBinding(detoured)
+			return
+		}
+		a.tellBinding(skipped(r))
 		a.metrics.visited(v)
 		if v.verdict != none && v.verdict != valid {
 			a.log.bounded("cookies refused", func() {
@@ -198,6 +205,9 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit[session], 
 	})
 	if err == nil {
 		a.metrics.saved(why, size)
+	}
+	if err == nil && v.offered {
+		a.tellBinding(offered)
 	}
 	return err
 }

@@ -41,6 +41,10 @@ type report struct {
 	Began, Written, Now time.Time
 	IdleEnd             time.Time // when the session ends if nothing is written until then
 	End                 time.Time // when it ends at the latest
+
+	Bound     bool      // the session is bound to a device
+	Binding   bool      // this server binds sessions, and asks for tickets
+	TicketEnd time.Time // until when the ticket that came along is good; zero without one
 }
 
 var reportTexts = template.Must(template.ParseFS(templates, "templates/report.txt"))
@@ -103,7 +107,11 @@ func describe(m *sessions[session], v *visit[session]) report {
 			rep.Role = "seals"
 		}
 	}
-	if v.readable() {
+	rep.Bound, rep.Binding = v.device != nil, m.onOpen != nil
+	if v.until != 0 {
+		rep.TicketEnd = time.Unix(v.until, 0).UTC()
+	}
+	if v.readable() && v.verdict != unproven { // whoever has that cookie may have copied it
 		rep.read(v.content)
 		rep.Now = time.Unix(v.now, 0).UTC()
 		rep.End = rep.Began.Add(m.lifetime)

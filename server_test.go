@@ -216,7 +216,7 @@ func TestCookieName(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := newApp(newSessions[session](cfg.settings), cfg.origins, slog.New(slog.DiscardHandler))
+		a := newApp(newSessions[session](cfg.settings), cfg.bind, cfg.origins, slog.New(slog.DiscardHandler))
 		a.useRing(newTestManager(t, options{}).ring.Load())
 		r := httptest.NewRequest("POST", "/set_name", strings.NewReader("name=Bob"))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

@@ -50,6 +50,7 @@ const (
 	fromFuture verdict = "from the future" // written more than maxSkew ahead of our clock
 	tooOld     verdict = "too old"         // began too long ago, however busy
 	expired    verdict = "expired"         // not written for too long
+	unproven   verdict = "unproven"        // bound to a device, and no live ticket of it came along
 	valid      verdict = "valid"
 )
 
@@ -68,6 +69,7 @@ const (
 	checkClock                     // it does not come from the future
 	checkLifetime                  // the session did not begin too long ago
 	checkIdle                      // it was not last written too long ago
+	checkProof                     // if it is bound to a device, a live ticket came with it
 )
 
 // payload is what is sealed into a cookie: a CBOR array (RFC 8949) like
@@ -85,6 +87,35 @@ type sealedData = payload[cbor.RawMessage]
 
 // written returns the Unix seconds when the session was last written.
 func (p payload[T]) written() int64 { return int64(p.Began) + int64(p.Since) }
+
+// deviceBytes is the length of the key of a device that a session is bound to: a
+// compressed point of the curve P-256 (SEC 1, 2.3.3).
+const deviceBytes = 33
+
+// withDevice returns the payload content with a device's key as a fourth
+// element, or as it is without a key:
+//
+//	[1767225600, 3600, {"Name": "Alice"}, h'02…']
+//
+// In CBOR that is another first byte and an element at the end (RFC 8949, 3).
+func withDevice(content []byte, device []byte) []byte {
+	if device == nil {
+		return content
+	}
+	content = append(content, 0x58, deviceBytes) // a byte string, and its length
+	content[0] = 0x84                            // an array of four, no longer of three
+	return append(content, device...)
+}
+
+// cutDevice undoes withDevice. What is not of that form it returns as it is.
+func cutDevice(content []byte) (rest []byte, device []byte) {
+	end := len(content) - deviceBytes - 2
+	if end < 1 || content[0] != 0x84 || content[end] != 0x58 || content[end+1] != deviceBytes {
+		return content, nil
+	}
+	content[0] = 0x83
+	return content[:end], content[end+2:]
+}
 
 // encoding gives equal values equal bytes, which is how a change is found. A
 // slice or map counts as empty whether it is nil or not.
@@ -125,6 +156,12 @@ type sessions[T any] struct {
 	settings
 	zero []byte               // the encoding of an empty session
 	ring atomic.Pointer[ring] // must be set before use; replaced when the keys change
+
+	// What bind.go adds, or nil: onOpen may refuse a session that is bound to a
+	// device, and onWrite is told when a session began whose cookie was written, or
+	// 0 if it was deleted.
+	onOpen  func(*visit[T], *http.Request)
+	onWrite func(w http.ResponseWriter, v *visit[T], began uint32)
 }
 
 // newSessions returns sessions that still lack a ring. It panics if T holds
@@ -152,6 +189,11 @@ type visit[T any] struct {
 	size    int        // bytes of its name and value
 	content []byte     // its payload as it was sealed, once the MAC has matched
 	payload sealedData // once it was found to fit, also of a session that has ended
+
+	device  []byte // key of the device that the session is bound to; nil if it isn't
+	until   int64  // Unix seconds until when the ticket that came along is good; 0 without one
+	binding bool   // save binds the session to the device
+	offered bool   // save has offered to bind it
 }
 
 // clear empties the session. What a handler stores afterwards begins a new
@@ -181,7 +223,11 @@ func (m *sessions[T]) load(r *http.Request) *visit[T] {
 	var v *visit[T]
 	cookies := r.CookiesNamed(m.cookie)
 	for _, c := range cookies[:min(len(cookies), maxCandidates)] {
-		if candidate := m.open(c, now); v == nil || candidate.passed > v.passed {
+		candidate := m.open(c, now)
+		if m.onOpen != nil {
+			m.onOpen(candidate, r)
+		}
+		if v == nil || candidate.passed > v.passed {
 			v = candidate
 		}
 	}
@@ -193,7 +239,8 @@ func (m *sessions[T]) load(r *http.Request) *visit[T] {
 	return v
 }
 
-// open judges one cookie at the time now, in Unix seconds.
+// open judges one cookie at the time now, in Unix seconds. Whether a session
+// that is bound to a device has come from there is for onOpen to say.
 func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	v := &visit[T]{now: now, value: c.Value, size: len(m.cookie) + len(c.Value)}
 	if v.size > maxCookie {
@@ -210,6 +257,7 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	if v.codec.Decode(m.cookie, sealed, &v.content) != nil {
 		return v.refuse(checkMAC, tampered)
 	}
+	v.content, v.device = cutDevice(v.content)
 	var p sealedData
 	var data T // neither goes into v unless both are whole
 	if decoding.Unmarshal(v.content, &p) != nil || decoding.Unmarshal(p.Data, &data) != nil {
@@ -226,7 +274,7 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	case now > p.written()+seconds(m.idle):
 		return v.refuse(checkIdle, expired)
 	}
-	v.passed, v.verdict, v.session = checkIdle, valid, data
+	v.passed, v.verdict, v.session = checkProof, valid, data
 	return v
 }
 
@@ -249,6 +297,7 @@ const (
 	changed   reason = "changed"   // a handler changed the session
 	renewed   reason = "renewed"   // a quarter of the idle time has passed
 	resealed  reason = "re-sealed" // it was sealed under a codec that isn't the current one
+	bound     reason = "bound"     // the session was bound to a device
 	cleared   reason = "cleared"   // the session is empty: the cookie is deleted
 )
 
@@ -277,20 +326,22 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 	case unchanged:
 		return why, 0, nil
 	case cleared:
-		m.setCookie(w, "", -1)
+		m.setCookie(w, m.cookie, "", -1)
+		m.written(w, v, 0)
 		return why, 0, nil
-	case renewed, resealed:
+	case renewed, resealed, bound:
 		data = v.payload.Data
 	}
 	p := sealedData{Began: uint32(v.now), Data: data}
+	var device []byte
 	if v.continues() {
-		p.Began = v.payload.Began
+		p.Began, device = v.payload.Began, v.device
 		// The copy that began the session may be ahead of us.
 		p.Since = uint32(max(0, v.now-int64(p.Began)))
 	}
 	content := must(encoding.Marshal(p))
 	unreadable := decoding.Unmarshal(content, new(payload[T])) // seal overwrites content
-	value, err := m.ring.Load().seal.seal(m.cookie, content)
+	value, err := m.ring.Load().seal.seal(m.cookie, withDevice(content, device))
 	if err != nil {
 		return unchanged, 0, err
 	}
@@ -298,7 +349,7 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 	switch {
 	case size > maxCookie && why == changed:
 		return unchanged, 0, &oversizedError{over: size - maxCookie}
-	case size > maxCookie: // encryption, new since it was sealed, makes it longer
+	case size > maxCookie: // encryption or a device, new since it was sealed, makes it longer
 		return unchanged, 0, nil
 	case unreadable != nil: // never set what can't be opened again, such as text that isn't UTF-8
 		return unchanged, 0, fmt.Errorf("%w: %w", errUnreadable, unreadable)
@@ -307,8 +358,16 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 	if m.persist {
 		maxAge = max(1, min(seconds(m.idle), int64(p.Began)+seconds(m.lifetime)-v.now))
 	}
-	m.setCookie(w, value, int(maxAge))
+	m.setCookie(w, m.cookie, value, int(maxAge))
+	m.written(w, v, p.Began)
 	return why, size, nil
+}
+
+// written tells bind.go, where that is, of a cookie.
+func (m *sessions[T]) written(w http.ResponseWriter, v *visit[T], began uint32) {
+	if m.onWrite != nil {
+		m.onWrite(w, v, began)
+	}
 }
 
 // reasonTo returns why, if at all, the cookie is to be written, with data in
@@ -322,6 +381,8 @@ func (m *sessions[T]) reasonTo(v *visit[T], data cbor.RawMessage) reason {
 		return cleared
 	case data != nil || v.passive:
 		return unchanged
+	case v.binding:
+		return bound
 	case v.codec.id != m.ring.Load().seal.id:
 		return resealed
 	case 4*(v.now-v.payload.written()) >= seconds(m.idle):
@@ -330,11 +391,11 @@ func (m *sessions[T]) reasonTo(v *visit[T], data cbor.RawMessage) reason {
 	return unchanged
 }
 
-// setCookie sets the cookie for maxAge seconds, or for as long as the browser
-// is open if that is 0, and deletes it if that is negative.
-func (m *sessions[T]) setCookie(w http.ResponseWriter, value string, maxAge int) {
+// setCookie sets a cookie for maxAge seconds, or for as long as the browser is
+// open if that is 0, and deletes it if that is negative.
+func (m *sessions[T]) setCookie(w http.ResponseWriter, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: m.cookie, Value: value, Path: "/", MaxAge: maxAge,
+		Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: m.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }

@@ -1,0 +1,638 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/network"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// bindTicket is the -bind of the tests with a browser: the shortest.
+const bindTicket = 10 * time.Second
+
+// bindSite is where the tests with a browser find the program: an address over
+// TLS that stays the same while copies behind it come and go.
+type bindSite struct {
+	cert, key string
+	addr      string
+	env       map[string]string
+}
+
+func newBindSite(t *testing.T) *bindSite {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("slow: it starts a browser, and waits for tickets to run out")
+	}
+	cert, key, _ := newCertificate(t)
+	_, port, _ := net.SplitHostPort(freeAddr(t))
+	return &bindSite{
+		cert: cert, key: key, addr: "localhost:" + port,
+		env: map[string]string{"COOKIESESSION_KEYS": keyA, "COOKIESESSION_LOG_LEVEL": "debug"},
+	}
+}
+
+// start starts the program itself at the site's address.
+func (s *bindSite) start(t *testing.T, flags ...string) *started {
+	t.Helper()
+	fixed := []string{
+		"-addr", s.addr, "-tls-cert", s.cert, "-tls-key", s.key, "-bind", bindTicket.String(),
+	}
+	return startProcess(t, s.env, append(fixed, flags...)...)
+}
+
+func (s *bindSite) url() string { return "https://" + s.addr }
+
+// startBindBrowser starts Chromium with a profile. It trusts the site's
+// certificate by its key: for a site with certificate errors, even ignored
+// ones, Chromium binds nothing. With able it knows device binding, which it has
+// on Linux for tests only.
+func (s *bindSite) startBrowser(t *testing.T, profile string, able bool) (c *chromium, end func()) {
+	t.Helper()
+	exe := needTool(t, "chromium")
+	block, _ := pem.Decode([]byte(readFile(t, s.cert)))
+	parsed, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := sha256.Sum256(parsed.RawSubjectPublicKeyInfo)
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.UserDataDir(profile),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
+		chromedp.Flag("ignore-certificate-errors-spki-list",
+			base64.StdEncoding.EncodeToString(pin[:])),
+		chromedp.WSURLReadTimeout(time.Minute),
+	)
+	if able {
+		options = append(options, chromedp.Flag("enable-features",
+			"DeviceBoundSessions:RequireOriginTrialTokens/false/RefreshQuota/false,"+
+				"EnableBoundSessionCredentialsSoftwareKeysForManualTesting"))
+	}
+	ctx, kill := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewContext(ctx)
+	end = sync.OnceFunc(func() {
+		chromedp.Cancel(ctx) // waits for the profile to be written
+		cancel()
+		kill()
+	})
+	t.Cleanup(end)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return &chromium{t: t, ctx: ctx}, end
+}
+
+// newBindTab opens a tab, and tells the test's log of what the browser says
+// about device binding.
+func newBindTab(c *chromium, base string) *tab {
+	c.t.Helper()
+	b := c.newTab(base)
+	if err := chromedp.Listen(b.ctx, func(event any) {
+		if e, ok := event.(*network.EventDeviceBoundSessionEventOccurred); ok {
+			what := "?"
+			switch {
+			case e.CreationEventDetails != nil:
+				what = "creation: " + string(e.CreationEventDetails.FetchResult)
+			case e.RefreshEventDetails != nil:
+				what = fmt.Sprintf("refresh: %s, %s", e.RefreshEventDetails.RefreshResult,
+					e.RefreshEventDetails.FetchResult)
+			case e.TerminationEventDetails != nil:
+				what = "termination: " + string(e.TerminationEventDetails.DeletionReason)
+			}
+			fmt.Fprintf(c.t.Output(), "%s the browser says: %s\n", time.Now().Format("05.000"), what)
+		}
+	}); err != nil {
+		c.t.Fatal(err)
+	}
+	call(b, network.EnableDeviceBoundSessions, network.EnableDeviceBoundSessionsParams{Enable: true})
+	return b
+}
+
+// curl makes a request as a thief does who has copied the browser's cookies.
+func (s *bindSite) curl(t *testing.T, cookies, path string) string {
+	t.Helper()
+	out, err := exec.Command(needTool(t, "curl"), "-sS", "--cacert", s.cert,
+		"-H", "Cookie: "+cookies, s.url()+path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("curl: %v: %s", err, out)
+	}
+	return string(out)
+}
+
+// cookiesOf returns all that a browser holds for the site, as they stand in a header.
+func cookiesOf(b *tab) string {
+	b.t.Helper()
+	all := make(map[string]string)
+	for _, c := range b.cookies() {
+		all[c.Name] = c.Value
+	}
+	return cookieLine(all)
+}
+
+// wantBound fails unless the tab's session is bound, and proven to be.
+func wantBound(b *tab) {
+	b.t.Helper()
+	b.open("/session")
+	b.wantText("bound to this device")
+	if got := len(b.cookies()); got != 2 {
+		b.t.Errorf("got %d cookies, want a session and a ticket", got)
+	}
+}
+
+// count returns how many events of device binding a program has logged.
+func (p *started) count(e event) int {
+	return strings.Count(p.log.String(), "event="+string(e)+"\n")
+}
+
+const ranOut = bindTicket + time.Second
+
+// A visitor's session is bound, the ticket runs out, and the visitor sees
+// nothing of it. A thief has the cookies for as long as the ticket is good.
+func TestBindBrowser(t *testing.T) {
+	t.Parallel()
+	s := newBindSite(t)
+	p := s.start(t)
+	c, _ := s.startBrowser(t, t.TempDir(), true)
+	b := newBindTab(c, p.url)
+	b.setName("Alice")
+	b.wantText("Name Alice set in session")
+	wantBound(b)
+	b.wantText("Whoever copies your cookies now")
+
+	// Nothing more comes from the browser, so that no ticket is newer than the thief's.
+	stolen := cookiesOf(b)
+	if got := s.curl(t, stolen, "/get_name"); got != "Name: Alice\n" {
+		t.Errorf("the thief, at once: got %q", got)
+	}
+	if got := s.curl(t, stolen, "/session"); !strings.Contains(got, "can use them until it runs out") {
+		t.Errorf("the thief, at once: got %q", got)
+	}
+	time.Sleep(ranOut)
+	if got := s.curl(t, stolen, "/get_name"); got != "Name not found in session\n" {
+		t.Errorf("the thief, %v later: got %q", ranOut, got)
+	}
+	if got := s.curl(t, stolen, "/session"); !strings.Contains(got, "verdict       unproven\n") {
+		t.Errorf("the thief, %v later: got %q", ranOut, got)
+	}
+	b.open("/get_name")
+	b.wantText("Name: Alice")
+
+	// A long form that was filled in for longer than the ticket was good arrives whole.
+	b.open("/set_name")
+	b.awaitFocus()
+	eval[bool](b, `(() => {
+		const more = document.createElement("input");
+		more.name = "more"; more.value = "x".repeat(50000);
+		document.querySelector("main form").append(more);
+		document.getElementById("name").value = "Bob";
+		return true;
+	})()`)
+	time.Sleep(ranOut)
+	b.load(func() { eval[bool](b, `document.querySelector("main form").requestSubmit(), true`) })
+	b.wantText("Name Bob set in session")
+	b.open("/get_name")
+	b.wantText("Name: Bob")
+	wantBound(b)
+	if got := s.curl(t, stolen, "/get_name"); got != "Name not found in session\n" {
+		t.Errorf("the thief at the end: got %q", got)
+	}
+	if bound := p.count(newlyBound); bound != 1 || strings.Contains(p.log.String(), "refused_") {
+		t.Errorf("got %d sessions bound: %s", bound, p.log)
+	}
+}
+
+// bindHAProxy ends TLS for copies of the program that take turns.
+const bindHAProxy = `
+defaults
+	mode http
+	timeout connect 2s
+	timeout client 30s
+	timeout server 30s
+	retries 3
+	retry-on conn-failure empty-response
+	option redispatch 1
+frontend visitors
+	bind 127.0.0.1:%s ssl crt %s alpn h2,http/1.1
+	default_backend copies
+backend copies
+	balance roundrobin
+	option httpchk GET /healthz
+	http-check expect status 200
+	default-server check inter 500ms fall 1 rise 1
+`
+
+// startHAProxy serves the site's address by copies of the program.
+func (s *bindSite) startHAProxy(t *testing.T, copies ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	pem := filepath.Join(dir, "site.pem")
+	writeFile(t, pem, readFile(t, s.cert)+readFile(t, s.key))
+	config := fmt.Sprintf(bindHAProxy, strings.TrimPrefix(s.addr, "localhost:"), pem)
+	for i, addr := range copies {
+		config += fmt.Sprintf("\tserver copy%d %s\n", i+1, addr)
+	}
+	writeFile(t, filepath.Join(dir, "haproxy.cfg"), config)
+	log := new(lockedBuffer)
+	cmd := exec.Command(needTool(t, "haproxy"), "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("HAProxy: %s", log)
+		}
+	})
+	for range 500 {
+		if conn, err := net.Dial("tcp", s.addr); err == nil {
+			conn.Close()
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("HAProxy doesn't listen: %s", log)
+}
+
+// behindProxy are the flags of a copy for which a proxy ends TLS.
+func behindProxy(addr string, more ...string) []string {
+	return append([]string{"-addr", addr, "-secure"}, more...)
+}
+
+// The server is killed, then there are two that take turns, and then they get
+// another key. The browser keeps its session through all of it.
+func TestBindBrowserServers(t *testing.T) {
+	t.Parallel()
+	s := newBindSite(t)
+	needTool(t, "haproxy")
+	ring := filepath.Join(t.TempDir(), "ring")
+	mustRun(t, "keys", "add", ring)
+	delete(s.env, "COOKIESESSION_KEYS")
+	p := s.start(t, "-key-file", ring)
+	c, _ := s.startBrowser(t, t.TempDir(), true)
+	b := newBindTab(c, p.url)
+	b.setName("Alice")
+	wantBound(b)
+	stolen := cookiesOf(b)
+	wantAlice := func(when string) {
+		t.Helper()
+		for range 3 {
+			b.open("/get_name")
+			b.wantText("Name: Alice")
+		}
+		if t.Failed() {
+			t.Fatalf("... %s", when)
+		}
+	}
+
+	p.cmd.Process.Kill()
+	p.wait()
+	p = s.start(t, "-key-file", ring)
+	time.Sleep(ranOut)
+	wantAlice("after a restart")
+
+	p.cmd.Process.Kill()
+	p.wait()
+	var copies []*started
+	var addrs []string
+	for range 2 {
+		addrs = append(addrs, freeAddr(t))
+		copies = append(copies, startProcess(t, s.env, behindProxy(addrs[len(addrs)-1],
+			"-key-file", ring, "-bind", bindTicket.String())...))
+	}
+	s.startHAProxy(t, addrs...)
+	time.Sleep(ranOut)
+	wantAlice("with two copies")
+
+	old := must(keysFromFile(ring))[0].encrypted.id
+	loaded := func(n int) {
+		t.Helper()
+		for _, p := range copies {
+			b.await(func() error {
+				if strings.Count(p.log.String(), "key file loaded") < n {
+					return fmt.Errorf("the key file was not loaded: %s", p.log)
+				}
+				return nil
+			})
+		}
+	}
+	for i, step := range [][]string{
+		{"keys", "add", ring}, {"keys", "promote", ring}, {"keys", "drop", ring, old},
+	} {
+		mustRun(t, step...)
+		loaded(i + 1)
+		wantAlice("after keys " + step[1])
+	}
+	time.Sleep(ranOut)
+	wantAlice("with another key")
+	wantBound(b)
+	if got := cookiesOf(b); strings.Contains(got, old) {
+		t.Error("got a cookie of the key that was dropped")
+	}
+	for i, p := range copies {
+		if p.count(refreshed) == 0 || p.count(newlyBound)+p.count(ended) > 0 {
+			t.Errorf("copy %d: got the log %s", i, p.log)
+		}
+	}
+	if got := s.curl(t, stolen, "/get_name"); got != "Name not found in session\n" {
+		t.Errorf("the thief: got %q", got)
+	}
+}
+
+// The browser is closed, and started again with its profile.
+func TestBindBrowserProfile(t *testing.T) {
+	t.Parallel()
+	s := newBindSite(t)
+	p := s.start(t)
+	profile := t.TempDir()
+	c, end := s.startBrowser(t, profile, true)
+	b := newBindTab(c, p.url)
+	b.setName("Alice")
+	wantBound(b)
+	time.Sleep(2 * time.Second) // until what is new has been written to the profile
+	b.wantQuiet()
+	end()
+	time.Sleep(ranOut)
+	c, _ = s.startBrowser(t, profile, true)
+	b = newBindTab(c, p.url)
+	b.open("/get_name")
+	b.wantText("Name: Alice")
+	wantBound(b)
+	if got := p.count(newlyBound); got != 1 {
+		t.Errorf("got %d sessions bound, want the one: %s", got, p.log)
+	}
+}
+
+// What was cleared doesn't come back, a link from another site finds the
+// session, and many requests at once cause one refresh.
+func TestBindBrowserEnds(t *testing.T) {
+	t.Parallel()
+	s := newBindSite(t)
+	p := s.start(t)
+	c, _ := s.startBrowser(t, t.TempDir(), true)
+	b := newBindTab(c, p.url)
+	b.setName("Alice")
+	wantBound(b)
+	b.open("/get_name")
+	b.click(`form[action="/clear_name"] button`)
+	b.wantText("Name cleared from session")
+	if got := cookiesOf(b); got != "" {
+		t.Errorf("got cookies after clearing: %s", got)
+	}
+	b.setName("Bob")
+	wantBound(b)
+	time.Sleep(ranOut)
+	b.open("/get_name")
+	b.wantText("Name: Bob")
+	wantBound(b)
+	if p.count(newlyBound) != 2 || p.count(ended) != 1 {
+		t.Errorf("got %d sessions bound and %d ended, want 2 and 1: %s",
+			p.count(newlyBound), p.count(ended), p.log)
+	}
+
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!DOCTYPE html><title>Mail</title><link rel="icon" href="data:,">
+			<main><a href="%s/get_name">Look</a></main>`, p.url)
+	}))
+	defer evil.Close()
+	b.visit("http://evil.example:" + evil.URL[strings.LastIndex(evil.URL, ":")+1:])
+	time.Sleep(ranOut)
+	before := eval[int](b, `history.length`)
+	b.click("a")
+	b.wantText("Name: Bob")
+	if got := p.count(detoured); got != 1 {
+		t.Errorf("got %d detours, want one: %s", got, p.log)
+	}
+	if got := eval[int](b, `history.length`); got != before+1 {
+		t.Errorf("got a history of %d pages after %d: the detour is in it", got, before)
+	}
+}
+
+func TestBindBrowserTwentyAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newBindSite(t)
+	p := s.start(t, "-bind", "10m") // or the browser would refresh at each request
+	c, _ := s.startBrowser(t, t.TempDir(), true)
+	b := newBindTab(c, p.url)
+	call(b, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
+	b.setName("Alice")
+	wantBound(b)
+	before := p.count(refreshed)
+	// As if the ticket had run out, which takes too long here.
+	for _, k := range b.cookies() {
+		if k.Name == ticketCookie {
+			call(b, network.DeleteCookies, network.DeleteCookiesParams{Name: k.Name, URL: p.url + "/"})
+		}
+	}
+	got := eval[[]string](b, `Promise.all(Array.from({length: 20}, () =>
+		fetch("/get_name", {headers: {Accept: "text/plain"}}).then(r => r.text())))`,
+		chromedp.EvalAwaitPromise)
+	for _, text := range got {
+		if text != "Name: Alice\n" {
+			t.Errorf("got %q", text)
+		}
+	}
+	if n := p.count(refreshed) - before; len(got) != 20 || n != 1 {
+		t.Errorf("got %d answers and %d refreshes, want 20 and one", len(got), n)
+	}
+}
+
+// Browsers that can't bind anything notice nothing, nor does curl.
+func TestBindBrowserWithout(t *testing.T) {
+	t.Parallel()
+	s := newBindSite(t)
+	p := s.start(t)
+	c, _ := s.startBrowser(t, t.TempDir(), false)
+	b := newBindTab(c, p.url)
+	jar := filepath.Join(t.TempDir(), "jar")
+	curl := func(args ...string) string {
+		t.Helper()
+		args = append([]string{"-sS", "--cacert", s.cert, "-b", jar, "-c", jar}, args...)
+		out, err := exec.Command(needTool(t, "curl"), args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("curl: %v: %s", err, out)
+		}
+		return string(out)
+	}
+	b.setName("Alice")
+	curl("-d", "name=Carl", p.url+"/set_name")
+	for range 2 {
+		b.open("/get_name")
+		b.wantText("Name: Alice")
+		if got := curl(p.url + "/get_name"); got != "Name: Carl\n" {
+			t.Errorf("curl: got %q", got)
+		}
+		time.Sleep(ranOut)
+	}
+	b.open("/session")
+	b.wantText("not bound to this device")
+	if name := b.cookie().Name; name != boundCookie {
+		t.Errorf("got the cookie %s", name)
+	}
+	b.setName("Bob")
+	b.open("/get_name")
+	b.wantText("Name: Bob")
+	b.click(`form[action="/clear_name"] button`)
+	b.wantText("Name cleared from session")
+	if got := p.count(offered); got != 3 || p.count(registered) != 0 {
+		t.Errorf("got %d offers: %s", got, p.log)
+	}
+}
+
+// Binding is switched on and off again on a fleet of three, one copy at a time.
+// Neither those who are bound, nor the others, lose anything.
+func TestBindFleet(t *testing.T) {
+	t.Parallel()
+	s := newBindSite(t)
+	needTool(t, "haproxy")
+	copies := make([]*started, 3)
+	addrs := make([]string, 3)
+	start := func(i int, more ...string) {
+		t.Helper()
+		more = append(more, "-shutdown-delay", "2s")
+		copies[i] = startProcess(t, s.env, behindProxy(addrs[i], more...)...)
+	}
+	for i := range copies {
+		addrs[i] = freeAddr(t)
+		start(i)
+	}
+	s.startHAProxy(t, addrs...)
+
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var asked, refreshes, bound atomic.Int64
+	client := s.client(t)
+	visitor := func(name string, able bool) {
+		b := newBindClient(t, func(method, path, body string, header http.Header) (
+			*http.Response, string, error) {
+			asked.Add(1)
+			return overHTTP(client, s.url(), method, path, body, header)
+		})
+		b.unable = !able
+		for n := 0; ; n++ {
+			want := fmt.Sprintf("%s.%d", name, n)
+			if _, text := b.ask("POST", "/set_name", "name="+want); !strings.Contains(text, want) {
+				t.Errorf("set: got %q, want %s", text, want)
+			}
+			for range 10 {
+				time.Sleep(200 * time.Millisecond)
+				res, text := b.ask("GET", "/get_name", "")
+				if text != "Name: "+want+"\n" || res.StatusCode != 200 {
+					t.Errorf("got %q, want %s, with the identifier %q", text, want, b.id)
+				}
+				select {
+				case <-stop:
+					refreshes.Add(int64(b.refreshes))
+					if _, there := b.cookies()[ticketCookie]; there {
+						bound.Add(1)
+					}
+					return
+				default:
+				}
+			}
+		}
+	}
+	for i := range 10 {
+		wg.Go(func() { visitor(fmt.Sprint("plain ", i), false) })
+		wg.Go(func() { visitor(fmt.Sprint("able ", i), true) })
+	}
+	c, _ := s.startBrowser(t, t.TempDir(), true)
+	b := newBindTab(c, s.url())
+	b.setName("Alice")
+	look := func(n int) {
+		for range n {
+			b.open("/get_name")
+			b.wantText("Name: Alice")
+		}
+	}
+	look(2)
+	for _, mode := range []string{bindTicket.String(), "0"} {
+		for i, p := range copies {
+			if err := p.end(); err != nil {
+				t.Errorf("a copy ended with %v: %s", err, p.log)
+			}
+			start(i, "-bind", mode)
+			time.Sleep(time.Second) // until HAProxy has seen it
+			look(2)
+		}
+		if mode == "0" {
+			continue
+		}
+		b.setName("Alice") // the cookie is as it was, so nothing is offered
+		b.setName("Bob")   // but now
+		b.setName("Alice")
+		wantBound(b)
+		time.Sleep(ranOut)
+		look(2)
+		wantBound(b)
+	}
+	time.Sleep(ranOut) // all tickets of before have run out
+	look(2)
+	b.open("/session")
+	b.wantText("asks for no ticket")
+	close(stop)
+	wg.Wait()
+	if bound.Load() != 10 {
+		t.Errorf("got %d of 10 visitors bound", bound.Load())
+	}
+	for _, p := range copies {
+		if strings.Contains(p.log.String(), "level=ERROR") || strings.Contains(p.log.String(), "unproven") {
+			t.Errorf("got the log %s", p.log)
+		}
+	}
+	t.Logf("20 visitors and a browser made %d requests, %d of them for tickets, during 6 restarts",
+		asked.Load(), refreshes.Load())
+}
+
+// client returns one that trusts the site's certificate.
+func (s *bindSite) client(t *testing.T) *http.Client {
+	t.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(readFile(t, s.cert))) {
+		t.Fatal("the certificate can't be read")
+	}
+	return &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}},
+		Timeout:   20 * time.Second,
+	}
+}
+
+// overHTTP makes a request of a client.
+func overHTTP(client *http.Client, base, method, path, body string, header http.Header) (
+	*http.Response, string, error) {
+	r, err := http.NewRequest(method, base+path, strings.NewReader(body))
+	if err != nil {
+		return nil, "", err
+	}
+	r.Header = header
+	res, err := client.Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return res, string(text), err
+}
