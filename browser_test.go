@@ -709,6 +709,7 @@ func TestBrowserNames(t *testing.T) {
 		b.paste(long)
 		b.click("main button")
 		b.wantText("The name has 250 characters: shorten it to 200 at most.")
+		b.awaitFocus()
 		script := `(() => { const f = document.getElementById("name"); return [f.value, f.getAttribute("aria-invalid"), document.activeElement.id,
 			f.getAttribute("aria-describedby").split(" ").map(id => document.getElementById(id).textContent).join(" ")].join("|") })()`
 		if got, want := eval[string](b, script), long+"|true|name|The name has 250 characters: shorten it to 200 at most. Up to 200 characters of any script."; got != want {

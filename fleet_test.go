@@ -239,7 +239,7 @@ type fleetVisitor struct {
 
 func (f *fleet) newVisitor() *fleetVisitor {
 	jar, _ := cookiejar.New(nil)
-	transport := &http.Transport{TLSClientConfig: f.tls.Clone()}
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: f.tls.Clone()}
 	client := &http.Client{Jar: jar, Timeout: 20 * time.Second, Transport: transport}
 	f.t.Cleanup(transport.CloseIdleConnections)
 	return &fleetVisitor{f: f, client: client}
