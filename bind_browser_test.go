@@ -277,8 +277,8 @@ func (s *bindSite) startHAProxy(t *testing.T, copies ...string) {
 }
 
 // behindProxy are the flags of a copy for which a proxy ends TLS.
-func behindProxy(addr string, more ...string) []string {
-	return append([]string{"-addr", addr, "-secure"}, more...)
+func (s *bindSite) behindProxy(addr string, more ...string) []string {
+	return append([]string{"-addr", addr, "-origin", s.url()}, more...)
 }
 
 // The server is killed, then there are two that take turns, and then they get
@@ -319,7 +319,7 @@ func TestBindBrowserServers(t *testing.T) {
 	var addrs []string
 	for range 2 {
 		addrs = append(addrs, freeAddr(t))
-		copies = append(copies, startProcess(t, s.env, behindProxy(addrs[len(addrs)-1],
+		copies = append(copies, startProcess(t, s.env, s.behindProxy(addrs[len(addrs)-1],
 			"-key-file", ring, "-bind", bindTicket.String())...))
 	}
 	s.startHAProxy(t, addrs...)
@@ -513,7 +513,7 @@ func TestBindFleet(t *testing.T) {
 	start := func(i int, more ...string) {
 		t.Helper()
 		more = append(more, "-shutdown-delay", "2s")
-		copies[i] = startProcess(t, s.env, behindProxy(addrs[i], more...)...)
+		copies[i] = startProcess(t, s.env, s.behindProxy(addrs[i], more...)...)
 	}
 	for i := range copies {
 		addrs[i] = freeAddr(t)

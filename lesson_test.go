@@ -320,8 +320,8 @@ func TestLadder(t *testing.T) {
 	for state, cookie := range lessonStates(t, a.sessions) {
 		at, ok := failsAt[state]
 		rungs := rung1.FindAllStringSubmatch(sessionPage(t, a, cookie), -1)
-		if len(rungs) != 9 || !ok {
-			t.Fatalf("%s: got %d checks, want nine", state, len(rungs))
+		if len(rungs) != 10 || !ok {
+			t.Fatalf("%s: got %d checks, want ten", state, len(rungs))
 		}
 		verdict := string(openValue(a.sessions, cookie).verdict)
 		for i, r := range rungs {

@@ -295,6 +295,7 @@ func (rep report) Ladder() []rung {
 		{Check: "It was not written more than a minute ahead of this clock.", Verdict: fromFuture},
 		{Check: "The session did not begin too long ago.", Verdict: tooOld},
 		{Check: "It was not last written too long ago.", Verdict: expired},
+		{Check: "It is bound to no device, or a live ticket came along.", Verdict: unproven},
 	}
 	for i := range ladder {
 		switch at := check(i + 1); {
