@@ -13,11 +13,15 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -1517,4 +1521,100 @@ func FuzzProof(f *testing.F) {
 			t.Errorf("got the challenge %q, which the device has never signed", challenge)
 		}
 	})
+}
+
+// boundServer is an own server that takes bind.go along with the core.
+const boundServer = `package main
+
+import (
+	"log"
+	"net/http"
+	"os"
+	"time"
+)
+
+type cart struct{ Items []string }
+
+func main() {
+	s := newSessions[cart](settings{
+		cookie: "cart", secure: true, idle: time.Hour, lifetime: time.Hour,
+	})
+	s.ring.Store(newRing([]key{must(parseKey(os.Getenv("KEY")))}, true))
+	b := newBinding(s, 10*time.Minute, "/style.css")
+	http.HandleFunc("POST "+registerPath, func(w http.ResponseWriter, r *http.Request) { b.register(w, r) })
+	http.HandleFunc("POST "+refreshPath, func(w http.ResponseWriter, r *http.Request) { b.refresh(w, r) })
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		v := s.load(r)
+		if v.detour(w, r) {
+			return
+		}
+		v.session.Items = append(v.session.Items, "tea")
+		if _, _, err := s.save(w, v); err != nil {
+			log.Fatal(err)
+		}
+	})
+	log.Fatal(http.ListenAndServe(os.Args[1], nil))
+}
+`
+
+// Binding can be taken along by an own server, with nothing but the JOSE
+// library more than the core needs.
+func TestBindingLiftsOut(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"session.go", "keys.go", "bind.go", "go.mod", "go.sum"} {
+		writeFile(t, filepath.Join(dir, name), readFile(t, name))
+	}
+	writeFile(t, filepath.Join(dir, "main.go"), boundServer)
+	goTool := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+		out, err := cmd.Output()
+		if err != nil {
+			var failed *exec.ExitError
+			errors.As(err, &failed)
+			t.Fatalf("go %v: %v\n%s%s", args, err, out, failed.Stderr)
+		}
+		return string(out)
+	}
+	goTool("vet", ".")
+	goTool("build", "-o", "shop.exe", ".")
+	deps := strings.Fields(goTool("list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "."))
+	slices.Sort(deps)
+	want := []string{
+		"cookiesession", "github.com/fxamacker/cbor/v2", "github.com/go-jose/go-jose/v4",
+		"github.com/gorilla/securecookie", "github.com/x448/float16",
+	}
+	if got := slices.Compact(deps); !slices.Equal(got, want) {
+		t.Errorf("got the modules %v, want %v", got, want)
+	}
+
+	addr := freeAddr(t)
+	server := exec.Command(filepath.Join(dir, "shop.exe"), addr)
+	server.Env = append(os.Environ(), "KEY="+keyA)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Wait()
+	defer server.Process.Kill()
+	awaitTrue(t, "the server", func() bool {
+		res, err := http.Get("http://" + addr + "/")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		if !strings.Contains(res.Header.Get("Secure-Session-Registration"), registerPath) {
+			t.Errorf("got no offer in %v", res.Header)
+		}
+		return true
+	})
+	res, err := http.Post("http://"+addr+refreshPath, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 400 {
+		t.Errorf("got status %d for a refresh of nothing, want 400", res.StatusCode)
+	}
 }

@@ -665,14 +665,15 @@ func TestDocChecks(t *testing.T) {
 	row := regexp.MustCompile("(?m)^\\| *(\\d*) \\| *(.*?) \\| `([a-z ]+)` \\|$")
 	rows := row.FindAllStringSubmatch(readFile(t, readme), -1)
 
-	m := newTestManager(t, options{})
+	m := newTestManager(t, options{secure: true})
+	newBinding(m, 10*time.Minute)
 	const day = 24 * 3600
 	now := time.Now().Unix()
 	// aged is a cookie of a session that began and was last written at those times.
 	aged := func(began, written int64) string {
 		return sealed(t, m, payload[session]{Began: uint32(began), Since: uint32(written - began)})
 	}
-	stranger := newTestManager(t, options{keys: []string{keyB}})
+	stranger := newTestManager(t, options{keys: []string{keyB}, secure: true})
 	junk := []byte("not a session")
 	forged := sealBytes(t, stranger, junk)
 	cookies := []string{
@@ -685,6 +686,7 @@ func TestDocChecks(t *testing.T) {
 		aged(now-91*day, now+2*maxSkew),
 		aged(now-91*day, now-15*day),
 		aged(now-89*day, now-15*day),
+		sealBytes(t, m, withDevice(must(encoding.Marshal(alice(0, 0))), make([]byte, deviceBytes))),
 		aged(now-89*day, now-13*day),
 	}
 	if len(rows) != len(cookies) {
@@ -699,7 +701,7 @@ func TestDocChecks(t *testing.T) {
 		if i+1 < len(rows) && rows[i][1] != fmt.Sprint(i+1) {
 			t.Errorf("got the number %q in row %d", rows[i][1], i+1)
 		}
-		if rows[i][3] != string(v.verdict) || int(v.passed) != min(i, int(checkIdle)) {
+		if rows[i][3] != string(v.verdict) || int(v.passed) != min(i, int(checkProof)) {
 			t.Errorf("check %d, %s: got %q after %d checks were passed, want %q after %d",
 				i+1, rows[i][2], v.verdict, v.passed, rows[i][3], i)
 		}
