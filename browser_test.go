@@ -555,8 +555,8 @@ func TestBrowserLesson(t *testing.T) {
 				t.Errorf("got the session in both modes %q", steps)
 			}
 			// The ladder, the key, and what this cannot do.
-			if got := eval[int](b, `document.querySelectorAll(".ladder .passed").length`); got != 9 {
-				t.Errorf("got %d checks ticked, want nine", got)
+			if got := eval[int](b, `document.querySelectorAll(".ladder .passed").length`); got != 10 {
+				t.Errorf("got %d checks ticked, want ten", got)
 			}
 			b.wantText("That is the key that the server seals with now.")
 			b.wantText("What this cannot do")

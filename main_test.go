@@ -58,6 +58,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	programDir = dir
+	flag.Parse()
+	// The slow tests wait, most of the time, for others than a processor.
+	flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0))))
 	code := m.Run()
 	endBrowser()
 	os.RemoveAll(dir)
