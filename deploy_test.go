@@ -495,28 +495,44 @@ func haproxyConfig(t testing.TB, plain, secure, pem string, copies ...string) st
 	return config
 }
 
+// proxy is a HAProxy or a Caddy, which may be started again.
+type proxy struct {
+	t    testing.TB
+	args []string
+	home string
+	cmd  *exec.Cmd // the last one
+}
+
+func (p *proxy) start(more ...string) {
+	p.t.Helper()
+	cmd := exec.Command(p.args[0], append(slices.Clone(p.args[1:]), more...)...)
+	cmd.Env = append(os.Environ(), "HOME="+p.home, "XDG_DATA_HOME="+p.home, "XDG_CONFIG_HOME="+p.home)
+	log := new(lockedBuffer)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.cmd = cmd
+	p.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if p.t.Failed() {
+			p.t.Logf("%s: %s", filepath.Base(p.args[0]), log)
+		}
+	})
+}
+
 // startHAProxy starts HAProxy as deploy/haproxy.cfg has it, in front of these
 // copies, and returns a client for it that trusts its certificate.
-func startHAProxy(t testing.TB, plain, secure string, copies ...string) *http.Client {
+func startHAProxy(t testing.TB, plain, secure string, copies ...string) (*proxy, *http.Client) {
 	t.Helper()
 	haproxy, dir := needTool(t, "haproxy"), t.TempDir()
 	cert, key, pool := newCertificate(t)
-	pem := filepath.Join(dir, "site.pem")
+	pem, config := filepath.Join(dir, "site.pem"), filepath.Join(dir, "haproxy.cfg")
 	writeFile(t, pem, readFile(t, cert)+readFile(t, key))
-	writeFile(t, filepath.Join(dir, "haproxy.cfg"), haproxyConfig(t, plain, secure, pem, copies...))
-	log := new(lockedBuffer)
-	cmd := exec.Command(haproxy, "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("HAProxy: %s", log)
-		}
-	})
+	writeFile(t, config, haproxyConfig(t, plain, secure, pem, copies...))
+	p := &proxy{t: t, args: []string{haproxy, "-db", "-f", config}, home: dir}
+	p.start()
 	jar, _ := cookiejar.New(nil)
 	client := &http.Client{
 		Jar: jar, Timeout: 20 * time.Second,
@@ -524,15 +540,41 @@ func startHAProxy(t testing.TB, plain, secure string, copies ...string) *http.Cl
 			ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool},
 		},
 	}
-	awaitTrue(t, "HAProxy", func() bool {
-		res, err := client.Get("https://" + secure + "/healthz")
-		if err != nil {
-			return false
-		}
-		res.Body.Close()
-		return res.StatusCode == http.StatusOK
-	})
-	return client
+	awaitTrue(t, "HAProxy", func() bool { return isHealthy(client, "https://"+secure) })
+	return p, client
+}
+
+// startCaddy starts Caddy as deploy/Caddyfile has it, at the address front, in
+// front of the copies at these addresses, and returns a client for it.
+func startCaddy(t testing.TB, front string, copies ...string) (*proxy, *http.Client) {
+	t.Helper()
+	caddy, dir := needTool(t, "caddy"), t.TempDir()
+	config := strings.Replace(readFile(t, "deploy/Caddyfile"), "example.com {",
+		"{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\n"+
+			front+" {\n\ttls internal", 1)
+	for i, url := range copies {
+		old := fmt.Sprintf("127.0.0.1:808%d ", i+1)
+		config = strings.Replace(config, old, strings.TrimPrefix(url, "http://")+" ", 1)
+	}
+	file := filepath.Join(dir, "Caddyfile")
+	writeFile(t, file, config)
+	p := &proxy{t: t, args: []string{caddy, "run", "--config", file, "--adapter", "caddyfile"}, home: dir}
+	p.start()
+	client := &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
+	awaitTrue(t, "Caddy", func() bool { return isHealthy(client, front) })
+	return p, client
+}
+
+// isHealthy reports whether the site at an address says that it is.
+func isHealthy(client *http.Client, url string) bool {
+	res, err := client.Get(url + "/healthz")
+	if err != nil {
+		return false
+	}
+	res.Body.Close()
+	return res.StatusCode == http.StatusOK
 }
 
 // HAProxy ends TLS before three copies that know their origin.
@@ -547,7 +589,7 @@ func TestHAProxyEndsTLS(t *testing.T) {
 		addr := regexp.MustCompile(`-addr (\S+)`).FindStringSubmatch(strings.Join(p.cmd.Args[3:], " "))
 		copies = append(copies, addr[1])
 	}
-	client := startHAProxy(t, plain, secure, copies...)
+	_, client := startHAProxy(t, plain, secure, copies...)
 
 	res, err := client.PostForm(base+"/set_name", url.Values{"name": {"Alice"}})
 	if err != nil {

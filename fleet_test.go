@@ -29,7 +29,9 @@ type fleet struct {
 	url    string
 	ring   string // the operator's own key file
 	copies [3]*fleetCopy
-	tls    *tls.Config // trusts HAProxy's certificate
+
+	haproxy *proxy
+	tls     *tls.Config // trusts HAProxy's certificate
 
 	requests, restarts, rotations atomic.Int64
 	resealed                      int64 // by copies that have ended
@@ -59,7 +61,9 @@ func newFleet(t *testing.T) *fleet {
 		f.start(c)
 		addrs = append(addrs, c.addr)
 	}
-	f.tls = startHAProxy(t, plain, front, addrs...).Transport.(*http.Transport).TLSClientConfig
+	var client *http.Client
+	f.haproxy, client = startHAProxy(t, plain, front, addrs...)
+	f.tls = client.Transport.(*http.Transport).TLSClientConfig
 	return f
 }
 

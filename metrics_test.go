@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -519,30 +516,15 @@ func TestCaddy(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow")
 	}
-	caddy := needTool(t, "caddy")
+	needTool(t, "caddy")
 	t.Parallel()
-	front := freeAddr(t)
-	config := strings.Replace(readFile(t, "deploy/Caddyfile"), "example.com {", fmt.Sprintf("{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\nhttps://%s {\n\ttls internal", strings.Replace(front, "127.0.0.1", "localhost", 1)), 1)
-	for i := range 3 {
-		p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA},
-			"-origin", "https://"+strings.Replace(front, "127.0.0.1", "localhost", 1))
-		config = strings.Replace(config, fmt.Sprintf("127.0.0.1:808%d ", i+1), strings.TrimPrefix(p.url, "http://")+" ", 1)
+	base := "https://" + strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1)
+	var copies []string
+	for range 3 {
+		env := map[string]string{"COOKIESESSION_KEYS": keyA}
+		copies = append(copies, startProcess(t, env, "-origin", base).url)
 	}
-	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "Caddyfile"), config)
-	cmd := exec.Command(caddy, "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	log := new(lockedBuffer)
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	base := "https://" + strings.Replace(front, "127.0.0.1", "localhost", 1)
-	client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	_, client := startCaddy(t, base, copies...)
 	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
 		r, _ := http.NewRequest(method, base+path, strings.NewReader(body))
 		r.Header = http.Header{"Cookie": {cookie}, "Content-Type": {"application/x-www-form-urlencoded"}, "Origin": {base}}
@@ -553,17 +535,6 @@ func TestCaddy(t *testing.T) {
 		defer res.Body.Close()
 		b, err := io.ReadAll(res.Body)
 		return res, string(b), err
-	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		res, _, err := ask("GET", "/healthz", "", "")
-		if err == nil && res.StatusCode == 200 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("Caddy doesn't serve: %v: %s", err, log)
-		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	res, body, err := ask("POST", "/set_name", "name=Alice", "")
 	if err != nil || body != "Name Alice set in session\n" || len(res.Cookies()) != 1 || res.Cookies()[0].Name != "__Host-Http-session" || res.ProtoMajor != 2 {

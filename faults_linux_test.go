@@ -1,0 +1,552 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Faults, met by real processes. What is promised for each stands in
+// docs/operation.md, under "When things go wrong".
+
+// mounting returns a command that runs a script of the shell in mounts of its
+// own, with these arguments.
+func mounting(t testing.TB, script string, args ...string) *exec.Cmd {
+	t.Helper()
+	unshare := []string{"--mount"}
+	if os.Getuid() != 0 {
+		unshare = []string{"--user", "--map-root-user", "--mount"}
+	}
+	tool := needTool(t, "unshare")
+	probe := append(unshare, "mount", "-t", "tmpfs", "tmpfs", t.TempDir())
+	if out, err := exec.Command(tool, probe...).CombinedOutput(); err != nil {
+		t.Skipf("this machine lets nobody mount anything, so this test is skipped: %s", out)
+	}
+	all := append(unshare, "sh", "-e", "-c", script, "sh")
+	return exec.Command(tool, append(all, args...)...)
+}
+
+// binary returns the program without the race detector, which has a memory of
+// its own.
+func binary(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "cookiesession")
+	if out, err := exec.Command("go", "build", "-o", file).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return file
+}
+
+// jarFor is one visitor of one process, who has a name.
+type jarFor struct {
+	t      testing.TB
+	cookie string
+}
+
+func newJar(t testing.TB, url, name string) *jarFor {
+	t.Helper()
+	j := &jarFor{t: t}
+	res, body := send(t, "POST", url+"/set_name", "name="+name, http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"},
+	})
+	if res.StatusCode != 200 || len(res.Cookies()) != 1 {
+		t.Fatalf("got status %d and %q", res.StatusCode, body)
+	}
+	j.keep(res)
+	return j
+}
+
+func (j *jarFor) keep(res *http.Response) {
+	for _, c := range res.Cookies() {
+		j.cookie = c.Name + "=" + c.Value
+	}
+}
+
+// ask asks for the name, and keeps a cookie that comes with it.
+func (j *jarFor) ask(url string) string {
+	j.t.Helper()
+	res, body := send(j.t, "GET", url+"/get_name", "", http.Header{"Cookie": {j.cookie}})
+	j.keep(res)
+	return strings.TrimSpace(body)
+}
+
+// A key file on a full disk is edited not at all, rather than by halves.
+func TestDiskFull(t *testing.T) {
+	file, err := programFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const script = `
+		mount -t tmpfs -o size=4096 tmpfs "$1"
+		printf '%s\n' "$3" >"$1/ring"
+		for command in add promote replace; do
+			if "$2" keys $command "$1/ring"; then echo "done: $command"; fi
+			cat "$1/ring"
+		done
+		ls -A "$1"
+		mount -o remount,size=1m "$1"
+		"$2" keys add "$1/ring"`
+	cmd := programEnv(mounting(t, script, t.TempDir(), file, keyA), nil)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	said := string(out)
+	if got := strings.Count(said, "\n"+keyA+"\n"); got != 3 {
+		t.Errorf("got the file whole %d times, want after each command: %s", got, said)
+	}
+	if strings.Contains(said, "done:") || strings.Count(said, "no space left") != 2 {
+		t.Errorf("got an edit on a full disk: %s", said)
+	}
+	if !strings.Contains(said, "\n"+keyA+"\nring\nadded ") {
+		t.Errorf("got something left over, or no edit once there was room: %s", said)
+	}
+}
+
+// A Kubernetes secret is a read-only mount, in which a link called ..data is
+// swapped from outside. The program takes the new keys, and serves on.
+func TestSwappedSecret(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
+	file, err := programFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, mounted, admin := t.TempDir(), t.TempDir(), freeAddr(t)
+	put := func(version, keys string) {
+		t.Helper()
+		if err := os.Mkdir(filepath.Join(secret, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(secret, version, "ring"), keys)
+		next := filepath.Join(secret, "..data_tmp")
+		if err := os.Symlink(version, next); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(next, filepath.Join(secret, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("..v1", keyA)
+	if err := os.Symlink("..data/ring", filepath.Join(secret, "ring")); err != nil {
+		t.Fatal(err)
+	}
+	const script = `
+		mount --bind "$1" "$2"
+		mount -o remount,bind,ro "$2"
+		if touch "$2/x" 2>/dev/null; then echo "the mount can be written" >&2; exit 1; fi
+		exec "$3" -addr 127.0.0.1:0 -admin-addr "$4" -key-file "$2/ring"`
+	p := startCommand(t, programEnv(mounting(t, script, secret, mounted, file, admin), nil))
+	alice := newJar(t, p.url, "Alice")
+	for _, step := range []struct{ version, keys, seals string }{
+		{version: "..v2", keys: keyA + "\n" + keyB, seals: encryptedA},
+		{version: "..v3", keys: keyB + "\n" + keyA, seals: encryptedB},
+		{version: "..v4", keys: keyB, seals: encryptedB},
+	} {
+		put(step.version, step.keys)
+		ids := 2 * (strings.Count(step.keys, "\n") + 1)
+		awaitTrue(t, step.version, func() bool {
+			if got := alice.ask(p.url); got != "Name: Alice" {
+				t.Fatalf("%s: got %q", step.version, got)
+			}
+			page := metricsOf(t, admin)
+			seals := fmt.Sprintf(`{key_id="%s",mode="encrypted",role="seals"}`, step.seals)
+			return strings.Contains(page, seals) && strings.Count(page, "\ncookiesession_key_info{") == ids
+		})
+	}
+}
+
+// One copy's clock is 90 seconds ahead. What it writes counts for the others
+// only when their clocks are less than a minute behind, half a minute later.
+// Until then it is left alone, and nothing is lost.
+func TestClockAhead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
+	dir := copyProject(t)
+	source := filepath.Join(dir, "session.go")
+	const now = "now := time.Now().Unix()"
+	patched := strings.ReplaceAll(readFile(t, source), now, now+" + 90")
+	if patched == readFile(t, source) {
+		t.Fatalf("session.go has no %s", now)
+	}
+	writeFile(t, source, patched)
+	build := exec.Command("go", "build", "-o", "ahead.exe", ".")
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	env := map[string]string{"COOKIESESSION_KEYS": keyA}
+	ahead := startCommand(t, programEnv(
+		exec.Command(filepath.Join(dir, "ahead.exe"), "-addr", "127.0.0.1:0"), env))
+	right := []*started{startProcess(t, env), startProcess(t, env)}
+
+	bob := newJar(t, right[0].url, "Bob") // begun where the clock is right
+	alice, began := newJar(t, ahead.url, "Alice"), time.Now()
+	cookie := alice.cookie
+	for _, p := range right {
+		if got := alice.ask(p.url); got != "Name not found in session" || alice.cookie != cookie {
+			t.Errorf("got %q, or another cookie", got)
+		}
+		awaitTrue(t, "the verdict", func() bool {
+			return strings.Contains(p.log.String(), `verdict="from the future"`)
+		})
+	}
+	if got := alice.ask(ahead.url); got != "Name: Alice" {
+		t.Errorf("the copy that is ahead: got %q", got)
+	}
+	for _, p := range []*started{ahead, right[1], ahead, right[0]} {
+		if got := bob.ask(p.url); got != "Name: Bob" {
+			t.Errorf("a session from a right clock: got %q", got)
+		}
+	}
+	time.Sleep(time.Until(began.Add(32 * time.Second)))
+	for _, p := range append(right, ahead) {
+		if got := alice.ask(p.url); got != "Name: Alice" {
+			t.Errorf("half a minute later: got %q", got)
+		}
+	}
+}
+
+// With all descriptors taken, those who are connected are served; the others
+// wait, and are served as soon as some are free again.
+func TestDescriptorsExhausted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
+	file, err := programFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := filepath.Join(t.TempDir(), "ring")
+	writeFile(t, ring, keyA)
+	p := startCommand(t, programEnv(exec.Command("sh", "-c",
+		`ulimit -n 64; exec "$0" -addr 127.0.0.1:0 -key-file "$1"`, file, ring), nil))
+	alice := newJar(t, p.url, "Alice")
+	host := strings.TrimPrefix(p.url, "http://")
+	connected, err := net.Dial("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
+	answers := bufio.NewReader(connected)
+	get := func() string {
+		t.Helper()
+		connected.SetDeadline(time.Now().Add(5 * time.Second))
+		fmt.Fprintf(connected, "GET /get_name HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n", host, alice.cookie)
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		return string(body)
+	}
+	get()
+	var others []net.Conn
+	for range 100 {
+		conn, err := net.Dial("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, conn)
+	}
+	awaitTrue(t, "the descriptors to be taken", func() bool {
+		return strings.Contains(p.log.String(), "too many open files")
+	})
+	if got := get(); got != "Name: Alice\n" {
+		t.Errorf("one who is connected: got %q", got)
+	}
+	writeFile(t, ring, keyA+"\n"+keyB) // can't be read now, perhaps
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	time.Sleep(time.Second)
+	if got := get(); got != "Name: Alice\n" {
+		t.Errorf("after the key file could not be read: got %q", got)
+	}
+	for _, conn := range others {
+		conn.Close()
+	}
+	if got := alice.ask(p.url); got != "Name: Alice" {
+		t.Errorf("free again: got %q", got)
+	}
+	awaitTrue(t, "the keys", func() bool {
+		return strings.Contains(p.log.String(), `msg="key file loaded"`)
+	})
+	if got := strings.Count(p.log.String(), "too many open files"); got > 5*floodLimit {
+		t.Errorf("got %d lines of it in the log", got)
+	}
+}
+
+// limitMemory allows a process so many bytes, as a container does, and reports
+// whether this machine lets it.
+func limitMemory(t testing.TB, pid, bytes int) bool {
+	for root, file := range map[string]string{
+		"/sys/fs/cgroup": "memory.max", "/sys/fs/cgroup/memory": "memory.limit_in_bytes",
+	} {
+		group := filepath.Join(root, fmt.Sprintf("cookiesession-%d", pid))
+		if os.Mkdir(group, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() { os.Remove(group) })
+		if os.WriteFile(filepath.Join(group, file), fmt.Append(nil, bytes), 0) == nil &&
+			os.WriteFile(filepath.Join(group, "cgroup.procs"), fmt.Append(nil, pid), 0) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// With 64 MiB of memory, the program lives through a flood of the largest
+// cookies and forms that it reads, on many connections at a time.
+func TestMemoryLimitUnderTheFlood(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
+	const limit = 64 << 20
+	cmd := programEnv(exec.Command(binary(t), "-addr", "127.0.0.1:0"), map[string]string{
+		"COOKIESESSION_KEYS": keyA, "GOMEMLIMIT": "56MiB", // as docs/operation.md says
+	})
+	p := startCommand(t, cmd)
+	isLimited := limitMemory(t, p.cmd.Process.Pid, limit)
+	alice := newJar(t, p.url, "Alice")
+	host := strings.TrimPrefix(p.url, "http://")
+	large := "session=" + strings.Repeat("session=x; ", 2000)
+	form := "name=" + strings.Repeat("x", maxBody-5)
+	var wg sync.WaitGroup
+	var answered atomic.Int64
+	for i := range 64 {
+		wg.Go(func() {
+			for n := range 100 {
+				conn, err := net.Dial("tcp", host)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conn.SetDeadline(time.Now().Add(20 * time.Second))
+				if (i+n)%2 == 0 {
+					fmt.Fprintf(conn, "GET /session HTTP/1.0\r\nAccept: text/html\r\nCookie: %s\r\n\r\n", large)
+				} else {
+					fmt.Fprintf(conn, "POST /set_name HTTP/1.0\r\nContent-Length: %d\r\n"+
+						"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s", len(form), form)
+				}
+				if status, _ := bufio.NewReader(conn).ReadString('\n'); strings.HasPrefix(status, "HTTP/1.0 ") {
+					answered.Add(1)
+				}
+				conn.Close()
+			}
+		})
+	}
+	wg.Wait()
+	status := readFile(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	var peak int
+	fmt.Sscan(regexp.MustCompile(`VmHWM:\s+(\d+)`).FindStringSubmatch(status)[1], &peak)
+	fmt.Printf("memory: %d requests answered, %.1f MiB resident at most, limited by the kernel: %v\n",
+		answered.Load(), float64(peak)/1024, isLimited)
+	if answered.Load() != 6400 {
+		t.Errorf("got %d answers, want all", answered.Load())
+	}
+	if peak<<10 > limit {
+		t.Errorf("got %d KiB resident at most, want less than %d", peak, limit>>10)
+	}
+	if got := alice.ask(p.url); got != "Name: Alice" {
+		t.Errorf("after the flood: got %q", got)
+	}
+}
+
+// A client that reads a byte a second holds up nobody else, and is cut off when
+// its time is over.
+func TestSlowReader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
+	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
+	alice := newJar(t, p.url, "Alice")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.(*net.TCPConn).SetReadBuffer(1)
+	asked := make(chan error, 1)
+	go func() { // far more than what the sockets hold meanwhile
+		for {
+			if _, err := io.WriteString(conn, "GET /style.css HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				asked <- err
+				return
+			}
+		}
+	}()
+	began := time.Now()
+	for b := make([]byte, 1); ; time.Sleep(time.Second) {
+		asking := time.Now()
+		if got := alice.ask(p.url); got != "Name: Alice" || time.Since(asking) > time.Second {
+			t.Errorf("others: got %q after %v", got, time.Since(asking))
+		}
+		conn.Read(b)
+		select {
+		case <-asked:
+			if took := time.Since(began); took > writeTimeout+10*time.Second {
+				t.Errorf("got it cut off after %v", took)
+			}
+			return
+		default:
+		}
+		if time.Since(began) > 2*writeTimeout {
+			t.Fatal("got it never cut off")
+		}
+	}
+}
+
+// HAProxy is reloaded in mid-flight, which nobody notices, and killed, after
+// which everybody still has a session.
+func TestHAProxyRestarts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
+	needTool(t, "haproxy")
+	f := newFleet(t)
+	defer f.end()
+	const visitors = 20
+	var all []*fleetVisitor
+	for i := range visitors {
+		v := f.newVisitor()
+		if err := v.set(fmt.Sprint("visitor ", i)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, v)
+	}
+	var failed, requests atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, v := range all {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				requests.Add(1)
+				if err := v.check(); err != nil {
+					failed.Add(1)
+					t.Errorf("during a reload: %v", err)
+				}
+			}
+		})
+	}
+	for range 2 {
+		time.Sleep(500 * time.Millisecond)
+		f.haproxy.start("-sf", fmt.Sprint(f.haproxy.cmd.Process.Pid))
+	}
+	time.Sleep(500 * time.Millisecond)
+	close(stop)
+	wg.Wait()
+	fmt.Printf("HAProxy: %d requests during two reloads, %d failed\n", requests.Load(), failed.Load())
+
+	f.haproxy.cmd.Process.Kill()
+	f.haproxy.cmd.Wait()
+	if err := all[0].check(); err == nil {
+		t.Error("got an answer without HAProxy")
+	}
+	f.haproxy.start()
+	f.await("HAProxy to be back", func() bool { return all[0].check() == nil })
+	for _, v := range all {
+		if err := v.check(); err != nil {
+			t.Errorf("after HAProxy was killed: %v", err)
+		}
+	}
+}
+
+// Caddy is killed in mid-flight. Requests fail while it is away, and everybody
+// still has a session when it is back.
+func TestCaddyRestarts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	t.Parallel()
+	front := "https://" + strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1)
+	env := map[string]string{"COOKIESESSION_KEYS": keyA}
+	var copies []string
+	for range 3 {
+		copies = append(copies, startProcess(t, env, "-origin", front).url)
+	}
+	caddy, client := startCaddy(t, front, copies...)
+	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
+		r, _ := http.NewRequest(method, front+path, strings.NewReader(body))
+		r.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+		if cookie != "" {
+			r.Header.Set("Cookie", cookie)
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			return nil, "", err
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		return res, string(b), err
+	}
+	cookies := make([]string, 10)
+	for i := range cookies {
+		res, body, err := ask("POST", "/set_name", fmt.Sprint("name=visitor+", i), "")
+		if err != nil || len(res.Cookies()) != 1 {
+			t.Fatalf("got %v and %q", err, body)
+		}
+		cookies[i] = res.Cookies()[0].Name + "=" + res.Cookies()[0].Value
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	for i := range cookies {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, body, err := ask("GET", "/get_name", "", cookies[i])
+				if err != nil {
+					failed.Add(1)
+					time.Sleep(10 * time.Millisecond)
+				} else if body != fmt.Sprintf("Name: visitor %d\n", i) {
+					t.Errorf("visitor %d: got %q", i, body)
+				}
+			}
+		})
+	}
+	time.Sleep(300 * time.Millisecond)
+	caddy.cmd.Process.Kill()
+	caddy.cmd.Wait()
+	awaitTrue(t, "requests to fail", func() bool { return failed.Load() > 0 })
+	caddy.start()
+	awaitTrue(t, "Caddy to be back", func() bool {
+		_, body, err := ask("GET", "/get_name", "", cookies[0])
+		return err == nil && body == "Name: visitor 0\n"
+	})
+	close(stop)
+	wg.Wait()
+	for i := range cookies {
+		if _, body, err := ask("GET", "/get_name", "", cookies[i]); err != nil ||
+			body != fmt.Sprintf("Name: visitor %d\n", i) {
+			t.Errorf("visitor %d: got %q and %v", i, body, err)
+		}
+	}
+}
