@@ -96,6 +96,9 @@ func closeNewOnShutdown(srv *http.Server) {
 	var mu sync.Mutex
 	unused, ended := make(map[net.Conn]bool), false
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
+		if state == http.StateIdle { // it has been used
+			return
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
