@@ -10,9 +10,9 @@ line, or of COOKIESESSION_KEYS, separated by commas, each of 64 hexadecimal
 digits. The first key seals, the others only verify. Without any, a random key
 is made that ends with the process.
 
-The key file is looked at every few seconds, and at once on SIGHUP. SIGINT and
-SIGTERM finish the requests in flight, for ten seconds at most; a second one
-ends the program at once.
+The key file and the certificate are looked at every few seconds, and at once on
+SIGHUP. SIGINT and SIGTERM finish the requests in flight, for 25 seconds at most;
+a second one ends the program at once.
 
 	cookiesession keys new
 	cookiesession keys list FILE
@@ -25,7 +25,7 @@ make a key and edit a key file, which servers may be using meanwhile.
 
 	cookiesession inspect [-key-file FILE] [-show] <cookie
 
-tells what is known of a cookie.
+tells what is known of a cookie, or of a token of device binding.
 
 The exit status is 2 when the program was called wrongly, 1 when it failed
 otherwise or the inspected cookie is not valid.
