@@ -58,7 +58,7 @@ func (a *app) around(router http.Handler) http.Handler {
 // observed is mux's middleware: it observes the requests that have a route.
 func (a *app) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.observe(routeOf(r), next, w, r)
+		a.observe(a.routeOf(r), next, w, r)
 	})
 }
 
@@ -72,9 +72,14 @@ func isRefusal(route, method string, status int) bool {
 	return status == http.StatusMisdirectedRequest || status >= 400 && status < 500 && !safe
 }
 
-// routeOf returns the path of r's route as the router has it.
-func routeOf(r *http.Request) string {
-	path, _ := mux.CurrentRoute(r).GetPathTemplate()
+// routeOf returns the path of r's route as the router has it, also before the
+// router has seen r, or "other" if it has none.
+func (a *app) routeOf(r *http.Request) string {
+	match := mux.RouteMatch{Route: mux.CurrentRoute(r)}
+	if match.Route == nil && (!a.router.Match(r, &match) || match.MatchErr != nil) {
+		return "other"
+	}
+	path, _ := match.Route.GetPathTemplate()
 	return path
 }
 
@@ -88,8 +93,12 @@ func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r
 		a.metrics.served(route, r.Method, status, took)
 		if isRefusal(route, r.Method, status) {
 			a.log.bounded("requests refused", func() {
+				at := route
+				if at == "other" {
+					at = a.routeOf(r) // that it would have had
+				}
 				a.log.Info("request refused",
-					"route", route, "method", methodLabel(r.Method), "status", status)
+					"route", at, "method", methodLabel(r.Method), "status", status)
 			})
 		}
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("route", route),

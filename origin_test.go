@@ -179,10 +179,14 @@ func TestRefusedRequestsAreLogged(t *testing.T) {
 	}{
 		"another site": {
 			method: "POST", target: "/set_name", header: map[string]string{"Sec-Fetch-Site": "cross-site"},
-			want: "route=other method=POST status=403",
+			want: "route=/set_name method=POST status=403",
 		},
 		"another host": {
 			method: "GET", target: "/get_name", host: "evil.example",
+			want: "route=/get_name method=GET status=421",
+		},
+		"nowhere on another host": {
+			method: "GET", target: "/secret", host: "evil.example",
 			want: "route=other method=GET status=421",
 		},
 		"a bad name": {

@@ -87,7 +87,7 @@ func (a *app) visitor(do action) http.HandlerFunc {
 		if v.verdict != none && v.verdict != valid {
 			a.log.bounded("cookies refused", func() {
 				a.log.Info("cookie refused",
-					"verdict", v.verdict, "key_id", v.keyID, "route", routeOf(r))
+					"verdict", v.verdict, "key_id", v.keyID, "route", a.routeOf(r))
 			})
 		}
 		ans, err := do(r, v)
