@@ -143,7 +143,6 @@ func (v *visit[T]) detour(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Refresh", "0")
-	w.WriteHeader(http.StatusOK)
 	return true
 }
 

@@ -1238,6 +1238,37 @@ func TestBindingTooLarge(t *testing.T) {
 	t.Fatal("found no session that just fits")
 }
 
+// An own server's detour is complete in itself. And a session that is emptied
+// field by field ends its binding as one that is cleared.
+func TestBindingWithoutTheSite(t *testing.T) {
+	a := newBindApp(t, options{log: io.Discard}, 10*time.Minute)
+	b := bindAlice(t, sendTo(a))
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Cookie", boundCookie+"="+b.cookies()[boundCookie])
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	w := httptest.NewRecorder()
+	if !a.sessions.load(r).detour(w, r) || w.Code != 200 || w.Body.Len() > 0 ||
+		w.Header().Get("Cache-Control") != "no-store" ||
+		w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Errorf("got status %d, %v and %q", w.Code, w.Header(), w.Body)
+	}
+
+	r.Header.Set("Cookie", cookieLine(b.cookies()))
+	v := a.sessions.load(r)
+	v.session = session{}
+	w = httptest.NewRecorder()
+	if why, _, err := a.sessions.save(w, v); why != cleared || err != nil {
+		t.Errorf("got %v and error %v", why, err)
+	}
+	for _, name := range []string{boundCookie, ticketCookie} {
+		deletes := func(c *http.Cookie) bool { return c.Name == name && c.MaxAge < 0 }
+		if !slices.ContainsFunc(w.Result().Cookies(), deletes) {
+			t.Errorf("%s: got %v, want it deleted", name, w.Header()["Set-Cookie"])
+		}
+	}
+}
+
 // Fields of a newer version stay in a session that this one binds.
 func TestBindingKeepsUnknownFields(t *testing.T) {
 	type newer struct {
