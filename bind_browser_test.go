@@ -398,7 +398,8 @@ func TestBindBrowserEnds(t *testing.T) {
 	b.open("/get_name")
 	b.click(`form[action="/clear_name"] button`)
 	b.wantText("Name cleared from session")
-	if got := cookiesOf(b); got != "" {
+	// A ticket that was on its way may still arrive, and is good for nothing.
+	if got := cookiesOf(b); strings.Contains(got, boundCookie) {
 		t.Errorf("got cookies after clearing: %s", got)
 	}
 	b.setName("Bob")
