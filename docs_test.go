@@ -542,6 +542,46 @@ func firstCells(doc, prefix string) (cells []string) {
 	return cells
 }
 
+// What the manual says of scale follows from what was measured.
+func TestScaleInFigures(t *testing.T) {
+	measured := regexp.MustCompile(`(?m)^\| \*\*cookiesession\*\* (.*)$`).FindString(readFile(t, cost))
+	cells := strings.Split(measured, " | ")
+	if len(cells) != 9 {
+		t.Fatalf("got the line %q", measured)
+	}
+	var read, write, size float64
+	fmt.Sscan(cells[2], &read)
+	fmt.Sscan(cells[5], &write)
+	fmt.Sscan(cells[8], &size)
+	doc, visit := readFile(t, operation), 0.9*read+0.1*write
+	said := fmt.Sprintf("0.9 × %.0f + 0.1 × %.0f = %.0f µs", read, write, visit)
+	if !strings.Contains(doc, said) {
+		t.Errorf("%s doesn't say %q", operation, said)
+	}
+	const planned = 12_500
+	if share := planned * visit / 1e6; share < 0.4 || share > 0.6 {
+		t.Errorf("got %.2f of a core in the plan, want half", share)
+	}
+	row := regexp.MustCompile(`(?m)^\| ([\d,]+) \| ([\d.]+) \|.*\| ([\d.]+) ([MG])B/s \|`)
+	rows := row.FindAllStringSubmatch(doc, -1)
+	if len(rows) != 3 {
+		t.Fatalf("got %d lines in the table, want 3", len(rows))
+	}
+	for _, m := range rows {
+		var visits, cores, bytes float64
+		fmt.Sscan(strings.ReplaceAll(m[1], ",", ""), &visits)
+		fmt.Sscan(m[2], &cores)
+		fmt.Sscan(m[3], &bytes)
+		bytes *= map[string]float64{"M": 1e6, "G": 1e9}[m[4]]
+		if want := visits / planned; cores < want || cores > want+0.1 {
+			t.Errorf("%s visits: got %v cores, want %.2f", m[1], cores, want)
+		}
+		if want := visits * size; bytes < want*0.95 || bytes > want*1.05 {
+			t.Errorf("%s visits: got %.0f bytes a second, want %.0f", m[1], bytes, want)
+		}
+	}
+}
+
 // The README is read by people who have little time.
 func TestReadmeLength(t *testing.T) {
 	if n := strings.Count(readFile(t, readme), "\n"); n > 150 {

@@ -272,9 +272,21 @@ func TestDescriptorsExhausted(t *testing.T) {
 	if got := get(); got != "Name: Alice\n" {
 		t.Errorf("one who is connected: got %q", got)
 	}
-	writeFile(t, ring, keyA+"\n"+keyB) // can't be read now, perhaps
+	writeFile(t, ring, keyA+"\n"+keyB)
 	p.cmd.Process.Signal(syscall.SIGHUP)
-	time.Sleep(time.Second)
+	awaitTrue(t, "the key file not to be read", func() bool {
+		return strings.Contains(p.log.String(), ring+": too many open files")
+	})
+	var sockets int
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
+	for _, fd := range fds {
+		if target, _ := os.Readlink(fd); strings.HasPrefix(target, "socket:") {
+			sockets++
+		}
+	}
+	if sockets < 64-10 {
+		t.Errorf("got %d sockets of 64 descriptors, want all but ten", sockets)
+	}
 	if got := get(); got != "Name: Alice\n" {
 		t.Errorf("after the key file could not be read: got %q", got)
 	}
