@@ -275,17 +275,17 @@ func TestTasksMax(t *testing.T) {
 		t.Errorf("got TasksMax=%d, want enough for %d processors", limit, processors)
 	}
 	for limit, survives := range map[string]bool{"64": false, found[1]: true} {
-		group := newPidsGroup(t, limit)
+		group, err := newGroup(t, "pids", "pids.max", "pids.max", limit)
+		if err != nil {
+			t.Skipf("tasks can't be limited here: %v", err)
+		}
 		log, ended := new(lockedBuffer), make(chan struct{})
 		served := program(t, map[string]string{"GOMAXPROCS": strconv.Itoa(processors)}, "-addr", "127.0.0.1:0")
-		served.Args = slices.Concat([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`,
-			filepath.Join(group, "cgroup.procs"), served.Path}, served.Args[1:])
-		served.Path = needTool(t, "sh")
+		inGroup(t, served, group)
 		served.Stderr = log
 		if err := served.Start(); err != nil {
 			t.Fatal(err)
 		}
-		var err error
 		go func() {
 			err = served.Wait()
 			close(ended)
@@ -340,19 +340,21 @@ func keepBusy(log *lockedBuffer, ended <-chan struct{}) bool {
 	return true
 }
 
-// newPidsGroup makes a control group in which there may be so many tasks.
-func newPidsGroup(t *testing.T, limit string) string {
+// newGroup makes a control group with a limit, which a file sets that is called v1
+// or v2 in these versions of control groups. It fails where nobody can.
+func newGroup(t testing.TB, controller, v1, v2, limit string) (group string, err error) {
 	t.Helper()
-	parent := "/sys/fs/cgroup"
-	if _, err := os.Stat(parent + "/pids"); err == nil { // version 1
-		parent += "/pids"
-	} else if control, err := os.ReadFile(parent + "/cgroup.subtree_control"); err != nil ||
-		!slices.Contains(strings.Fields(string(control)), "pids") {
-		t.Skip("this machine's control groups can't limit tasks")
+	parent, file := "/sys/fs/cgroup/"+controller, v1
+	if _, err := os.Stat(parent); err != nil { // version 2
+		parent, file = "/sys/fs/cgroup", v2
+		control, err := os.ReadFile(parent + "/cgroup.subtree_control")
+		if err != nil || !slices.Contains(strings.Fields(string(control)), controller) {
+			return "", fmt.Errorf("this machine's control groups don't limit %s", controller)
+		}
 	}
-	group := filepath.Join(parent, fmt.Sprintf("cookiesession-test-%d-%s", os.Getpid(), limit))
+	group = filepath.Join(parent, fmt.Sprintf("cookiesession-test-%d-%s", os.Getpid(), limit))
 	if err := os.Mkdir(group, 0o755); err != nil {
-		t.Skipf("no control group can be made here: %v", err)
+		return "", err
 	}
 	t.Cleanup(func() {
 		for range 100 { // the group is busy until its last process is gone
@@ -363,8 +365,13 @@ func newPidsGroup(t *testing.T, limit string) string {
 		}
 		t.Errorf("%s could not be removed", group)
 	})
-	if err := os.WriteFile(filepath.Join(group, "pids.max"), []byte(limit), 0o644); err != nil {
-		t.Skipf("tasks can't be limited here: %v", err)
-	}
-	return group
+	return group, os.WriteFile(filepath.Join(group, file), []byte(limit), 0o644)
+}
+
+// inGroup has a program start in a control group.
+func inGroup(t testing.TB, cmd *exec.Cmd, group string) {
+	t.Helper()
+	cmd.Args = slices.Concat([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`,
+		filepath.Join(group, "cgroup.procs"), cmd.Path}, cmd.Args[1:])
+	cmd.Path = needTool(t, "sh")
 }

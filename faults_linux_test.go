@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -304,25 +305,6 @@ func TestDescriptorsExhausted(t *testing.T) {
 	}
 }
 
-// limitMemory allows a process so many bytes, as a container does, and reports
-// whether this machine lets it.
-func limitMemory(t testing.TB, pid, bytes int) bool {
-	for root, file := range map[string]string{
-		"/sys/fs/cgroup": "memory.max", "/sys/fs/cgroup/memory": "memory.limit_in_bytes",
-	} {
-		group := filepath.Join(root, fmt.Sprintf("cookiesession-%d", pid))
-		if os.Mkdir(group, 0o755) != nil {
-			continue
-		}
-		t.Cleanup(func() { os.Remove(group) })
-		if os.WriteFile(filepath.Join(group, file), fmt.Append(nil, bytes), 0) == nil &&
-			os.WriteFile(filepath.Join(group, "cgroup.procs"), fmt.Append(nil, pid), 0) == nil {
-			return true
-		}
-	}
-	return false
-}
-
 // With 64 MiB of memory, the program lives through a flood of the largest
 // cookies and forms that it reads, on many connections at a time.
 func TestMemoryLimitUnderTheFlood(t *testing.T) {
@@ -334,8 +316,14 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 	cmd := programEnv(exec.Command(binary(t), "-addr", "127.0.0.1:0"), map[string]string{
 		"COOKIESESSION_KEYS": keyA, "GOMEMLIMIT": "56MiB", // as docs/operation.md says
 	})
+	group, err := newGroup(t, "memory", "memory.limit_in_bytes", "memory.max", strconv.Itoa(limit))
+	isLimited := err == nil
+	if isLimited {
+		inGroup(t, cmd, group)
+	} else {
+		t.Logf("memory can't be limited here, only watched: %v", err)
+	}
 	p := startCommand(t, cmd)
-	isLimited := limitMemory(t, p.cmd.Process.Pid, limit)
 	alice := newJar(t, p.url, "Alice")
 	host := strings.TrimPrefix(p.url, "http://")
 	large := "session=" + strings.Repeat("session=x; ", 2000)
