@@ -950,9 +950,12 @@ func TestClearEndsBinding(t *testing.T) {
 		a := newBindApp(t, options{log: log}, 10*time.Minute)
 		b := bindAlice(t, sendTo(a))
 		old, key := b.id, b.key
-		b.raw("POST", "/clear_name", "")
+		cleared, _ := b.raw("POST", "/clear_name", "")
 		if len(b.cookies()) != 0 {
 			t.Errorf("got the cookies %v after clearing", b.cookies())
+		}
+		if offer := cleared.Header.Get("Secure-Session-Registration"); offer != "" {
+			t.Error("got an offer to bind a session that is no more")
 		}
 		log.events()
 		if b.refresh(); b.id != "" || !slices.Equal(log.events(), []event{ended}) {
