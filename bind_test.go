@@ -1158,6 +1158,29 @@ func TestRefreshPostponed(t *testing.T) {
 	}
 }
 
+// What a refresh with a session that is not valid is told: to ask again where
+// only this copy's clock may be wrong, and the end where the session has ended.
+func TestRefreshByTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(eventLog)
+		a := newBindApp(t, options{log: log}, 10*time.Minute)
+		b := bindAlice(t, sendTo(a))
+		bound := boundCookie + "=" + b.cookies()[boundCookie]
+		time.Sleep(336*time.Hour + time.Second)
+		ahead := boundCookie + "=" + seal(t, a.sessions, alice(-120, -120))
+		for _, tt := range []struct {
+			name, cookie string
+			want         event
+		}{{"expired", bound, ended}, {"from the future", ahead, postponed}} {
+			log.events()
+			b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id, "Cookie", tt.cookie)
+			if got := log.events(); !slices.Equal(got, []event{tt.want}) {
+				t.Errorf("%s: got the events %q, want %s", tt.name, got, tt.want)
+			}
+		}
+	})
+}
+
 // A link from another site is answered with a page that loads itself again,
 // once, and only where that helps.
 func TestDetour(t *testing.T) {
