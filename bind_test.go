@@ -1181,6 +1181,17 @@ func TestRefreshByTheClock(t *testing.T) {
 	})
 }
 
+// What stands in the challenge's header has the form of an identifier.
+func TestRefreshIdentifierForm(t *testing.T) {
+	log := new(eventLog)
+	a := newBindApp(t, options{log: log}, 10*time.Minute)
+	b := bindAlice(t, sendTo(a))
+	for _, id := range []string{`a";b="c.AAAA`, "abc.AAAA", ".AAAA", `abcdef.AA"A`} {
+		res, text := b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", id)
+		wantRefused(t, id, res, text, 400, log, refusedForm, id)
+	}
+}
+
 // A link from another site is answered with a page that loads itself again,
 // once, and only where that helps.
 func TestDetour(t *testing.T) {
