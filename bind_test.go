@@ -1291,6 +1291,17 @@ func TestBindingWithoutTheSite(t *testing.T) {
 		t.Errorf("got status %d, %v and %q", w.Code, w.Header(), w.Body)
 	}
 
+	w = httptest.NewRecorder()
+	a.binding.instruct(w, "x")
+	if w.Header().Get("Cache-Control") != "no-store" ||
+		!strings.Contains(w.Body.String(), `"include_site":false`) {
+		t.Errorf("got the instructions %s with %v", w.Body, w.Header())
+	}
+	b.refresh()
+	if page := scrape(t, a); !strings.Contains(page, `bindings_total{event="refreshed"} 1`) {
+		t.Errorf("got no count of a refresh in %s", page)
+	}
+
 	r.Header.Set("Cookie", cookieLine(b.cookies()))
 	v := a.sessions.load(r)
 	v.session = session{}
