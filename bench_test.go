@@ -320,6 +320,32 @@ func BenchmarkGetName(b *testing.B) {
 	})
 }
 
+// BenchmarkBound has a whole handler read a name: from a session that is bound to
+// a device, from one that isn't, and from that at a site without binding. This is
+// the handler alone: of a whole request over a socket, the ticket is a smaller part.
+func BenchmarkBound(b *testing.B) {
+	on, off := newBindApp(b, options{}, time.Hour), newBindApp(b, options{}, 0)
+	bound := bindAlice(b, sendTo(on)).cookies()
+	unbound := map[string]string{boundCookie: seal(b, on.sessions, named("Alice", 0, 0))}
+	if loadAll(on, bound).device == nil || loadAll(on, unbound).device != nil {
+		b.Fatal("the one session is not bound, or the other one is")
+	}
+	contend := func(name string, a *app, cookies map[string]string) contender {
+		r := httptest.NewRequest("GET", "/get_name", nil)
+		r.Header.Set("Cookie", cookieLine(cookies))
+		w := &sink{header: make(http.Header)}
+		return contender{name, func() {
+			w.reset()
+			a.ServeHTTP(w, r)
+			if want := "Name: Alice\n"; string(w.body) != want {
+				b.Fatalf("got %q, want %q", w.body, want)
+			}
+		}}
+	}
+	compare(b, contend("bound", on, bound), contend("unbound", on, unbound),
+		contend("off", off, unbound))
+}
+
 // BenchmarkSetName has whole handlers store a name in the place of another.
 func BenchmarkSetName(b *testing.B) {
 	benchModes(b, func(b *testing.B, signed bool, name string) {

@@ -201,7 +201,7 @@ const (
 	refusedSession   event = "refused_session"   // there is no session to bind
 	refusedBound     event = "refused_bound"     // the session is bound already
 	refusedProof     event = "refused_proof"     // the signature, its key or its form is wrong
-	refusedChallenge event = "refused_challenge" // what was signed is too old, or for something else
+	refusedChallenge event = "refused_challenge" // what was signed is too old, or another
 
 	skippedUnreachable event = "skipped_unreachable"    // a browser couldn't reach refresh
 	skippedServer      event = "skipped_server_error"   // refresh has answered it with 5xx
@@ -365,7 +365,8 @@ func (m *binding[T]) instruct(w http.ResponseWriter, id string) {
 		"scope":              object{"include_site": false, "scope_specification": rules},
 		"credentials": []object{{
 			// The attributes are those of setCookie, or the browser doesn't know it again.
-			"type": "cookie", "name": m.ticket, "attributes": "Path=/; Secure; HttpOnly; SameSite=Lax",
+			"type": "cookie", "name": m.ticket,
+			"attributes": "Path=/; Secure; HttpOnly; SameSite=Lax",
 		}},
 	})
 }

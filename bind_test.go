@@ -950,9 +950,12 @@ func TestClearEndsBinding(t *testing.T) {
 		a := newBindApp(t, options{log: log}, 10*time.Minute)
 		b := bindAlice(t, sendTo(a))
 		old, key := b.id, b.key
-		b.raw("POST", "/clear_name", "")
+		cleared, _ := b.raw("POST", "/clear_name", "")
 		if len(b.cookies()) != 0 {
 			t.Errorf("got the cookies %v after clearing", b.cookies())
+		}
+		if offer := cleared.Header.Get("Secure-Session-Registration"); offer != "" {
+			t.Error("got an offer to bind a session that is no more")
 		}
 		log.events()
 		if b.refresh(); b.id != "" || !slices.Equal(log.events(), []event{ended}) {
@@ -1155,6 +1158,40 @@ func TestRefreshPostponed(t *testing.T) {
 	}
 }
 
+// What a refresh with a session that is not valid is told: to ask again where
+// only this copy's clock may be wrong, and the end where the session has ended.
+func TestRefreshByTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(eventLog)
+		a := newBindApp(t, options{log: log}, 10*time.Minute)
+		b := bindAlice(t, sendTo(a))
+		bound := boundCookie + "=" + b.cookies()[boundCookie]
+		time.Sleep(336*time.Hour + time.Second)
+		ahead := boundCookie + "=" + seal(t, a.sessions, alice(-120, -120))
+		for _, tt := range []struct {
+			name, cookie string
+			want         event
+		}{{"expired", bound, ended}, {"from the future", ahead, postponed}} {
+			log.events()
+			b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id, "Cookie", tt.cookie)
+			if got := log.events(); !slices.Equal(got, []event{tt.want}) {
+				t.Errorf("%s: got the events %q, want %s", tt.name, got, tt.want)
+			}
+		}
+	})
+}
+
+// What stands in the challenge's header has the form of an identifier.
+func TestRefreshIdentifierForm(t *testing.T) {
+	log := new(eventLog)
+	a := newBindApp(t, options{log: log}, 10*time.Minute)
+	b := bindAlice(t, sendTo(a))
+	for _, id := range []string{`a";b="c.AAAA`, "abc.AAAA", ".AAAA", `abcdef.AA"A`} {
+		res, text := b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", id)
+		wantRefused(t, id, res, text, 400, log, refusedForm, id)
+	}
+}
+
 // A link from another site is answered with a page that loads itself again,
 // once, and only where that helps.
 func TestDetour(t *testing.T) {
@@ -1252,6 +1289,17 @@ func TestBindingWithoutTheSite(t *testing.T) {
 		w.Header().Get("Cache-Control") != "no-store" ||
 		w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("got status %d, %v and %q", w.Code, w.Header(), w.Body)
+	}
+
+	w = httptest.NewRecorder()
+	a.binding.instruct(w, "x")
+	if w.Header().Get("Cache-Control") != "no-store" ||
+		!strings.Contains(w.Body.String(), `"include_site":false`) {
+		t.Errorf("got the instructions %s with %v", w.Body, w.Header())
+	}
+	b.refresh()
+	if page := scrape(t, a); !strings.Contains(page, `bindings_total{event="refreshed"} 1`) {
+		t.Errorf("got no count of a refresh in %s", page)
 	}
 
 	r.Header.Set("Cookie", cookieLine(b.cookies()))

@@ -9,7 +9,8 @@ import (
 )
 
 // bindingStep makes a handler of a step of device binding.
-func (a *app) bindingStep(step func(http.ResponseWriter, *http.Request) (event, int)) http.HandlerFunc {
+func (a *app) bindingStep(
+	step func(http.ResponseWriter, *http.Request) (event, int)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		e, size := step(w, r)
 		a.tellBinding(e)
@@ -56,8 +57,9 @@ func inspectToken(text string, r *ring, now time.Time) (report string, err error
 			}
 			rep := tokenReport{
 				Kind: k, KeyID: value[:idLen], Role: "verifies",
-				Time: time.Unix(int64(t.Time), 0).UTC(), Session: time.Unix(int64(t.Session), 0).UTC(),
-				Fresh: len(t.Device) == 0,
+				Time:    time.Unix(int64(t.Time), 0).UTC(),
+				Session: time.Unix(int64(t.Session), 0).UTC(),
+				Fresh:   len(t.Device) == 0,
 			}
 			if r.keys[0].has(rep.KeyID) {
 				rep.Role = "seals"

@@ -33,8 +33,8 @@ const (
 	maxKeyFile = 1 << 20
 )
 
-// tokenKind is a kind of token, which bind.go seals. Each has subkeys of its own, so that no token passes
-// for one of another kind, nor for a session.
+// tokenKind is a kind of token, which bind.go seals. Each has subkeys of its
+// own, so that no token passes for one of another kind, nor for a session.
 type tokenKind string
 
 const (
@@ -84,8 +84,10 @@ func newKey(secret []byte) key {
 	}
 	codec := func(mode string, encrypted bool) *codec {
 		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
-		c := &codec{id: strings.ToLower(id), encrypted: encrypted, SecureCookie: sealer(mode, encrypted)}
-		c.tokens = make(map[tokenKind]*securecookie.SecureCookie)
+		c := &codec{
+			id: strings.ToLower(id), encrypted: encrypted, SecureCookie: sealer(mode, encrypted),
+			tokens: make(map[tokenKind]*securecookie.SecureCookie),
+		}
 		for _, k := range tokenKinds {
 			c.tokens[k] = sealer(mode+" "+string(k), encrypted)
 		}

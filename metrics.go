@@ -85,7 +85,8 @@ func newMetrics(ring func() *ring) *metrics {
 // bindingEvents are all events that there are.
 var bindingEvents = []event{
 	offered, registered, challenged, newlyBound, refreshed, ended, postponed, detoured,
-	refusedSize, refusedForm, refusedOff, refusedSession, refusedBound, refusedProof, refusedChallenge,
+	refusedSize, refusedForm, refusedOff, refusedSession, refusedBound, refusedProof,
+	refusedChallenge,
 	skippedUnreachable, skippedServer, skippedQuota, skippedOther,
 }
 
@@ -115,7 +116,9 @@ func (current keyInfo) Collect(to chan<- prometheus.Metric) {
 // the keys that are gone. The others go on.
 func (m *metrics) ringChanged(old, r *ring) {
 	for id := range r.codecs {
-		for _, v := range []verdict{malformed, tampered, fromFuture, expired, tooOld, unproven, valid} {
+		for _, v := range []verdict{
+			malformed, tampered, fromFuture, expired, tooOld, unproven, valid,
+		} {
 			m.cookies.WithLabelValues(string(v), id)
 		}
 	}

@@ -38,7 +38,8 @@ type app struct {
 }
 
 // newApp returns the website, which can answer once it has a ring.
-func newApp(sessions *sessions[session], bind time.Duration, origins origins, log *slog.Logger) *app {
+func newApp(sessions *sessions[session], bind time.Duration, origins origins,
+	log *slog.Logger) *app {
 	a := &app{
 		sessions: sessions,
 		origins:  origins,
@@ -292,7 +293,9 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	sorry := page{answer: answer{Page: "error", Status: p.status, Text: p.text}}
 	if err := a.send(w, r, sorry); err != nil {
-		a.log.bounded("error pages failed", func() { a.log.Error("the error page failed", "err", err) })
+		a.log.bounded("error pages failed", func() {
+			a.log.Error("the error page failed", "err", err)
+		})
 		sorry.Page = ""
 		a.send(w, r, sorry)
 	}

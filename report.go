@@ -220,7 +220,8 @@ func showSent(header string) *sentCookie {
 		return nil
 	}
 	name, value, _ := strings.Cut(pair, "=")
-	return &sentCookie{Name: name, Parts: parts(value, valid), Attributes: strings.Split(rest, "; ")}
+	attributes := strings.Split(rest, "; ")
+	return &sentCookie{Name: name, Parts: parts(value, valid), Attributes: attributes}
 }
 
 // dissect takes out of a cookie's value the Unix seconds when securecookie

@@ -60,8 +60,8 @@ func serve(ctx context.Context, cfg *config, a *app) error {
 	}()
 	a.log.Info("listening", "url", cfg.url(ln.Addr()), "addr", ln.Addr().String())
 	if !cfg.secure && !isLoopback(ln.Addr().String()) {
-		a.log.Warn("this listens beyond loopback without HTTPS, so cookies can be read and copied " +
-			"on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")
+		a.log.Warn("this listens beyond loopback without HTTPS, so cookies can be read and " +
+			"copied on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")
 	}
 
 	select {
