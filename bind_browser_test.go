@@ -253,27 +253,17 @@ func (s *bindSite) startHAProxy(t *testing.T, copies ...string) {
 		config += fmt.Sprintf("\tserver copy%d %s\n", i+1, addr)
 	}
 	writeFile(t, filepath.Join(dir, "haproxy.cfg"), config)
-	log := new(lockedBuffer)
-	cmd := exec.Command(needTool(t, "haproxy"), "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("HAProxy: %s", log)
+	haproxy := needTool(t, "haproxy")
+	p := &proxy{t: t, args: []string{haproxy, "-db", "-f", filepath.Join(dir, "haproxy.cfg")}, home: dir}
+	p.start()
+	awaitTrue(t, "HAProxy", func() bool {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			return false
 		}
+		conn.Close()
+		return true
 	})
-	for range 500 {
-		if conn, err := net.Dial("tcp", s.addr); err == nil {
-			conn.Close()
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("HAProxy doesn't listen: %s", log)
 }
 
 // behindProxy are the flags of a copy for which a proxy ends TLS.

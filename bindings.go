@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -56,24 +55,17 @@ func inspectToken(text string, r *ring, now time.Time) (report string, err error
 				continue
 			}
 			rep := tokenReport{
-				Kind: k, KeyID: value[:idLen], Role: "verifies",
+				Kind: k, KeyID: value[:idLen], Role: role(r, value[:idLen]),
 				Time:    time.Unix(int64(t.Time), 0).UTC(),
 				Session: time.Unix(int64(t.Session), 0).UTC(),
 				Fresh:   len(t.Device) == 0,
 			}
-			if r.keys[0].has(rep.KeyID) {
-				rep.Role = "seals"
-			}
 			rep.Expired = k == ticketKind && now.After(rep.Time) ||
 				k == challengeKind && now.After(rep.Time.Add(challengeAge*time.Second))
-			var b strings.Builder
-			if err := reportTexts.ExecuteTemplate(&b, "token", rep); err != nil {
-				panic(err) // the template doesn't fit the type
-			}
 			if rep.Expired {
 				err = fmt.Errorf("the %s is not valid: expired", k)
 			}
-			return b.String(), err
+			return reportText("token", rep), err
 		}
 	}
 	return "", nil

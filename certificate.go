@@ -22,17 +22,17 @@ func (c *certificate) load(force bool) (isNew bool, err error) {
 	cert, certErr := os.ReadFile(c.certFile)
 	key, keyErr := os.ReadFile(c.keyFile)
 	said := bytes.Join([][]byte{cert, key}, []byte{0})
-	if err := cmp.Or(certErr, keyErr); err != nil {
+	if err = cmp.Or(certErr, keyErr); err != nil {
 		said = []byte(err.Error())
 	}
 	if bytes.Equal(said, c.last) && !force {
 		return false, nil
 	}
 	c.last = said
-	if err := cmp.Or(certErr, keyErr); err != nil {
-		return true, err
+	var pair tls.Certificate
+	if err == nil {
+		pair, err = tls.X509KeyPair(cert, key)
 	}
-	pair, err := tls.X509KeyPair(cert, key)
 	if err == nil {
 		c.current.Store(&pair)
 	}

@@ -564,6 +564,26 @@ func startCaddy(t testing.TB, front string, copies ...string) (*proxy, *http.Cli
 	return p, client
 }
 
+// askSite makes one request as a page of the site does, and returns the response
+// with its body.
+func askSite(client *http.Client, base, method, path, form, cookie string) (
+	*http.Response, string, error) {
+	r, err := http.NewRequest(method, base+path, strings.NewReader(form))
+	if err != nil {
+		return nil, "", err
+	}
+	r.Header = http.Header{
+		"Cookie": {cookie}, "Content-Type": {"application/x-www-form-urlencoded"}, "Origin": {base},
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return res, string(body), err
+}
+
 // isHealthy reports whether the site at an address says that it is.
 func isHealthy(client *http.Client, url string) bool {
 	res, err := client.Get(url + "/healthz")

@@ -85,10 +85,7 @@ func (j *jarFor) ask(url string) string {
 
 // A key file on a full disk is edited not at all, rather than by halves.
 func TestDiskFull(t *testing.T) {
-	file, err := programFile()
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := program(t, nil).Path
 	const script = `
 		mount -t tmpfs -o size=4096 tmpfs "$1"
 		printf '%s\n' "$3" >"$1/ring"
@@ -123,10 +120,7 @@ func TestSwappedSecret(t *testing.T) {
 		t.Skip("slow")
 	}
 	t.Parallel()
-	file, err := programFile()
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := program(t, nil).Path
 	secret, mounted, admin := t.TempDir(), t.TempDir(), freeAddr(t)
 	put := func(version, keys string) {
 		t.Helper()
@@ -231,10 +225,7 @@ func TestDescriptorsExhausted(t *testing.T) {
 		t.Skip("slow")
 	}
 	t.Parallel()
-	file, err := programFile()
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := program(t, nil).Path
 	ring := filepath.Join(t.TempDir(), "ring")
 	writeFile(t, ring, keyA)
 	p := startCommand(t, programEnv(exec.Command("sh", "-c",
@@ -490,18 +481,7 @@ func TestCaddyRestarts(t *testing.T) {
 	}
 	caddy, client := startCaddy(t, front, copies...)
 	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
-		r, _ := http.NewRequest(method, front+path, strings.NewReader(body))
-		r.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-		if cookie != "" {
-			r.Header.Set("Cookie", cookie)
-		}
-		res, err := client.Do(r)
-		if err != nil {
-			return nil, "", err
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		return res, string(b), err
+		return askSite(client, front, method, path, body, cookie)
 	}
 	cookies := make([]string, 10)
 	for i := range cookies {

@@ -2,10 +2,13 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -170,4 +173,27 @@ func awaitTrue(t testing.TB, what string, done func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
+}
+
+// buildAlone vets what stands in a folder and builds it into shop.exe, with
+// nothing from this project around it. It returns the modules that are in there.
+func buildAlone(t testing.TB, dir string) (modules []string) {
+	t.Helper()
+	goTool := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+		out, err := cmd.Output()
+		if err != nil {
+			var failed *exec.ExitError
+			errors.As(err, &failed)
+			t.Fatalf("go %v: %v\n%s%s", args, err, out, failed.Stderr)
+		}
+		return string(out)
+	}
+	goTool("vet", ".")
+	goTool("build", "-o", "shop.exe", ".")
+	paths := goTool("list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".")
+	return slices.Compact(slices.Sorted(slices.Values(strings.Fields(paths))))
 }

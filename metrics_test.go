@@ -526,15 +526,7 @@ func TestCaddy(t *testing.T) {
 	}
 	_, client := startCaddy(t, base, copies...)
 	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
-		r, _ := http.NewRequest(method, base+path, strings.NewReader(body))
-		r.Header = http.Header{"Cookie": {cookie}, "Content-Type": {"application/x-www-form-urlencoded"}, "Origin": {base}}
-		res, err := client.Do(r)
-		if err != nil {
-			return nil, "", err
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		return res, string(b), err
+		return askSite(client, base, method, path, body, cookie)
 	}
 	res, body, err := ask("POST", "/set_name", "name=Alice", "")
 	if err != nil || body != "Name Alice set in session\n" || len(res.Cookies()) != 1 || res.Cookies()[0].Name != "__Host-Http-session" || res.ProtoMajor != 2 {

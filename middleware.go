@@ -22,6 +22,17 @@ func (a *app) around(router http.Handler) http.Handler {
 	csrf := http.NewCrossOriginProtection()
 	csrf.SetDenyHandler(a.refusal("other", problemf(http.StatusForbidden, otherSite)))
 	protected := csrf.Handler(router)
+	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(a.origins) > 0 && r.Header.Get("Sec-Fetch-Site") == "" {
+			router.ServeHTTP(w, r) // the origins have been checked
+		} else {
+			protected.ServeHTTP(w, r)
+		}
+	})
+	// It needs the server's own writer, to close the connection after a body that
+	// is too large, and hands on a copy of the request. The server must find its own
+	// body in the original, to see that nobody has read it.
+	limited := http.MaxBytesHandler(next, maxBody)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store") // but for assets, which are the same for everybody
@@ -41,17 +52,11 @@ func (a *app) around(router http.Handler) http.Handler {
 			a.refusal("other", p)(w, r)
 			return
 		}
-		next := protected
-		if len(a.origins) > 0 && r.Header.Get("Sec-Fetch-Site") == "" {
-			next = router // the origins have been checked
+		if r.ContentLength == 0 { // there is no body
+			next.ServeHTTP(w, r)
+		} else {
+			limited.ServeHTTP(w, r)
 		}
-		if r.ContentLength != 0 {
-			// It needs the server's own writer, to close the connection after a body
-			// that is too large, and hands on a copy of the request. The server must
-			// find its own body in the original, to see that nobody has read it.
-			next = http.MaxBytesHandler(next, maxBody)
-		}
-		next.ServeHTTP(w, r)
 	})
 }
 

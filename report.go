@@ -49,11 +49,11 @@ type report struct {
 
 var reportTexts = template.Must(template.ParseFS(templates, "templates/report.txt"))
 
-// reportText returns a report as aligned lines: as the visitor's own session
-// page has them, or as inspect has.
-func reportText(kind string, rep report) string {
+// reportText returns what is known as aligned lines. Of a report, that is as the
+// visitor's own session page has them, or as inspect has; of a tokenReport, token.
+func reportText(kind string, known any) string {
 	var b strings.Builder
-	if err := reportTexts.ExecuteTemplate(&b, kind, rep); err != nil {
+	if err := reportTexts.ExecuteTemplate(&b, kind, known); err != nil {
 		panic(err) // the template doesn't fit the type
 	}
 	return b.String()
@@ -102,10 +102,7 @@ func describe(m *sessions[session], v *visit[session]) report {
 		rep.Sealing = r.seal.id
 	}
 	if v.codec != nil {
-		rep.Role = "verifies"
-		if r.keys[0].has(v.keyID) {
-			rep.Role = "seals"
-		}
+		rep.Role = role(r, v.keyID)
 	}
 	rep.Bound, rep.Binding = v.device != nil, m.onOpen != nil
 	if v.until != 0 {
@@ -123,6 +120,14 @@ func describe(m *sessions[session], v *visit[session]) report {
 		}
 	}
 	return rep
+}
+
+// role returns what the key of an id that is in the ring does.
+func role(r *ring, id string) string {
+	if r.keys[0].has(id) {
+		return "seals"
+	}
+	return "verifies"
 }
 
 // peek adds what can be seen of a cookie without a key. None of it is verified.

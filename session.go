@@ -157,9 +157,9 @@ type sessions[T any] struct {
 	zero []byte               // the encoding of an empty session
 	ring atomic.Pointer[ring] // must be set before use; replaced when the keys change
 
-	// What bind.go adds, or nil: onOpen may refuse a session that is bound to a
-	// device, and onWrite is told when a session began whose cookie was written, or
-	// 0 if it was deleted.
+	// What bind.go adds: onOpen, if it isn't nil, may refuse a session that is bound
+	// to a device, and onWrite is told when a session began whose cookie was written,
+	// or 0 if it was deleted.
 	onOpen  func(*visit[T], *http.Request)
 	onWrite func(w http.ResponseWriter, v *visit[T], began uint32)
 }
@@ -170,7 +170,10 @@ func newSessions[T any](s settings) *sessions[T] {
 	if s.secure {
 		s.cookie = securePrefix + s.cookie
 	}
-	return &sessions[T]{settings: s, zero: must(encoding.Marshal(*new(T)))}
+	return &sessions[T]{
+		settings: s, zero: must(encoding.Marshal(*new(T))),
+		onWrite: func(http.ResponseWriter, *visit[T], uint32) {},
+	}
 }
 
 // visit is one request's visitor: the session that came with it, and what
@@ -327,7 +330,7 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 		return why, 0, nil
 	case cleared:
 		m.setCookie(w, m.cookie, "", -1)
-		m.written(w, v, 0)
+		m.onWrite(w, v, 0)
 		return why, 0, nil
 	case renewed, resealed, bound:
 		data = v.payload.Data
@@ -359,15 +362,8 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 		maxAge = max(1, min(seconds(m.idle), int64(p.Began)+seconds(m.lifetime)-v.now))
 	}
 	m.setCookie(w, m.cookie, value, int(maxAge))
-	m.written(w, v, p.Began)
+	m.onWrite(w, v, p.Began)
 	return why, size, nil
-}
-
-// written tells bind.go, where that is, of a cookie.
-func (m *sessions[T]) written(w http.ResponseWriter, v *visit[T], began uint32) {
-	if m.onWrite != nil {
-		m.onWrite(w, v, began)
-	}
 }
 
 // reasonTo returns why, if at all, the cookie is to be written, with data in
