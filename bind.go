@@ -66,8 +66,13 @@ type binding[T any] struct {
 }
 
 // newBinding returns what binds m's sessions. Of a site that binds none, with 0
-// for good, it looks after those that are bound already.
+// for good, it looks after those that are bound already. It panics if there is
+// something to bind and m's cookies are not for HTTPS only: browsers bind
+// nothing else.
 func newBinding[T any](m *sessions[T], good time.Duration, assets ...string) *binding[T] {
+	if good > 0 && !m.secure {
+		panic("only sessions whose cookies are for HTTPS only can be bound to devices")
+	}
 	// Chromium takes no ticket whose name begins with __Host-Http-.
 	name := "__Host-" + strings.TrimPrefix(m.cookie, securePrefix) + "-ticket"
 	b := &binding[T]{sessions: m, good: good, ticket: name, assets: assets}
@@ -133,11 +138,11 @@ func (v *visit[T]) owns(t token) bool {
 
 // detour answers r with an empty page that loads itself again, if that helps,
 // and reports whether it has. A browser renews no ticket for a visitor who
-// follows a link from another site, but it does when our own page asks.
+// follows a link from another origin, but it does when our own page asks.
 func (v *visit[T]) detour(w http.ResponseWriter, r *http.Request) bool {
+	from := r.Header.Get("Sec-Fetch-Site")
 	if v.verdict != unproven || r.Method != http.MethodGet ||
-		r.Header.Get("Sec-Fetch-Mode") != "navigate" ||
-		r.Header.Get("Sec-Fetch-Site") != "cross-site" {
+		r.Header.Get("Sec-Fetch-Mode") != "navigate" || from != "cross-site" && from != "same-site" {
 		return false
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -286,9 +291,9 @@ func (m *binding[T]) refresh(w http.ResponseWriter, r *http.Request) (e event, s
 		return refuse(w, http.StatusRequestEntityTooLarge, refusedSize), 0
 	case !isKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
 		return refuse(w, http.StatusBadRequest, refusedForm), 0
-	case v.verdict == unknownKey || v.verdict == fromFuture:
-		// The copy next door may know better. After any 4xx, and after being told
-		// the end, a browser would throw its key away; after 5xx it keeps it.
+	case v.mayBeGoodElsewhere():
+		// After any 4xx, and after being told the end, a browser would throw its key
+		// away, and with it the session. After 5xx it keeps both.
 		return refuse(w, http.StatusServiceUnavailable, postponed), 0
 	}
 	device := m.deviceOf(v, id)
@@ -320,6 +325,12 @@ func (m *binding[T]) refresh(w http.ResponseWriter, r *http.Request) (e event, s
 	return e, size
 }
 
+// mayBeGoodElsewhere reports whether a copy of the server that has other keys,
+// limits, fields or another clock may take the cookie that this one has refused.
+func (v *visit[T]) mayBeGoodElsewhere() bool {
+	return v.verdict == unknownKey || v.passed >= checkMAC && v.passed < checkIdle
+}
+
 // deviceOf returns the key that has to sign for the session of v, at the
 // request of a browser that has registered it under an identifier, or nil if
 // what it has registered is of no use any more.
@@ -339,15 +350,15 @@ func (m *binding[T]) deviceOf(v *visit[T], id string) []byte {
 }
 
 // giveTicket sets a ticket for the session and the device of t. The browser
-// keeps it for a little less than it is good, so that a request which takes its
-// time on the way doesn't come too late.
+// gives it up a little before, a tenth of its time or maxSkew: a request may take
+// its time on the way, and another copy's clock may be ahead of this one's.
 func (m *binding[T]) giveTicket(w http.ResponseWriter, t token, now int64) {
 	good := m.good
 	if good == 0 {
 		good = ticketDefault
 	}
 	t.Time = uint32(now + seconds(good))
-	early := min(good/10, 30*time.Second)
+	early := min(good/10, maxSkew*time.Second)
 	m.setCookie(w, m.ticket, m.ring.Load().sealToken(ticketKind, t), int(seconds(good-early)))
 }
 

@@ -375,7 +375,7 @@ func TestBindBrowserProfile(t *testing.T) {
 	}
 }
 
-// What was cleared doesn't come back, a link from another site finds the
+// What was cleared doesn't come back, a link from another origin finds the
 // session, and many requests at once cause one refresh.
 func TestBindBrowserEnds(t *testing.T) {
 	t.Parallel()
@@ -403,22 +403,32 @@ func TestBindBrowserEnds(t *testing.T) {
 			p.count(newlyBound), p.count(ended), p.log)
 	}
 
-	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	// A mail on another site, and a page of another host or port of our own.
+	mail := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, `<!DOCTYPE html><title>Mail</title><link rel="icon" href="data:,">
 			<main><a href="%s/get_name">Look</a></main>`, p.url)
-	}))
+	})
+	evil, sibling := httptest.NewServer(mail), httptest.NewUnstartedServer(mail)
 	defer evil.Close()
-	b.visit("http://evil.example:" + evil.URL[strings.LastIndex(evil.URL, ":")+1:])
-	time.Sleep(ranOut)
-	before := eval[int](b, `history.length`)
-	b.click("a")
-	b.wantText("Name: Bob")
-	if got := p.count(detoured); got != 1 {
-		t.Errorf("got %d detours, want one: %s", got, p.log)
-	}
-	if got := eval[int](b, `history.length`); got != before+1 {
-		t.Errorf("got a history of %d pages after %d: the detour is in it", got, before)
+	sibling.TLS = &tls.Config{Certificates: []tls.Certificate{must(tls.LoadX509KeyPair(s.cert, s.key))}}
+	sibling.StartTLS()
+	defer sibling.Close()
+	b.sibling = "https://localhost:" + sibling.URL[strings.LastIndex(sibling.URL, ":")+1:]
+	for i, from := range []string{
+		"http://evil.example:" + evil.URL[strings.LastIndex(evil.URL, ":")+1:], b.sibling,
+	} {
+		b.visit(from)
+		time.Sleep(ranOut)
+		before := eval[int](b, `history.length`)
+		b.click("a")
+		b.wantText("Name: Bob")
+		if got := p.count(detoured); got != i+1 {
+			t.Errorf("from %s: got %d detours, want %d: %s", from, got, i+1, p.log)
+		}
+		if got := eval[int](b, `history.length`); got != before+1 {
+			t.Errorf("from %s: got a history of %d pages after %d: the detour is in it", from, got, before)
+		}
 	}
 }
 

@@ -338,7 +338,7 @@ func TestBinding(t *testing.T) {
 				t.Error("got the same cookie when the session was bound")
 			}
 			ticket := b.jar[ticketCookie]
-			if ticket == nil || ticket.MaxAge != 570 || !ticket.Secure || !ticket.HttpOnly ||
+			if ticket == nil || ticket.MaxAge != 540 || !ticket.Secure || !ticket.HttpOnly ||
 				ticket.Path != "/" || ticket.Domain != "" || ticket.SameSite != http.SameSiteLaxMode {
 				t.Fatalf("got the ticket %v", ticket)
 			}
@@ -1111,7 +1111,7 @@ func TestBindingSwitchedOff(t *testing.T) {
 			t.Errorf("got %v, bound %v, after it was renewed", v.verdict, v.device != nil)
 		}
 		b.raw("POST", "/set_name", "name=Bob")
-		if b.refresh(); b.id != id || b.jar[ticketCookie].MaxAge != 570 {
+		if b.refresh(); b.id != id || b.jar[ticketCookie].MaxAge != 540 {
 			t.Fatalf("got the identifier %q and a ticket of %d seconds", b.id, b.jar[ticketCookie].MaxAge)
 		}
 		b.send = sendTo(on)
@@ -1157,25 +1157,48 @@ func TestRefreshPostponed(t *testing.T) {
 	}
 }
 
-// What a refresh with a session that is not valid is told: to ask again where
-// only this copy's clock may be wrong, and the end where the session has ended.
-func TestRefreshByTheClock(t *testing.T) {
+// What a refresh is told whose session is refused: to ask again where another
+// copy may take it, because of its clock, its limits or its fields, and the end
+// where none does. A browser that was told the end has lost its session for good.
+func TestRefreshOfARefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(eventLog)
-		a := newBindApp(t, options{log: log}, 10*time.Minute)
+		a := newBindApp(t, options{}, 10*time.Minute)
 		b := bindAlice(t, sendTo(a))
-		bound := boundCookie + "=" + b.cookies()[boundCookie]
-		time.Sleep(336*time.Hour + time.Second)
-		ahead := boundCookie + "=" + seal(t, a.sessions, alice(-120, -120))
+		id, bound := b.id, b.cookies()[boundCookie]
+		time.Sleep(2 * time.Hour)
 		for _, tt := range []struct {
 			name, cookie string
+			o            options
 			want         event
-		}{{"expired", bound, ended}, {"from the future", ahead, postponed}} {
+		}{
+			{"expired", bound, options{idle: time.Hour}, postponed},
+			{"too old", bound, options{lifetime: time.Hour}, postponed},
+			{"of another type", sealBytes(t, a.sessions, []byte("\x83\x00\x00\x07")), options{}, postponed},
+			{"from the future", seal(t, a.sessions, alice(-120, -120)), options{}, postponed},
+			{"of another key", bound, options{keys: []string{keyC}}, postponed},
+			{"tampered", flipLast(bound), options{}, ended},
+			{"of another form", "garbage", options{}, ended},
+			{"too large", bound + strings.Repeat("A", maxCookie), options{}, ended},
+			{"none", "", options{}, ended},
+		} {
+			tt.o.log = log
+			b.send, b.id = sendTo(newBindApp(t, tt.o, 10*time.Minute)), id
 			log.events()
-			b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id, "Cookie", tt.cookie)
-			if got := log.events(); !slices.Equal(got, []event{tt.want}) {
-				t.Errorf("%s: got the events %q, want %s", tt.name, got, tt.want)
+			res, text := b.raw("POST", refreshPath, "",
+				"Sec-Secure-Session-Id", b.id, "Cookie", boundCookie+"="+tt.cookie)
+			if tt.want == postponed {
+				wantRefused(t, tt.name, res, text, 503, log, postponed, b.id)
+			} else if got := log.events(); res.StatusCode != 200 || !slices.Equal(got, []event{ended}) {
+				t.Errorf("%s: got status %d and the events %q, want the end", tt.name, res.StatusCode, got)
 			}
+		}
+		// Whatever a browser that lives through this has, is still good.
+		b.send = sendTo(newBindApp(t, options{idle: time.Hour}, 10*time.Minute))
+		b.refresh()
+		b.send = sendTo(a)
+		if _, text := b.ask("GET", "/get_name", ""); text != "Name: Alice\n" || b.id != id {
+			t.Errorf("got %q and the identifier %q", text, b.id)
 		}
 	})
 }
@@ -1191,7 +1214,7 @@ func TestRefreshIdentifierForm(t *testing.T) {
 	}
 }
 
-// A link from another site is answered with a page that loads itself again,
+// A link from another origin is answered with a page that loads itself again,
 // once, and only where that helps.
 func TestDetour(t *testing.T) {
 	log := new(eventLog)
@@ -1215,6 +1238,8 @@ func TestDetour(t *testing.T) {
 		{"typed", "GET", alone, []string{"Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"}, false},
 		{"a script", "GET", alone, []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors"}, false},
 		{"curl", "GET", alone, nil, false},
+		{"a sibling's link", "GET", alone, []string{"Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "navigate"}, true},
+		{"a sibling's script", "GET", alone, []string{"Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "cors"}, false},
 	}
 	for _, tt := range tests {
 		log.events()
@@ -1384,7 +1409,17 @@ func TestBindingLeaksNothing(t *testing.T) {
 		o.log = log
 		a := newBindApp(t, o, 10*time.Minute)
 		b := newOffered(t, a)
-		secrets := []string{b.challenge, b64(must(b.key.PublicKey.Bytes())[1:33])}
+		point := must(b.key.PublicKey.Bytes())[1:33]
+		secrets := []string{b.challenge, fmt.Sprintf("%x", point), fmt.Sprintf("% x", point)}
+		// As base64 has it, wherever it begins, and as a cookie does, whose base64 is
+		// in base64 again.
+		for shift := range 3 {
+			once := b64(append(make([]byte, shift), point...))[shift+1 : 40]
+			secrets = append(secrets, once)
+			for again := range 3 {
+				secrets = append(secrets, b64(append(make([]byte, again), once...))[again+1:48])
+			}
+		}
 		proof := newProof(b.key, b.challenge).withKey(&b.key.PublicKey).signed()
 		secrets = append(secrets, proof)
 		b.register()
@@ -1399,6 +1434,13 @@ func TestBindingLeaksNothing(t *testing.T) {
 					said.WriteString(text)
 				}
 			}
+		}
+		// The page after a change shows the cookie that was set.
+		_, text := b.raw("POST", "/set_name", "name=Bob", "Accept", "text/html")
+		said.WriteString(text)
+		for _, part := range []string{"id", "stamp", "payload", "mac", "key"} {
+			_, text := b.raw("POST", "/forge", "part="+part, "Accept", "text/html")
+			said.WriteString(text)
 		}
 		// Also what is refused is told to nobody.
 		b.raw("POST", registerPath, "", "Secure-Session-Response", proof)
@@ -1420,6 +1462,22 @@ func TestBindingLeaksNothing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The lesson on forging takes any cookie that looks bound, however short.
+func TestForgeOfABoundCookie(t *testing.T) {
+	a := newBindApp(t, options{signed: true}, 10*time.Minute)
+	for n := range 120 {
+		content := append([]byte{boundArray}, bytes.Repeat([]byte{7}, n)...)
+		cookie := boundCookie + "=" + sealBytes(t, a.sessions, content)
+		for _, part := range forgeParts {
+			for _, accept := range []string{"", "text/html"} {
+				if res, text := forged(t, a, cookie, "part="+part, accept); res.StatusCode != 200 {
+					t.Fatalf("%s of %d bytes: got status %d and %s", part, n, res.StatusCode, text)
+				}
+			}
+		}
+	}
 }
 
 // The page says whether the session is bound, and what a thief could do.
@@ -1543,6 +1601,59 @@ func TestInspectBinding(t *testing.T) {
 		if device := loadAll(a, all).device; strings.Contains(out.String(), b64(device)) {
 			t.Errorf("%s: got the device's key", tt.name)
 		}
+	}
+}
+
+// Without a key, inspect says that a signed cookie is bound, and what is in it.
+func TestInspectBoundWithoutAKey(t *testing.T) {
+	b := bindAlice(t, sendTo(newBindApp(t, options{signed: true}, 10*time.Minute)))
+	var out strings.Builder
+	stdin := strings.NewReader(cookieLine(b.cookies()))
+	getenv := func(string) string { return "" }
+	err := run(t.Context(), []string{"inspect", "-show"}, getenv, stdin, &out, nil)
+	for _, want := range []string{"mode          signed\n", "device        bound\n", `name          "Alice"`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("got %v and %q, want %q", err, out.String(), want)
+		}
+	}
+}
+
+// Browsers bind nothing over plain http, so a server that wants to is told at the start.
+func TestBindingNeedsHTTPS(t *testing.T) {
+	for _, tt := range []struct {
+		secure bool
+		good   time.Duration
+		panics bool
+	}{{true, time.Minute, false}, {true, 0, false}, {false, 0, false}, {false, time.Minute, true}} {
+		func() {
+			defer func() {
+				if got := recover() != nil; got != tt.panics {
+					t.Errorf("secure %v, for %v: got a panic %v", tt.secure, tt.good, got)
+				}
+			}()
+			newBinding(newTestManager(t, options{secure: tt.secure}), tt.good)
+		}()
+	}
+}
+
+// Browsers give a ticket up before it runs out, so that neither a slow request
+// nor a copy whose clock is ahead finds it run out.
+func TestTicketMargin(t *testing.T) {
+	for _, tt := range []struct {
+		good   time.Duration
+		maxAge int
+	}{
+		{10 * time.Second, 9}, {time.Minute, 54}, {10 * time.Minute, 540}, {time.Hour, 3540},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newBindApp(t, options{}, tt.good)
+			b := bindAlice(t, sendTo(a))
+			until := time.Unix(loadAll(a, b.cookies()).until, 0)
+			if got := b.jar[ticketCookie].MaxAge; got != tt.maxAge || until.Sub(time.Now()) != tt.good {
+				t.Errorf("%v: got a ticket until %v, kept for %d seconds, want %d",
+					tt.good, until, got, tt.maxAge)
+			}
+		})
 	}
 }
 

@@ -141,7 +141,9 @@ func (rep *report) peek(value string) {
 		rep.Sealed = time.Unix(sealed, 0).UTC()
 	}
 	content, _ := base64.URLEncoding.DecodeString(payload)
+	content, device := cutDevice(content)
 	rep.read(content)
+	rep.Bound = device != nil && rep.Readable
 }
 
 // read adds what a payload says, if it can be read.
@@ -277,7 +279,12 @@ func parts(value string, v verdict) (parts []part) {
 	stampChars, payloadChars := chars(len(stamp)+1), chars(len(payload)+1)
 	add("id", idLen+1, idLen+1, unknownKey)
 	add("stamp", stampChars, stampChars)
-	add("payload", payloadChars, min(payloadChars, maxShown), malformed)
+	shown := payloadChars
+	if first, _ := base64.URLEncoding.DecodeString(payload[:min(4, len(payload))]); len(first) > 0 &&
+		first[0] == boundArray { // at its end is the key of a device, which is shown to nobody
+		shown = chars(max(4, len(payload)-base64.URLEncoding.EncodedLen(deviceBytes+2)))
+	}
+	add("payload", payloadChars, min(shown, payloadChars, maxShown), malformed)
 	add("mac", len(value)-start, 4, tampered)
 	return parts
 }

@@ -92,6 +92,10 @@ func (p payload[T]) written() int64 { return int64(p.Began) + int64(p.Since) }
 // compressed point of the curve P-256 (SEC 1, 2.3.3).
 const deviceBytes = 33
 
+// boundArray is the first byte of a payload with a device's key: an array of four
+// elements, not of three.
+const boundArray = 0x84
+
 // withDevice returns the payload content with a device's key as a fourth
 // element, or as it is without a key:
 //
@@ -103,17 +107,17 @@ func withDevice(content []byte, device []byte) []byte {
 		return content
 	}
 	content = append(content, 0x58, deviceBytes) // a byte string, and its length
-	content[0] = 0x84                            // an array of four, no longer of three
+	content[0] = boundArray
 	return append(content, device...)
 }
 
 // cutDevice undoes withDevice. What is not of that form it returns as it is.
 func cutDevice(content []byte) (rest []byte, device []byte) {
 	end := len(content) - deviceBytes - 2
-	if end < 1 || content[0] != 0x84 || content[end] != 0x58 || content[end+1] != deviceBytes {
+	if end < 1 || content[0] != boundArray || content[end] != 0x58 || content[end+1] != deviceBytes {
 		return content, nil
 	}
-	content[0] = 0x83
+	content[0] = boundArray - 1
 	return content[:end], content[end+2:]
 }
 
