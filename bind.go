@@ -350,7 +350,7 @@ func (m *binding[T]) deviceOf(v *visit[T], id string) []byte {
 }
 
 // giveTicket sets a ticket for the session and the device of t. The browser
-// gives it up a little before, a tenth of its time or maxSkew: a request may take
+// gives it up a fifth of its time before, or maxSkew at most: a request may take
 // its time on the way, and another copy's clock may be ahead of this one's.
 func (m *binding[T]) giveTicket(w http.ResponseWriter, t token, now int64) {
 	good := m.good
@@ -358,7 +358,7 @@ func (m *binding[T]) giveTicket(w http.ResponseWriter, t token, now int64) {
 		good = ticketDefault
 	}
 	t.Time = uint32(now + seconds(good))
-	early := min(good/10, maxSkew*time.Second)
+	early := min(good/5, maxSkew*time.Second)
 	m.setCookie(w, m.ticket, m.ring.Load().sealToken(ticketKind, t), int(seconds(good-early)))
 }
 

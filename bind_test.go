@@ -1466,9 +1466,12 @@ func TestBindingLeaksNothing(t *testing.T) {
 
 // The lesson on forging takes any cookie that looks bound, however short.
 func TestForgeOfABoundCookie(t *testing.T) {
-	a := newBindApp(t, options{signed: true}, 10*time.Minute)
+	a := newBindApp(t, options{signed: true, log: io.Discard}, 10*time.Minute)
 	for n := range 120 {
-		content := append([]byte{boundArray}, bytes.Repeat([]byte{7}, n)...)
+		content := withDevice(bytes.Repeat([]byte{7}, n/2+1), newDevice())
+		if n%2 > 0 {
+			content = content[:len(content)-1]
+		}
 		cookie := boundCookie + "=" + sealBytes(t, a.sessions, content)
 		for _, part := range forgeParts {
 			for _, accept := range []string{"", "text/html"} {
@@ -1643,7 +1646,7 @@ func TestTicketMargin(t *testing.T) {
 		good   time.Duration
 		maxAge int
 	}{
-		{10 * time.Second, 9}, {time.Minute, 54}, {10 * time.Minute, 540}, {time.Hour, 3540},
+		{10 * time.Second, 8}, {time.Minute, 48}, {10 * time.Minute, 540}, {time.Hour, 3540},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := newBindApp(t, options{}, tt.good)

@@ -259,6 +259,19 @@ func shorten(text string) string {
 	return text
 }
 
+// deviceChars returns how many characters a payload in base64 ends with that are
+// the key of a device, which is shown to nobody. It goes by both ends alone: a
+// character between them may have been forged.
+func deviceChars(payload string) int {
+	n := base64.URLEncoding.EncodedLen(deviceBytes + 2)
+	head, _ := base64.URLEncoding.DecodeString(payload[:min(4, len(payload))])
+	tail, _ := base64.URLEncoding.DecodeString(payload[max(0, len(payload)-n-4):])
+	if _, device := cutDevice(append(head, tail...)); device == nil {
+		return 0
+	}
+	return n
+}
+
 // parts takes the value of a cookie apart that got a verdict, if it has the
 // form. Nothing of it needs to be verified.
 func parts(value string, v verdict) (parts []part) {
@@ -279,12 +292,8 @@ func parts(value string, v verdict) (parts []part) {
 	stampChars, payloadChars := chars(len(stamp)+1), chars(len(payload)+1)
 	add("id", idLen+1, idLen+1, unknownKey)
 	add("stamp", stampChars, stampChars)
-	shown := payloadChars
-	if first, _ := base64.URLEncoding.DecodeString(payload[:min(4, len(payload))]); len(first) > 0 &&
-		first[0] == boundArray { // at its end is the key of a device, which is shown to nobody
-		shown = chars(max(4, len(payload)-base64.URLEncoding.EncodedLen(deviceBytes+2)))
-	}
-	add("payload", payloadChars, min(shown, payloadChars, maxShown), malformed)
+	add("payload", payloadChars,
+		min(payloadChars, maxShown, chars(max(4, len(payload)-deviceChars(payload))+1)), malformed)
 	add("mac", len(value)-start, 4, tampered)
 	return parts
 }
