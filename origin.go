@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // origins are the addresses under which visitors reach the site, like
@@ -23,8 +24,11 @@ func (o *origins) Set(list string) error {
 			return errors.New("want an origin such as https://app.example.com")
 		}
 		switch {
-		case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "",
+			strings.HasSuffix(u.Host, ":"):
 			return errors.New("want an origin such as https://app.example.com")
+		case strings.IndexFunc(u.Host, func(c rune) bool { return c > unicode.MaxASCII }) >= 0:
+			return errors.New("want the host as browsers send it, in ASCII (xn--...)")
 		case u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
 			return errors.New("an origin has a scheme, a host and perhaps a port, and nothing else")
 		case len(*o) > 0 && !strings.HasPrefix((*o)[0], u.Scheme+":"):
@@ -61,8 +65,9 @@ func (o origins) check(r *http.Request) *problem {
 		return problemf(http.StatusMisdirectedRequest,
 			"This server does not serve the host that you asked for. Check the address.")
 	}
-	from, safe := r.Header.Get("Origin"), r.Method == http.MethodGet || r.Method == http.MethodHead
-	if safe || from == "" || r.Header.Get("Sec-Fetch-Site") != "" || slices.Contains(o, from) {
+	from := r.Header.Get("Origin")
+	safe := []string{http.MethodGet, http.MethodHead, http.MethodOptions} // RFC 9110, 9.2.1
+	if slices.Contains(safe, r.Method) || from == "" || r.Header.Get("Sec-Fetch-Site") != "" || slices.Contains(o, from) {
 		return nil
 	}
 	return problemf(http.StatusForbidden, otherSite)

@@ -54,6 +54,7 @@ func TestOrigins(t *testing.T) {
 		{name: "another site", method: "POST", host: app, origin: "https://evil.example", want: 403},
 		{name: "an opaque origin", method: "POST", host: app, origin: "null", want: 403},
 		{name: "reading from there", host: app, origin: "https://evil.example", want: 200},
+		{name: "asking for methods", method: "OPTIONS", host: app, origin: "https://evil.example", want: 405},
 		{
 			name: "a browser's word", method: "POST", host: app,
 			origin: "https://" + app, site: "same-origin", want: 200,

@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +83,43 @@ func TestRestartDuringAHalfSentForm(t *testing.T) {
 			t.Errorf("got error %v after %v", err, took)
 		}
 	})
+}
+
+// The same with the program itself, which ends with status 0, and at once at a
+// second signal.
+func TestSignalsDuringAHalfSentForm(t *testing.T) {
+	if testing.Short() || runtime.GOOS == "windows" {
+		t.Skip("slow: it waits for the time that a request has")
+	}
+	t.Parallel()
+	for _, twice := range []bool{false, true} {
+		p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "POST /set_name HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"+
+			"Expect: 100-continue\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n")
+		line, err := bufio.NewReader(conn).ReadString('\n') // a handler reads the form
+		if !strings.Contains(line, "100 Continue") {
+			t.Fatalf("got %q and error %v", line, err)
+		}
+		began := time.Now()
+		p.cmd.Process.Signal(syscall.SIGTERM)
+		awaitTrue(t, "the first signal", func() bool {
+			return strings.Contains(p.log.String(), "shutting down")
+		})
+		if twice {
+			if err := p.end(); err == nil || time.Since(began) > time.Second {
+				t.Errorf("twice: got %v after %v, want an end by the signal at once", err, time.Since(began))
+			}
+			continue
+		}
+		if err := p.wait(); err != nil || time.Since(began) > readTimeout+time.Second {
+			t.Errorf("got %v after %v, want status 0 after %v at most", err, time.Since(began), readTimeout)
+		}
+	}
 }
 
 // A thousand bad connections are not a thousand lines: net/http's own are
