@@ -32,7 +32,25 @@ import (
 //  4. A bound session without a live ticket of its key is no session (prove).
 //     The browser does step 3 again whenever its ticket runs out.
 //
-// A browser that knows nothing of this ignores the header of step 1.
+// A browser that knows nothing of this ignores the header of step 1. A server of
+// your own adds this to what it does without:
+//
+//	b := newBinding(s, 10*time.Minute, "/style.css")
+//	http.HandleFunc("POST "+registerPath, func(w http.ResponseWriter, r *http.Request) {
+//		b.register(w, r)
+//	})
+//	http.HandleFunc("POST "+refreshPath, func(w http.ResponseWriter, r *http.Request) {
+//		b.refresh(w, r)
+//	})
+//
+// and begins its handlers with
+//
+//	v := s.load(r)
+//	if v.detour(w, r) {
+//		return
+//	}
+//
+// What register and refresh return is for its metrics.
 
 // Where a site has register and refresh answer posts.
 const (
@@ -65,10 +83,10 @@ type binding[T any] struct {
 	assets []string      // paths that need no session, so that they never wait for a ticket
 }
 
-// newBinding returns what binds m's sessions. Of a site that binds none, with 0
-// for good, it looks after those that are bound already. It panics if there is
-// something to bind and m's cookies are not for HTTPS only: browsers bind
-// nothing else.
+// newBinding adds binding to m, once and before m is used. With 0 for good it
+// binds no new sessions, but still serves those that are bound already. It panics
+// if there is something to bind and m's cookies are not for HTTPS only: browsers
+// bind nothing else.
 func newBinding[T any](m *sessions[T], good time.Duration, assets ...string) *binding[T] {
 	if good > 0 && !m.secure {
 		panic("only sessions whose cookies are for HTTPS only can be bound to devices")
@@ -217,7 +235,7 @@ const (
 // refuse answers with a status and a sentence about an event, which it returns.
 // A browser shows that to nobody.
 func refuse(w http.ResponseWriter, status int, e event) event {
-	http.Error(w, "Device binding did not go on: "+string(e)+".", status)
+	http.Error(w, "Device binding: "+string(e)+".", status)
 	return e
 }
 
@@ -402,7 +420,8 @@ func (m *binding[T]) challengeAgain(
 	return refuse(w, http.StatusForbidden, e)
 }
 
-// errProof says that a proof is not good. It is not told why: a browser's are.
+// errProof says that a proof is not good. No reason is given, since a browser's
+// proofs always are.
 var errProof = errors.New("the proof is not good")
 
 // verifyProof returns the challenge that is signed by a proof, which is a JWT

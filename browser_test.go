@@ -600,7 +600,7 @@ func TestBrowserStates(t *testing.T) {
 		want     []string
 		replaced bool // the browser's cookie
 	}{
-		{"none", func(b *tab) {}, []string{"Your browser has brought no session cookie.", "The sample, character by character"}, false},
+		{"none", func(b *tab) {}, []string{"Your browser sent no session cookie.", "The sample, character by character"}, false},
 		{"valid", func(b *tab) { b.plant(alice(600, 60)) }, []string{"Verdict: valid.", "in 14 days", "in 90 days"}, false},
 		{"renewed", func(b *tab) { b.plant(alice(6*day, 5*day)) }, []string{"Verdict: valid.", "The header that was just sent"}, true},
 		{"re-sealed", func(b *tab) { b.plant(alice(600, 60), keyB) }, []string{"Verdict: valid.", "sealed again just now with the new key"}, true},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"fmt"
 	"os"
 	"sync/atomic"
 )
@@ -31,7 +32,9 @@ func (c *certificate) load(force bool) (isNew bool, err error) {
 	c.last = said
 	var pair tls.Certificate
 	if err == nil {
-		pair, err = tls.X509KeyPair(cert, key)
+		if pair, err = tls.X509KeyPair(cert, key); err != nil {
+			err = fmt.Errorf("%s, %s: %w", c.certFile, c.keyFile, err)
+		}
 	}
 	if err == nil {
 		c.current.Store(&pair)

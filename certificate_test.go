@@ -219,7 +219,8 @@ func TestBadCertificateStopsTheStart(t *testing.T) {
 		log := new(lockedBuffer)
 		args := []string{"-addr", "localhost:0", "-tls-cert", files[0], "-tls-key", files[1]}
 		err := run(t.Context(), args, func(string) string { return "" }, nil, log, log)
-		if err == nil || !strings.Contains(err.Error(), "certificate: ") {
+		if err == nil || !strings.Contains(err.Error(), "certificate: ") ||
+			!strings.Contains(err.Error(), files[0]) && !strings.Contains(err.Error(), files[1]) {
 			t.Errorf("%s: got %v", name, err)
 		}
 		if strings.Contains(log.String(), "listening") {

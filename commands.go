@@ -130,7 +130,7 @@ func promoteKey(args []string) (string, error) {
 func dropKey(args []string) (string, error) {
 	id := args[1]
 	if !isKeyID(id) { // it might be a key, which must not be printed
-		return "", errors.New("this is no key id (see: cookiesession keys list FILE)")
+		return "", errors.New("this is not a key id (see: cookiesession keys list FILE)")
 	}
 	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
 		i := slices.IndexFunc(blocks, func(b keyBlock) bool { return b.has(id) })
@@ -211,9 +211,9 @@ func editKeyFile(name string,
 	}
 	defer lock.Close()
 
-	content, err := readKeyFile(target)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
+	content, missing := readKeyFile(target)
+	if missing != nil && !errors.Is(missing, os.ErrNotExist) {
+		return "", missing
 	}
 	keys, err := parseKeyFile(name, content)
 	if err != nil && !errors.Is(err, errNoKey) {
@@ -224,7 +224,10 @@ func editKeyFile(name string,
 		file += "\n"
 	}
 	file, said, err := edit(file, keyBlocks(file, keys))
-	if err != nil {
+	switch {
+	case err != nil && missing != nil:
+		return "", missing
+	case err != nil:
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	return said, replaceFile(target, []byte(file))

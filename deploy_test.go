@@ -471,6 +471,20 @@ func TestRotationQueries(t *testing.T) {
 	})
 }
 
+// What git is told to ignore of keys, an image doesn't get either.
+func TestDockerIgnore(t *testing.T) {
+	ignored := strings.Split(readFile(t, ".dockerignore"), "\n")
+	for line := range strings.Lines(readFile(t, ".gitignore")) {
+		pattern := strings.Trim(line, "/\n")
+		if pattern == "" || pattern[0] == '#' || slices.Contains([]string{".cookiesession.lock", "*.test", "*.prof", "*.out"}, pattern) {
+			continue
+		}
+		if !slices.Contains(ignored, pattern) {
+			t.Errorf("got no %s in .dockerignore", pattern)
+		}
+	}
+}
+
 // haproxyConfig returns deploy/haproxy.cfg with other addresses and another
 // certificate, whose file has the key behind the chain.
 func haproxyConfig(t testing.TB, plain, secure, pem string, copies ...string) string {

@@ -336,9 +336,12 @@ func (f *follower) tryAction() {
 	// The tests don't need to be good for this.
 	f.run("go vet $(go list -f '{{join .GoFiles \" \"}}')", nil)
 	f.run("go run . -encrypt=false", nil)
-	f.expect("curl -s -b jar -c jar -d theme=dark SITE/theme", "Theme set")
+	f.expect("curl -s -b jar -c jar -d theme=dark SITE/theme", "Theme: dark")
 	f.expect("curl -s -b jar -c jar -d theme=dark -H 'Accept: text/html' SITE/theme | grep lead",
 		`<p class="lead">Your theme is dark.</p>`)
+	f.expect("curl -s -b jar -H 'Accept: text/html' SITE/theme | grep -e lead -e Set",
+		"<p class=\"lead\">Your theme is dark.</p>\n<form method=\"post\"><label>Theme "+
+			"<input name=\"theme\"></label> <button>Set Theme</button></form>")
 	f.expect("curl -s -b jar -c jar -d name=Alice SITE/set_name", "Name Alice set in session")
 	f.expect("curl -s -b jar SITE/session | grep -e name -e theme",
 		"name          Alice\ntheme         dark")
@@ -363,7 +366,7 @@ func (f *follower) tryOwnServer(text string) {
 	f.run("go run .", nil)
 	f.expect("curl -s -b jar -c jar -d item=tea SITE", "In your cart: [tea]")
 	f.expect("curl -s -b jar -c jar -d item=milk SITE", "In your cart: [tea milk]")
-	f.expect("curl -s -b jar -c jar -d item=$(printf %05000d 0) SITE", "The cart is full.")
+	f.expect("curl -s -b jar -c jar -d item=$(printf %05000d 0) SITE", "This can't go into the cart.")
 	f.expect("curl -s -b jar -H 'Sec-Fetch-Site: cross-site' -d item=x SITE -w '%{http_code}'",
 		"cross-origin request detected from Sec-Fetch-Site header\n403")
 	f.expect("curl -s -b jar -c jar SITE", "In your cart: [tea milk]")

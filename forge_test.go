@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"html"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
@@ -81,6 +83,11 @@ func TestForge(t *testing.T) {
 				} {
 					if !strings.Contains(page, want) {
 						t.Errorf("%s: got no %q in %s", part, want, page)
+					}
+				}
+				if why := "It was changed after it was sealed"; part == "key" {
+					if !strings.Contains(page, "of the wrong key") || strings.Contains(page, why) {
+						t.Errorf("key: got another reason in %s", page)
 					}
 				}
 				for _, not := range []string{"sample", "What is in it", "The header that was just sent"} {
@@ -171,7 +178,7 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 				if !strings.Contains(page, own) {
 					t.Errorf("%s, %s: got no %q in %s", state, part, own, page)
 				}
-				if got := strings.Contains(page, "so a sample of this server's making was forged"); got != sampled {
+				if got := strings.Contains(page, "so a sample that this server made was forged"); got != sampled {
 					t.Errorf("%s, %s: got the report on a sample: %v", state, part, got)
 				}
 			}
@@ -239,7 +246,7 @@ func TestForgeButtonsSayWhatIsForged(t *testing.T) {
 		page := sessionPage(t, a, cookie)
 		_, report := forged(t, a, cookie, "part=mac", browser)
 		says := strings.Contains(page, "in a copy of a sample that goes nowhere")
-		is := strings.Contains(report, "so a sample of this server's making was forged")
+		is := strings.Contains(report, "so a sample that this server made was forged")
 		if own := strings.Contains(page, "in a copy of your cookie that goes nowhere"); says != is || own == says {
 			t.Errorf("%s: got a sample announced: %v, forged: %v", state, says, is)
 		}
@@ -305,7 +312,7 @@ func TestBrowserForge(t *testing.T) {
 					if own {
 						b.wantText("Your own cookie is still valid.")
 					} else {
-						b.wantText("a sample of this server's making was forged")
+						b.wantText("a sample that this server made was forged")
 						b.wantText("You still have no cookie.")
 					}
 					marks := map[bool]int{part != "key": 1}[true]
@@ -351,5 +358,24 @@ func TestLessonComesOut(t *testing.T) {
 	page := runIn(t, dir, "", "grep", "-rl", "forge", "--include=*.go", "--include=*.html", ".")
 	if strings.Contains(page, "handlers.go") {
 		t.Errorf("got the lesson still in %s", page)
+	}
+}
+
+// The lesson on forging takes any cookie that looks bound, however short.
+func TestForgeOfABoundCookie(t *testing.T) {
+	a := newBindApp(t, options{signed: true, log: io.Discard}, 10*time.Minute)
+	for n := range 120 {
+		content := withDevice(bytes.Repeat([]byte{7}, n/2+1), newDevice())
+		if n%2 > 0 {
+			content = content[:len(content)-1]
+		}
+		cookie := boundCookie + "=" + sealBytes(t, a.sessions, content)
+		for _, part := range forgeParts {
+			for _, accept := range []string{"", "text/html"} {
+				if res, text := forged(t, a, cookie, "part="+part, accept); res.StatusCode != 200 {
+					t.Fatalf("%s of %d bytes: got status %d and %s", part, n, res.StatusCode, text)
+				}
+			}
+		}
 	}
 }

@@ -135,7 +135,7 @@ func checkName(values []string) (name, wrong string) {
 // line and paragraph separators.
 func breaksLine(c rune) bool { return unicode.In(c, unicode.Cc, unicode.Zl, unicode.Zp) }
 
-// overridesDirection reports whether c could turn round what stands after the
+// overridesDirection reports whether c could reverse what follows the
 // name on a page or in a terminal (https://trojansource.codes).
 func overridesDirection(c rune) bool {
 	return '\u202A' <= c && c <= '\u202E' || '\u2066' <= c && c <= '\u2069'

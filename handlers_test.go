@@ -59,7 +59,7 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/clear_name", "", true, 200, "Name cleared from session", "Name cleared from session", "deleted", "text"},
 		{"POST", "/clear_name", "", false, 200, "Name cleared from session", "Name cleared from session", "", "text"},
 		{"GET", "/session", "", true, 200, "verdict       valid...", "4096", "", "text"},
-		{"GET", "/session", "", false, 200, "verdict       none\nmeaning       Your browser has brought no session cookie.", "none", "", "text"},
+		{"GET", "/session", "", false, 200, "verdict       none\nmeaning       Your browser sent no session cookie.", "none", "", "text"},
 		{"GET", "/healthz", "", true, 200, "ok", "", "", "health"},
 		{"GET", "/style.css", "", true, 200, ":root...", "", "", "css"},
 		{"GET", "/icon.svg", "", true, 200, "<svg ...", "", "", "svg"},
@@ -619,7 +619,7 @@ func TestLogIsDiscreet(t *testing.T) {
 	var log lockedBuffer // the count of refused cookies comes a second later
 	a := newTestApp(t, options{log: &log, signed: true})
 	good := seal(t, a.sessions, named("Rumpelstiltskin", 0, 0))
-	secrets := []string{keyA, "Rumpelstiltskin", good[idLen+1:], good[idLen+5 : idLen+30]}
+	secrets := []string{keyA, "Rumpelstiltskin", "RUMPELSTILTSKIN", good[idLen+1:], good[idLen+5 : idLen+30]}
 	for _, cookie := range []string{good, flipLast(good), good[:40], "x" + good, good + strings.Repeat("A", 4000)} {
 		for _, x := range []exchange{
 			{method: "GET", target: "/get_name"},
@@ -630,6 +630,7 @@ func TestLogIsDiscreet(t *testing.T) {
 			{method: "POST", target: "/set_name", body: "name=Rumpelstiltskin%00"},
 			{method: "GET", target: "/Rumpelstiltskin?name=Rumpelstiltskin"},
 			{method: "PUT", target: "/set_name?Rumpelstiltskin"},
+			{method: "RUMPELSTILTSKIN", target: "/get_name"},
 		} {
 			x.cookie = cookie
 			_, body := do(t, a, x)
@@ -880,7 +881,7 @@ func TestMessageOfAnotherAction(t *testing.T) {
 		return message("Added to your cart"), nil
 	})).Name("cart")
 	_, page := do(t, a, exchange{method: "GET", target: "/cart", header: map[string]string{"Accept": browser}})
-	if !strings.Contains(page, "Added to your cart") || strings.Contains(page, "has brought no session cookie") {
+	if !strings.Contains(page, "Added to your cart") || strings.Contains(page, "sent no session cookie") {
 		t.Errorf("got %s", page)
 	}
 }

@@ -222,7 +222,7 @@ func TestLessonInEachState(t *testing.T) {
 			"a <strong>sample</strong>", "The sample, character by character",
 			"The sample was sealed with the key", "Signed only", "<dt>Name</dt><dd dir=\"auto\">Alice</dd>",
 		}, []string{sent, refused, "Your cookie", "How long it lasts"}},
-		{"none", set, []string{sent, "The session has changed", "only the next request can show"}, []string{
+		{"none", set, []string{sent, "The session has changed", "Only the next request can show"}, []string{
 			"is in your cookie", refused,
 		}},
 		{"none", clear, []string{"there was nothing to clear"}, []string{sent, refused, "A copy"}},
@@ -243,10 +243,10 @@ func TestLessonInEachState(t *testing.T) {
 		}, []string{refused, "No <code>Max-Age</code>"}},
 
 		{"renewed", "GET /", []string{sent, "A quarter of the idle time has passed"}, nil},
-		{"renewed", session, []string{sent, "the same session in a fresh cookie", "which counts from now"}, nil},
+		{"renewed", session, []string{sent, "the same session in a fresh cookie", "whose idle time counts from now"}, nil},
 		{"re-sealed", session, []string{
-			sent, "your cookie was sealed again just now with the new key",
-			"It was sealed again just now with the new key.",
+			sent, "your cookie was sealed again just now with that",
+			"so it was sealed again just now.",
 		}, []string{"sample", refused, "still accepts the other"}},
 		{"re-sealed", get, []string{sent}, []string{refused}},
 

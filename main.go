@@ -201,18 +201,18 @@ func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 		"serve HTTPS with the certificate chain in this PEM `file`")
 	fs.StringVar(&cfg.tlsKey, "tls-key", "", "private key of the certificate, a PEM `file`")
 	fs.DurationVar(&cfg.idle, "idle", defaultIdle,
-		"end a session whose cookie was written so long ago")
+		"end a session this long after its cookie was last written")
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime,
-		"end a session that began so long ago")
+		"end a session this long after it began")
 	fs.DurationVar(&cfg.bind, "bind", 0, "bind sessions to the browser's device, with tickets "+
-		"that are good for so long; needs HTTPS")
+		"that are valid for this long; needs HTTPS")
 	fs.BoolVar(&cfg.persist, "persist", true, "keep the cookie when the browser is closed")
 	fs.StringVar(&cfg.adminAddr, "admin-addr", "",
 		"serve metrics, health and, on loopback, profiles on this `host:port`")
 	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0,
-		"answer 503 on /healthz for so long, then stop")
+		"answer 503 on /healthz for this long, then stop")
 	fs.BoolVar(&cfg.version, "version", false, "print the version and end")
-	fs.StringVar(&cfg.logFormat, "log-format", "text", "log as `text` or json")
+	fs.StringVar(&cfg.logFormat, "log-format", "text", "log in this `format`: text or json")
 	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo,
 		"log from this `level` on: debug, info, warn or error")
 	return fs
@@ -298,14 +298,14 @@ func (cfg *config) check() error {
 		return fmt.Errorf("-cookie-name must be letters, digits, - and _, 64 at most, not %q",
 			cfg.cookie)
 	case cfg.idle < time.Second:
-		return errors.New("-idle must be a second at least")
+		return errors.New("-idle must be at least one second")
 	case cfg.lifetime < time.Second:
-		return errors.New("-lifetime must be a second at least")
+		return errors.New("-lifetime must be at least one second")
 	case cfg.lifetime > maxLifetime:
-		return fmt.Errorf("-lifetime must be %d hours at most: browsers keep no cookie for longer",
+		return fmt.Errorf("-lifetime must be at most %d hours: browsers keep no cookie for longer",
 			maxLifetime/time.Hour)
 	case cfg.bind != 0 && cfg.bind < minBind:
-		return fmt.Errorf("-bind must be %v at least, and better ten minutes or more", minBind)
+		return fmt.Errorf("-bind must be at least %v, and better ten minutes or more", minBind)
 	case cfg.bind > cfg.lifetime:
 		return errors.New("-bind must not be longer than -lifetime")
 	case cfg.bind > 0 && !cfg.secure:

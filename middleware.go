@@ -107,7 +107,7 @@ func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r
 			})
 		}
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("route", route),
-			slog.String("method", r.Method), slog.Int("status", status),
+			slog.String("method", methodLabel(r.Method)), slog.Int("status", status),
 			slog.Duration("duration", took))
 	}()
 	defer a.recovered(route, w, r)

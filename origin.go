@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,7 +29,8 @@ func (o *origins) Set(list string) error {
 		case strings.IndexFunc(u.Host, func(c rune) bool { return c > unicode.MaxASCII }) >= 0:
 			return errors.New("want the host as browsers send it, in ASCII (xn--...)")
 		case u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
-			return errors.New("an origin has a scheme, a host and perhaps a port, and nothing else")
+			return errors.New("an origin has a scheme, a host and perhaps a port, and nothing else, "+
+				"not even a slash at the end")
 		case len(*o) > 0 && !strings.HasPrefix((*o)[0], u.Scheme+":"):
 			return errors.New("all origins must be https, or all http")
 		}
@@ -90,8 +90,8 @@ func onlyAdmins(addr string, next http.Handler) http.Handler {
 		}
 		host = strings.ToLower(strings.Trim(host, "[]"))
 		if net.ParseIP(host) == nil && host != "localhost" && host != strings.ToLower(own) {
-			text := fmt.Sprintf("Ask for this by an IP address, localhost or %s.", own)
-			http.Error(w, text, http.StatusMisdirectedRequest)
+			http.Error(w, "Ask for this by an IP address, by localhost, or by the host of -admin-addr.",
+				http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -58,7 +58,7 @@ func newApp(sessions *sessions[session], bind time.Duration, origins origins,
 	a.router.SkipClean(true)
 	a.router.Use(a.observed)
 	a.router.NotFoundHandler = a.refusal("other", problemf(http.StatusNotFound,
-		"There is no page at this address. Begin at / instead."))
+		"There is no page at this address. Start at / instead."))
 	a.router.MethodNotAllowedHandler = http.HandlerFunc(a.notAllowed)
 	a.routes(a.router)
 	a.Handler = a.around(a.router)
@@ -162,9 +162,12 @@ func (p *page) Base() string {
 	return "http://" + p.request.Host
 }
 
-// Sent shows the cookie that comes with the page, if one does.
-func (p *page) Sent() *sentCookie {
-	return showSent(p.header.Get("Set-Cookie"))
+// Sent shows the cookies that come with the page. That of the session is the first.
+func (p *page) Sent() (all []sentCookie) {
+	for _, header := range p.header["Set-Cookie"] {
+		all = append(all, showSent(header))
+	}
+	return all
 }
 
 // Insecure tells why the browser may refuse a cookie that is for HTTPS only:
@@ -273,11 +276,15 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = problemf(http.StatusUnprocessableEntity, "This does not fit into your cookie: "+
 			"it is %d bytes too much. Your session is as it was.", over.over)
 	case errors.Is(err, errUnreadable):
+		a.log.bounded("sessions not encoded", func() {
+			a.log.Warn("session not encoded", "route", a.routeOf(r), "err", err)
+		})
 		p = problemf(http.StatusUnprocessableEntity, "This can't be kept in a session: "+
 			"perhaps it is not valid UTF-8. Your session is as it was.")
 	default:
 		a.log.bounded("requests failed", func() {
-			a.log.Error("request failed", "method", r.Method, "err", err)
+			a.log.Error("request failed",
+				"route", a.routeOf(r), "method", methodLabel(r.Method), "err", err)
 		})
 		p = problemf(http.StatusInternalServerError,
 			"Something went wrong here, through no fault of yours. "+

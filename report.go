@@ -122,6 +122,9 @@ func describe(m *sessions[session], v *visit[session]) report {
 	return rep
 }
 
+// Verified reports whether the cookie's MAC matched.
+func (rep report) Verified() bool { return rep.Passed >= checkMAC }
+
 // role returns what the key of an id that is in the ring does.
 func role(r *ring, id string) string {
 	if r.keys[0].has(id) {
@@ -220,15 +223,12 @@ type sentCookie struct {
 	Attributes []string
 }
 
-// showSent takes a Set-Cookie header apart, if there is one.
-func showSent(header string) *sentCookie {
-	pair, rest, ok := strings.Cut(header, "; ")
-	if !ok {
-		return nil
-	}
+// showSent takes a Set-Cookie header apart.
+func showSent(header string) sentCookie {
+	pair, rest, _ := strings.Cut(header, "; ")
 	name, value, _ := strings.Cut(pair, "=")
 	attributes := strings.Split(rest, "; ")
-	return &sentCookie{Name: name, Parts: parts(value, valid), Attributes: attributes}
+	return sentCookie{Name: name, Parts: parts(value, valid), Attributes: attributes}
 }
 
 // dissect takes out of a cookie's value the Unix seconds when securecookie

@@ -58,7 +58,7 @@ func TestSessionPage(t *testing.T) {
 			{"valid", good, "", "found it good", 4},
 			{"malformed", "x" + good, "", "not have the form", 0},
 			{"malformed", good[:20], "", "not have the form", 0},
-			{"malformed", otherTypes, "payload", "not have the form", 4},
+			{"malformed", otherTypes, "payload", "does not fit what the site keeps now", 4},
 			{"too large", good + strings.Repeat("A", 4096), "", "larger than any", 0},
 			{"unknown key", seal(t, strange, alice(0, 0)), "id", "a key that this server does not have", 4},
 			{"tampered", flipLast(good), "mac", "the MAC does not match", 4},
@@ -117,8 +117,7 @@ func TestSessionPage(t *testing.T) {
 		if got := strings.Contains(page, "anybody who holds it can read it"); got != o.signed {
 			t.Errorf("got the visitor told that anybody can read the session: %v", got)
 		}
-		const cannot = "your browser and whoever copies the cookie can"
-		unreadable := strings.Contains(page, cannot+"&#39;t") || strings.Contains(page, cannot+"'t")
+		unreadable := strings.Contains(page, "neither your browser nor anyone who copies the cookie can")
 		if unreadable == o.signed {
 			t.Errorf("got the visitor told that the browser can't read the session: %v", unreadable)
 		}
@@ -374,7 +373,7 @@ func TestWhereTheVisitorStands(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
 	good := seal(t, a.sessions, alice(0, 0))
 	tests := []struct{ cookie, home, get string }{
-		{"", "You are at the first step", "has brought no session cookie"},
+		{"", "You are at the first step", "sent no session cookie"},
 		{good, "its seal is good", "the seal is good"},
 		{flipLast(good), "a cookie that the server refused", "Your cookie was refused: tampered."},
 		{"x", "a cookie that the server refused", "Your cookie was refused: malformed."},
@@ -419,7 +418,7 @@ func TestErrorPagesLeadOn(t *testing.T) {
 		res, page := do(t, a, x)
 		if res.StatusCode != status ||
 			!strings.Contains(page, "<h1>"+headings[status]+"</h1>") ||
-			!strings.Contains(page, `href="/">Go to the first page</a>`) {
+			!strings.Contains(page, `href="/">Go to the home page</a>`) {
 			t.Errorf("got status %d and %s, want %d", res.StatusCode, page, status)
 		}
 	}

@@ -165,9 +165,9 @@ func TestPanicsAreBoundedLines(t *testing.T) {
 		fmt.Fprintln(a.log, "http: something went wrong")
 	}
 	for line, want := range map[string]int{
-		`msg="panic in a handler" route=/test panic=string`:   floodLimit,
-		`level=WARN msg="http: something went wrong"`:         floodLimit,
-		`level=ERROR msg="request failed" method=GET err="pa`: floodLimit,
+		`msg="panic in a handler" route=/test panic=string`:               floodLimit,
+		`level=WARN msg="http: something went wrong"`:                     floodLimit,
+		`level=ERROR msg="request failed" route=/test method=GET err="pa`: floodLimit,
 	} {
 		if got := strings.Count(log.String(), line); got != want {
 			t.Errorf("got %d lines %s, want %d: %s", got, line, want, &log)
