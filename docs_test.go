@@ -339,7 +339,7 @@ func (f *follower) tryAction() {
 	f.expect("curl -s -b jar -c jar -d theme=dark SITE/theme", "Theme: dark")
 	f.expect("curl -s -b jar -c jar -d theme=dark -H 'Accept: text/html' SITE/theme | grep lead",
 		`<p class="lead">Your theme is dark.</p>`)
-	f.expect("curl -s -b jar -H 'Accept: text/html' SITE/theme | grep -e lead -e Set",
+	f.expect("curl -s -b jar -H 'Accept: text/html' SITE/theme | grep -e lead -e input",
 		"<p class=\"lead\">Your theme is dark.</p>\n<form method=\"post\"><label>Theme "+
 			"<input name=\"theme\"></label> <button>Set Theme</button></form>")
 	f.expect("curl -s -b jar -c jar -d name=Alice SITE/set_name", "Name Alice set in session")
