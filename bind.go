@@ -235,6 +235,9 @@ const (
 // refuse answers with a status and a sentence about an event, which it returns.
 // A browser shows that to nobody.
 func refuse(w http.ResponseWriter, status int, e event) event {
+	if status == http.StatusRequestEntityTooLarge {
+		w.Header().Set("Connection", "close") // or the server would wait for the rest
+	}
 	http.Error(w, "Device binding: "+string(e)+".", status)
 	return e
 }
@@ -255,6 +258,9 @@ func skipped(r *http.Request) event {
 // proofOf returns the proof that a request to register or refresh brings, if
 // any, and whether the request is of a size that a browser would send.
 func proofOf(w http.ResponseWriter, r *http.Request) (proof string, ok bool) {
+	if r.ContentLength > maxProof { // or this would wait for it
+		return "", false
+	}
 	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxProof))
 	proof = unquoted(r.Header.Get("Secure-Session-Response"))
 	return proof, err == nil && len(proof) <= maxProof
@@ -274,7 +280,7 @@ func (m *binding[T]) register(w http.ResponseWriter, r *http.Request) event {
 		return refuse(w, http.StatusRequestEntityTooLarge, refusedSize)
 	case m.good == 0:
 		return refuse(w, http.StatusBadRequest, refusedOff)
-	case v.readable() && v.device != nil:
+	case v.device != nil:
 		return refuse(w, http.StatusBadRequest, refusedBound)
 	case v.verdict != valid:
 		return refuse(w, http.StatusBadRequest, refusedSession)
@@ -286,6 +292,10 @@ func (m *binding[T]) register(w http.ResponseWriter, r *http.Request) event {
 	began := v.payload.Began
 	if !m.answers(challenge, token{Session: began}, v.now) {
 		return refuse(w, http.StatusBadRequest, refusedChallenge)
+	}
+	if len(r.CookiesNamed(m.ticket)) > 0 {
+		// It is of another session, and the browser would ask for none while it has it.
+		m.setCookie(w, m.ticket, "", -1)
 	}
 	m.instruct(w, m.ring.Load().sealToken(identifierKind,
 		token{Time: uint32(v.now), Session: began, Device: device}))
@@ -309,7 +319,7 @@ func (m *binding[T]) refresh(w http.ResponseWriter, r *http.Request) (e event, s
 		return refuse(w, http.StatusRequestEntityTooLarge, refusedSize), 0
 	case !isKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
 		return refuse(w, http.StatusBadRequest, refusedForm), 0
-	case v.mayBeGoodElsewhere():
+	case m.secure && v.mayBeGoodElsewhere():
 		// After any 4xx, and after being told the end, a browser would throw its key
 		// away, and with it the session. After 5xx it keeps both.
 		return refuse(w, http.StatusServiceUnavailable, postponed), 0

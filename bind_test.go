@@ -1681,7 +1681,10 @@ func TestBindFlag(t *testing.T) {
 		{"-origin https://a.example -bind 10s", ""},
 		{"-origin https://a.example -bind 9s", "-bind must be at least 10s"},
 		{"-origin https://a.example -bind -1m", "-bind must be at least 10s"},
-		{"-origin https://a.example -bind 20m -lifetime 10m", "-bind must not be longer than -lifetime"},
+		{"-origin https://a.example -bind 20m -lifetime 10m", "-bind must not be longer than"},
+		{"-origin https://a.example -bind 20m -idle 10m", "-bind must not be longer than -idle"},
+		{"-origin https://a.example -bind 10m -cookie-name http-x", "-cookie-name must not begin with Http-"},
+		{"-origin https://a.example -cookie-name http-x", ""},
 		{"-bind 10m", "-bind needs HTTPS"},
 		{"-bind ten", "invalid value"},
 	} {

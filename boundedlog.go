@@ -46,9 +46,13 @@ func (b *boundedLog) endSecond(kind string) {
 	}
 }
 
+// maxLine is how many bytes of a line of net/http's own are logged. It may quote
+// what a client has sent, up to 64 KiB of it.
+const maxLine = 300
+
 // Write logs a line of net/http's own, of which bad clients can cause many.
 func (b *boundedLog) Write(line []byte) (int, error) {
-	text, kind := strings.TrimSpace(string(line)), "server errors"
+	text, kind := strings.TrimSpace(string(line[:min(len(line), maxLine)])), "server errors"
 	if strings.Contains(text, "TLS handshake error") {
 		kind = "TLS handshake errors"
 	}

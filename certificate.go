@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/tls"
 	"fmt"
-	"os"
 	"sync/atomic"
 )
 
@@ -20,8 +19,8 @@ type certificate struct {
 // load reads the files and takes the certificate into use, if there is
 // something new in them or force is set. A bad pair leaves the old one in use.
 func (c *certificate) load(force bool) (isNew bool, err error) {
-	cert, certErr := os.ReadFile(c.certFile)
-	key, keyErr := os.ReadFile(c.keyFile)
+	cert, certErr := readRegular(c.certFile)
+	key, keyErr := readRegular(c.keyFile)
 	said := bytes.Join([][]byte{cert, key}, []byte{0})
 	if err = cmp.Or(certErr, keyErr); err != nil {
 		said = []byte(err.Error())

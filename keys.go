@@ -29,7 +29,7 @@ const (
 	// idLen is the number of characters of a key id.
 	idLen = 6
 
-	// maxKeyFile is how many bytes a key file may have, far more than keys need.
+	// maxKeyFile is how many bytes a file of keys may have, far more than they need.
 	maxKeyFile = 1 << 20
 )
 
@@ -213,21 +213,26 @@ func newSecret() string {
 // readKeyFile returns what is in the key file called name, without the byte
 // order mark that some editors put at its head.
 func readKeyFile(name string) ([]byte, error) {
+	content, err := readRegular(name)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
+	}
+	return bytes.TrimPrefix(content, []byte("\uFEFF")), err
+}
+
+// readRegular reads a file that is read again when it changes.
+func readRegular(name string) ([]byte, error) {
 	info, err := os.Stat(name)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
 		// Reading a pipe could wait forever, and the second time there is nothing in it.
-		return nil, fmt.Errorf("%s: not a regular file (keys are read again when it changes)", name)
+		return nil, fmt.Errorf("%s: not a regular file (it is read again when it changes)", name)
 	case info.Size() > maxKeyFile:
-		return nil, fmt.Errorf("%s: too large for a key file, which has %d bytes at most",
-			name, maxKeyFile)
+		return nil, fmt.Errorf("%s: too large, it may have %d bytes at most", name, maxKeyFile)
 	}
-	content, err := os.ReadFile(name)
-	return bytes.TrimPrefix(content, []byte("\uFEFF")), err
+	return os.ReadFile(name)
 }
 
 // keysFromFile returns the keys that are in the key file called name.

@@ -306,8 +306,11 @@ func (cfg *config) check() error {
 			maxLifetime/time.Hour)
 	case cfg.bind != 0 && cfg.bind < minBind:
 		return fmt.Errorf("-bind must be at least %v, and better ten minutes or more", minBind)
-	case cfg.bind > cfg.lifetime:
-		return errors.New("-bind must not be longer than -lifetime")
+	case cfg.bind > min(cfg.idle, cfg.lifetime):
+		return errors.New("-bind must not be longer than -idle or -lifetime")
+	case cfg.bind > 0 && strings.HasPrefix(strings.ToLower(cfg.cookie), "http-"):
+		return errors.New("-cookie-name must not begin with Http- with -bind: browsers would take " +
+			"no ticket for it")
 	case cfg.bind > 0 && !cfg.secure:
 		return errors.New("-bind needs HTTPS, without which browsers bind nothing: " +
 			"give -tls-cert, or -origin https://... where a proxy ends TLS")

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
-	"unicode"
 )
 
 // origins are the addresses under which visitors reach the site, like
@@ -23,13 +25,13 @@ func (o *origins) Set(list string) error {
 			return errors.New("want an origin such as https://app.example.com")
 		}
 		switch {
-		case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "",
-			strings.HasSuffix(u.Host, ":"):
+		case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 			return errors.New("want an origin such as https://app.example.com")
-		case strings.IndexFunc(u.Host, func(c rune) bool { return c > unicode.MaxASCII }) >= 0:
-			return errors.New("want the host as browsers send it, in ASCII (xn--...)")
+		case !fromBrowser(u.Host):
+			return errors.New("want the host and the port as browsers send them, such as " +
+				"xn--bcher-kva.example:8443 or [::1]")
 		case u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
-			return errors.New("an origin has a scheme, a host and perhaps a port, and nothing else, "+
+			return errors.New("an origin has a scheme, a host and perhaps a port, and nothing else, " +
 				"not even a slash at the end")
 		case len(*o) > 0 && !strings.HasPrefix((*o)[0], u.Scheme+":"):
 			return errors.New("all origins must be https, or all http")
@@ -37,6 +39,28 @@ func (o *origins) Set(list string) error {
 		*o = append(*o, u.Scheme+"://"+canonicalHost(u.Host, u.Scheme))
 	}
 	return nil
+}
+
+// hostNames matches the names of hosts as browsers send them: in ASCII, and their
+// last part never begins with a digit, or it would be an address.
+var hostNames = regexp.MustCompile(`^([a-z0-9_-]+\.)*[a-z_][a-z0-9_-]*\.?$`)
+
+// fromBrowser reports whether host, and perhaps a port, is in the one form in
+// which browsers send it.
+func fromBrowser(host string) bool {
+	host = strings.ToLower(host)
+	name, port, err := net.SplitHostPort(host)
+	if err != nil { // there is no port
+		name, port = strings.Trim(host, "[]"), "1"
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+		return false
+	}
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.String() == name && ip.Zone() == "" && (ip.Is4() || host[0] == '[')
+	}
+	return hostNames.MatchString(name)
 }
 
 func (o *origins) String() string { return strings.Join(*o, ",") }

@@ -22,6 +22,27 @@ func asks(h http.Handler, method, target, host string, header map[string]string)
 	return w
 }
 
+// An origin that no browser could name is refused at once, since it would have
+// the site answer to nobody.
+func TestOriginHosts(t *testing.T) {
+	for host, good := range map[string]bool{
+		"a.example": true, "A.Example": true, "a.example:8443": true, "localhost": true,
+		"xn--bcher-kva.example": true, "a_b.c-d.example.": true, "9.example": true, "_a": true,
+		"127.0.0.1": true, "127.0.0.1:8080": true, "[::1]": true, "[2001:db8::1]:443": true,
+		"a.example:": false, "a.example:0": false, "a.example:0443": false, "a.example:65535": true,
+		"a.example:65536": false, "bücher.example": false, "b%C3%BCcher.example": false,
+		"*.example": false, "a..example": false, ".example": false, "a.example;b": false,
+		"127.1": false, "127.0.0.01": false, "[0:0:0:0:0:0:0:1]": false, "::1": false,
+		"[fe80::1%25eth0]": false, "a,b": false,
+	} {
+		var o origins
+		err := o.Set("https://" + host)
+		if (err == nil) != good {
+			t.Errorf("%s: got error %v", host, err)
+		}
+	}
+}
+
 // With -origin the site answers to its own hosts alone, and takes posts from
 // its own origins alone, scheme included, where the browser says no more.
 func TestOrigins(t *testing.T) {

@@ -292,6 +292,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	h := w.Header()
 	h.Del("Set-Cookie")
+	h.Del("Secure-Session-Registration") // of a session that isn't set
 	h.Set("Vary", "Accept")
 	if r.ContentLength != 0 && r.ProtoMajor == 1 {
 		// Or the server would wait for a body that nobody has read before it

@@ -108,7 +108,8 @@ func describe(m *sessions[session], v *visit[session]) report {
 	if v.until != 0 {
 		rep.TicketEnd = time.Unix(v.until, 0).UTC()
 	}
-	if v.readable() && v.verdict != unproven { // whoever has that cookie may have copied it
+	// Whoever brings a bound cookie without a live ticket may have copied it.
+	if v.readable() && (!rep.Bound || !rep.Binding || !rep.TicketEnd.IsZero()) {
 		rep.read(v.content)
 		rep.Now = time.Unix(v.now, 0).UTC()
 		rep.End = rep.Began.Add(m.lifetime)

@@ -379,10 +379,10 @@ func (m *sessions[T]) reasonTo(v *visit[T], data cbor.RawMessage) reason {
 		return changed
 	case data != nil && (v.verdict == valid || v.cleared && v.verdict != none):
 		return cleared
-	case data != nil || v.passive:
-		return unchanged
 	case v.binding:
 		return bound
+	case data != nil || v.passive:
+		return unchanged
 	case v.codec.id != m.ring.Load().seal.id:
 		return resealed
 	case 4*(v.now-v.payload.written()) >= seconds(m.idle):
