@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"crypto"
@@ -16,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -803,17 +805,22 @@ func TestRefreshRefuses(t *testing.T) {
 	})
 }
 
-// A challenge is good for a minute, to the second.
+// A challenge is good for a minute, to the second, and its maker's clock may be
+// ahead by as much.
 func TestChallengeAge(t *testing.T) {
 	for _, tt := range []struct {
 		after  time.Duration
 		status int
-	}{{60 * time.Second, 200}, {61 * time.Second, 403}} {
+	}{{60 * time.Second, 200}, {61 * time.Second, 403}, {-60 * time.Second, 200}, {-61 * time.Second, 403}} {
 		synctest.Test(t, func(t *testing.T) {
 			a := newBindApp(t, options{}, 10*time.Minute)
 			b := bindAlice(t, sendTo(a))
 			res, _ := b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id)
 			b.takeChallenge(res)
+			if v := loadAll(a, b.cookies()); tt.after < 0 {
+				of := token{Session: v.payload.Began, Device: v.device}
+				b.challenge = a.binding.challenge(of, v.now-seconds(tt.after))
+			}
 			time.Sleep(tt.after)
 			res, _ = b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id,
 				"Secure-Session-Response", newProof(b.key, b.challenge).signed())
@@ -872,6 +879,23 @@ func TestBindingSizes(t *testing.T) {
 		}
 		res, text := b.raw("POST", tt.path, tt.body, header...)
 		wantRefused(t, tt.name, res, text, tt.status, log, tt.event, tt.id)
+	}
+	// As much as is allowed is looked at.
+	edges := []struct {
+		name, path, id, proof, body string
+		status                      int
+	}{
+		{"the longest identifier", refreshPath, long(maxIdentifier - idLen - 1 - 1), "", "", 403},
+		{"the longest proof", refreshPath, b.id, strings.Repeat("x", maxProof), "", 400},
+		{"a longer proof", refreshPath, b.id, strings.Repeat("x", maxProof+1), "", 413},
+		{"the longest body", refreshPath, b.id, "", strings.Repeat("x", maxProof), 403},
+	}
+	for _, tt := range edges {
+		res, text := b.raw("POST", tt.path, tt.body,
+			"Sec-Secure-Session-Id", tt.id, "Secure-Session-Response", tt.proof)
+		if res.StatusCode != tt.status {
+			t.Errorf("%s: got status %d and %q, want %d", tt.name, res.StatusCode, text, tt.status)
+		}
 	}
 	// An identifier of the right form that isn't ours: the proof would have to be
 	// of the session's own device, so it is only asked for that.
@@ -1201,6 +1225,91 @@ func TestRefreshOfARefused(t *testing.T) {
 			t.Errorf("got %q and the identifier %q", text, b.id)
 		}
 	})
+}
+
+// Where cookies are not for HTTPS only, nothing can be bound, so there is nothing
+// to ask for again, whoever asks.
+func TestRefreshWithoutHTTPS(t *testing.T) {
+	a := newTestApp(t, options{log: io.Discard})
+	id := seal(t, a.sessions, alice(0, 0))
+	for name, cookie := range map[string]string{
+		"unknown key": "aaaaaa.AAAA", "from the future": seal(t, a.sessions, alice(-120, -120)),
+		"valid": seal(t, a.sessions, alice(0, 0)),
+	} {
+		r := httptest.NewRequest("POST", refreshPath, nil)
+		r.Header.Set("Cookie", a.sessions.cookie+"="+cookie)
+		r.Header.Set("Sec-Secure-Session-Id", id)
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, r)
+		if !strings.HasPrefix(w.Body.String(), `{"continue":false`) || w.Code != 200 {
+			t.Errorf("%s: got status %d and %s", name, w.Code, w.Body)
+		}
+	}
+}
+
+// A browser may say that it refreshes for a page that it only prefetches.
+func TestBindingWhilePrefetching(t *testing.T) {
+	a := newBindApp(t, options{}, 10*time.Minute)
+	b := newOffered(t, a)
+	b.register()
+	res, _ := b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id)
+	b.takeChallenge(res)
+	b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id, "Sec-Purpose", "prefetch",
+		"Secure-Session-Response", newProof(b.key, b.challenge).signed())
+	if v := loadAll(a, b.cookies()); v.verdict != valid || v.device == nil {
+		t.Errorf("got %v, bound %v", v.verdict, v.device != nil)
+	}
+}
+
+// A ticket of an earlier session, which has outlived its cookie, doesn't keep a
+// browser from binding the next one.
+func TestRegisterWithAStaleTicket(t *testing.T) {
+	a := newBindApp(t, options{}, 10*time.Minute)
+	stale := bindAlice(t, sendTo(a)).jar[ticketCookie]
+	b := newBindClient(t, sendTo(a))
+	b.jar[ticketCookie], b.ends[ticketCookie] = stale, time.Now().Add(time.Hour)
+	b.ask("POST", "/set_name", "name=Bob")
+	if _, there := b.cookies()[ticketCookie]; there || b.id == "" {
+		t.Errorf("got the stale ticket kept: %v", there)
+	}
+	b.ask("GET", "/get_name", "")
+	if v := loadAll(a, b.cookies()); v.verdict != valid || v.device == nil {
+		t.Errorf("got %v, bound %v", v.verdict, v.device != nil)
+	}
+}
+
+// An error page offers nothing, since it sets no session.
+func TestNoOfferOnAnErrorPage(t *testing.T) {
+	a := newBindApp(t, options{log: io.Discard}, 10*time.Minute)
+	a.router.HandleFunc("/test", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
+		v.session.Name = "Bob"
+		return answer{Page: "there is none"}, nil
+	})).Name("test")
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, httptest.NewRequest("GET", "/test", nil))
+	if h := w.Header(); w.Code != 500 || h["Set-Cookie"] != nil || h["Secure-Session-Registration"] != nil {
+		t.Errorf("got status %d and %v", w.Code, h)
+	}
+}
+
+// A client that holds back what it has announced gets its refusal at once.
+func TestBindingDoesNotWait(t *testing.T) {
+	a := newBindApp(t, options{log: io.Discard}, 10*time.Minute)
+	srv := httptest.NewServer(a)
+	defer srv.Close()
+	for _, path := range []string{registerPath, refreshPath} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nsome of it", path, maxProof+1)
+		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != 413 || !res.Close {
+			t.Errorf("%s: got %v and error %v", path, res, err)
+		}
+	}
 }
 
 // What stands in the challenge's header has the form of an identifier.
@@ -1555,6 +1664,40 @@ func TestClearPageOnBinding(t *testing.T) {
 			t.Errorf("bind %v: got %s", good, page)
 		}
 	}
+}
+
+// What is in a bound cookie is for its owner alone, also when the session is over.
+func TestBoundStaysClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options{idle: time.Hour, lifetime: 3 * time.Hour}
+		on, off := newBindApp(t, o, 10*time.Minute), newBindApp(t, o, 0)
+		b := bindAlice(t, sendTo(on))
+		stolen := boundCookie + "=" + b.cookies()[boundCookie]
+		for _, want := range []verdict{unproven, expired, tooOld} {
+			time.Sleep(59 * time.Minute)
+			for _, accept := range []string{"", "text/html"} {
+				thief := newBindClient(t, sendTo(on))
+				for _, path := range []string{"/session", "/", "/set_name", "/get_name"} {
+					_, text := thief.raw("GET", path, "", "Cookie", stolen, "Accept", accept)
+					if strings.Contains(text, ">Alice<") || strings.Contains(text, "\nname ") ||
+						path == "/session" && !strings.Contains(text, string(want)) {
+						t.Errorf("%v, GET %s: got %s", want, path, text)
+					}
+				}
+				for _, part := range forgeParts {
+					if _, text := forged(t, on, stolen, "part="+part, accept); strings.Contains(text, "\nname ") {
+						t.Errorf("%v, forged %s: got %s", want, part, text)
+					}
+				}
+			}
+			// Where no ticket is asked for, the cookie is an ordinary one.
+			thief := newBindClient(t, sendTo(off))
+			if _, text := thief.raw("GET", "/session", "", "Cookie", stolen); !strings.Contains(text, "\nname          Alice") {
+				t.Errorf("%v, switched off: got %s", want, text)
+			}
+			time.Sleep(2 * time.Minute)
+		}
+	})
 }
 
 // inspect knows what a token is, and tells a bound session.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -225,6 +226,33 @@ func TestBadCertificateStopsTheStart(t *testing.T) {
 		}
 		if strings.Contains(log.String(), "listening") {
 			t.Errorf("%s: got %s", name, log)
+		}
+	}
+}
+
+// What has expired is taken, since it may be all that there is, but not in silence.
+func TestExpiredCertificate(t *testing.T) {
+	var log bytes.Buffer
+	a := newTestApp(t, options{log: &log})
+	c := newTestCertificate(t)
+	if a.certificateReloaded(c, nil); strings.Contains(log.String(), "expired") {
+		t.Errorf("got %s", &log)
+	}
+	leaf := *c.current.Load().Leaf
+	leaf.NotAfter = time.Now().Add(-time.Second)
+	c.current.Store(&tls.Certificate{Leaf: &leaf})
+	if a.certificateReloaded(c, nil); !strings.Contains(log.String(), `level=WARN msg="the certificate has expired`) {
+		t.Errorf("got %s", &log)
+	}
+}
+
+// Whatever key a certificate has, the suites are those of AEAD.
+func TestSuites(t *testing.T) {
+	for _, id := range newTestCertificate(t).config().CipherSuites {
+		name := tls.CipherSuiteName(id)
+		if !strings.HasPrefix(name, "TLS_ECDHE_") ||
+			!strings.Contains(name, "_GCM_") && !strings.Contains(name, "_CHACHA20_POLY1305_") {
+			t.Errorf("got %s", name)
 		}
 	}
 }

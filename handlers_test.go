@@ -567,14 +567,20 @@ func TestPanicInTheMiddle(t *testing.T) {
 		w.WriteHeader(200)
 		panic("too late")
 	})
+	a.router.HandleFunc("/text", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "some of it")
+		panic("too late")
+	})
 	srv := httptest.NewServer(a)
 	defer srv.Close()
-	if res, err := http.Get(srv.URL + "/test"); err == nil {
-		res.Body.Close()
-		t.Errorf("got status %d, want the connection closed", res.StatusCode)
-	}
-	if got := metric(t, scrape(t, a), `cookiesession_http_request_duration_seconds_count{method="GET",route="/test",status="200"}`); got != 1 {
-		t.Errorf("got %v requests counted, want 1", got)
+	for _, path := range []string{"/test", "/text"} {
+		if res, err := http.Get(srv.URL + path); err == nil {
+			res.Body.Close()
+			t.Errorf("%s: got status %d, want the connection closed", path, res.StatusCode)
+		}
+		if got := metric(t, scrape(t, a), `cookiesession_http_request_duration_seconds_count{method="GET",route="`+path+`",status="200"}`); got != 1 {
+			t.Errorf("%s: got %v requests counted, want 1", path, got)
+		}
 	}
 }
 

@@ -149,6 +149,15 @@ func (a *app) certificateReloaded(c *certificate, err error) {
 	}
 	notAfter := c.current.Load().Leaf.NotAfter
 	a.log.Info("certificate loaded", "file", c.certFile, "not_after", notAfter)
+	a.warnOfExpiry(c)
+}
+
+// warnOfExpiry says so when browsers take a certificate for expired.
+func (a *app) warnOfExpiry(c *certificate) {
+	if notAfter := c.current.Load().Leaf.NotAfter; time.Now().After(notAfter) {
+		a.log.Warn("the certificate has expired: browsers refuse the site until it is renewed",
+			"file", c.certFile, "not_after", notAfter)
+	}
 }
 
 // usageError is a wrong use of the command line or of the environment.

@@ -210,7 +210,15 @@ func (a *app) newAdmin(addr string) *http.Server {
 		fmt.Fprintln(w, "ok") // also while the server is about to stop: it still lives
 	})
 	if isLoopback(addr) {
-		mux.Handle("/debug/pprof/", http.DefaultServeMux) // where net/http/pprof has put itself
+		// Where net/http/pprof has put itself. Any page on the web could start a profile
+		// of hours, though not read it.
+		mux.HandleFunc("/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
+			if from := r.Header.Get("Sec-Fetch-Site"); from == "cross-site" || from == "same-site" {
+				http.Error(w, "Ask for this from here.", http.StatusForbidden)
+				return
+			}
+			http.DefaultServeMux.ServeHTTP(w, r)
+		})
 	}
 	srv := newServer(onlyAdmins(addr, mux), a.log)
 	srv.WriteTimeout = 0 // a profile takes as long as it is asked for

@@ -113,7 +113,8 @@ func onlyAdmins(addr string, next http.Handler) http.Handler {
 			host = name
 		}
 		host = strings.ToLower(strings.Trim(host, "[]"))
-		if net.ParseIP(host) == nil && host != "localhost" && host != strings.ToLower(own) {
+		isOwn := host != "" && host == strings.ToLower(own)
+		if net.ParseIP(host) == nil && host != "localhost" && !isOwn {
 			http.Error(w, "Ask for this by an IP address, by localhost, or by the host of -admin-addr.",
 				http.StatusMisdirectedRequest)
 			return

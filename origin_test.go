@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // asks sends a request to h, as a server would.
@@ -63,6 +64,7 @@ func TestOrigins(t *testing.T) {
 		{name: "a dot at the end", host: app + ".", want: 421},
 		{name: "no host", want: 421},
 		{name: "a balancer", target: "/healthz", host: "10.0.0.7:8080", want: 200},
+		{name: "like a balancer", target: "/healthzz", host: "10.0.0.7:8080", want: 421},
 		{name: "a balancer with a slash", target: "/healthz/", host: "10.0.0.7:8080", want: 200},
 		{name: "nowhere", target: "/nowhere", host: "evil.example", want: 421},
 		{name: "a post to a rebound name", method: "POST", host: "evil.example", want: 421},
@@ -173,6 +175,38 @@ func TestAdminHosts(t *testing.T) {
 	}
 }
 
+// A listener on all addresses has no name of its own, and a longer name is another.
+func TestAdminHostsOnAllAddresses(t *testing.T) {
+	for _, tt := range []struct {
+		addr, host string
+		want       int
+	}{
+		{":9090", "evil.example", 421}, {":9090", "", 421}, {":9090", "10.0.0.7:9090", 200},
+		{"admin.example:9090", "evil-admin.example", 421}, {"admin.example:9090", "dmin.example", 421},
+	} {
+		a := newTestApp(t, options{log: io.Discard})
+		if got := asks(a.newAdmin(tt.addr).Handler, "GET", "/healthz", tt.host, nil).Code; got != tt.want {
+			t.Errorf("%s asked for %q: got status %d, want %d", tt.addr, tt.host, got, tt.want)
+		}
+	}
+}
+
+// A page on the web may not start a profile, which takes as long as it asks for.
+func TestProfilesFromElsewhere(t *testing.T) {
+	h := newTestApp(t, options{}).newAdmin("localhost:9090").Handler
+	for site, want := range map[string]int{
+		"": 200, "none": 200, "same-origin": 200, "same-site": 403, "cross-site": 403,
+	} {
+		header := map[string]string{"Sec-Fetch-Site": site}
+		if got := asks(h, "GET", "/debug/pprof/cmdline", "localhost", header).Code; got != want {
+			t.Errorf("from %q: got status %d, want %d", site, got, want)
+		}
+		if got := asks(h, "GET", "/metrics", "localhost", header).Code; got != 200 {
+			t.Errorf("metrics from %q: got status %d", site, got)
+		}
+	}
+}
+
 // Profiles tell more than metrics do, so they are served on loopback alone.
 func TestProfilesOnLoopbackAlone(t *testing.T) {
 	for addr, want := range map[string]int{
@@ -188,6 +222,23 @@ func TestProfilesOnLoopbackAlone(t *testing.T) {
 		if got := strings.Contains(links, `href="/debug/pprof/"`); got != (want == 200) {
 			t.Errorf("%s: got a link to profiles: %v", addr, got)
 		}
+	}
+}
+
+// A challenge and a failure are no refusals.
+func TestWhatIsNotRefused(t *testing.T) {
+	var log bytes.Buffer
+	a := newBindApp(t, options{log: &log}, time.Minute)
+	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
+	b := bindAlice(t, sendTo(a))
+	if res, _ := b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id); res.StatusCode != 403 {
+		t.Errorf("got status %d, want a challenge", res.StatusCode)
+	}
+	if res, _ := b.raw("POST", "/test", ""); res.StatusCode != 500 {
+		t.Errorf("got status %d, want a failure", res.StatusCode)
+	}
+	if strings.Contains(log.String(), "request refused") {
+		t.Errorf("got %s", &log)
 	}
 }
 

@@ -46,7 +46,7 @@ func serve(ctx context.Context, cfg *config, a *app) error {
 	}
 	srv := newServer(a, a.log)
 	srv.TLSConfig = tlsConfig
-	closeNewOnShutdown(srv)
+	closeUnusedOnShutdown(srv)
 	ln, err := listen("-addr", cfg.addr)
 	if err != nil {
 		return err
@@ -89,34 +89,46 @@ func (a *app) shutDown(srv *http.Server, delay time.Duration) error {
 	return nil
 }
 
-// closeNewOnShutdown has srv.Shutdown close connections that have not sent a
-// whole request yet. It would give them five seconds, and browsers keep spare ones,
-// but it would not answer what they send in that time.
-func closeNewOnShutdown(srv *http.Server) {
+// goAwayTime is how long clients of HTTP/2 have to see that a connection is about
+// to be closed, so that what they send meanwhile they send again elsewhere.
+const goAwayTime = 300 * time.Millisecond
+
+// closeUnusedOnShutdown has srv.Shutdown close connections that have not sent a
+// whole request yet, and those of HTTP/2 that are idle. It would give the first
+// five seconds and the second one, but would not answer what they send in that
+// time, and browsers keep both.
+func closeUnusedOnShutdown(srv *http.Server) {
 	var mu sync.Mutex
-	unused, ended := make(map[net.Conn]bool), false
+	unused, ended := make(map[net.Conn]http.ConnState), false
+	closeAll := func(state http.ConnState) {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		for c, is := range unused {
+			if is == state {
+				c.Close()
+			}
+		}
+	}
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		if state == http.StateIdle { // it has been used
-			return
+		if _, ok := c.(*tls.Conn); state == http.StateIdle && !ok {
+			return // Shutdown closes those of HTTP/1
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case state != http.StateNew:
-			delete(unused, c)
-		case ended:
+		case state == http.StateNew && ended:
 			c.Close()
+		case state == http.StateNew || state == http.StateIdle:
+			unused[c] = state
 		default:
-			unused[c] = true
+			delete(unused, c)
 		}
 	}
 	srv.RegisterOnShutdown(func() {
-		mu.Lock()
-		defer mu.Unlock()
-		ended = true
-		for c := range unused {
-			c.Close()
-		}
+		closeAll(http.StateNew)
+		time.Sleep(goAwayTime)
+		closeAll(http.StateIdle)
 	})
 }
 
@@ -163,6 +175,7 @@ func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
 	a.metrics.watchCertificate(c)
+	a.warnOfExpiry(c)
 	go watch(ctx, hangups(ctx), c.load, func(err error) { a.certificateReloaded(c, err) })
 	return c.config(), nil
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Opening a pipe waits for its writer, perhaps for ever, and what is read from
-// it is gone. So it is refused as a key file, at once.
+// it is gone. So it is refused as a key file, or a certificate, at once.
 func TestPipeAsKeyFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -27,7 +27,7 @@ func TestPipeAsKeyFile(t *testing.T) {
 		for _, args := range [][]string{
 			{"-addr", "localhost:0", "-key-file", file}, {"keys", "list", file}, {"keys", "add", file},
 			{"keys", "promote", file}, {"keys", "drop", file, "aaaaaa"}, {"keys", "replace", file},
-			{"inspect", "-key-file", file},
+			{"inspect", "-key-file", file}, {"-addr", "localhost:0", "-tls-cert", file, "-tls-key", file},
 		} {
 			began := time.Now()
 			_, stderr, status := command(t, "session=x", nil, args...)
