@@ -94,6 +94,7 @@ func TestConnectionsAtTheEnd(t *testing.T) {
 		client, server := net.Pipe()
 		l.conns <- server
 		io.WriteString(client, "GET /test HTTP/1.1\r\nHost: x\r\n\r\n")
+		synctest.Wait()
 		began := time.Now()
 		ended := make(chan error)
 		go func() { ended <- a.shutDown(srv, 0) }()
