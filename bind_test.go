@@ -1824,7 +1824,7 @@ func TestBindFlag(t *testing.T) {
 		{"-origin https://a.example -bind 10m -cookie-name http-x", "-cookie-name must not begin with Http-"},
 		{"-origin https://a.example -cookie-name http-x", ""},
 		{"-bind 10m", "-bind needs HTTPS"},
-		{"-bind ten", "invalid value"},
+		{"-bind ten", "for flag -bind: parse error: see cookiesession -h"},
 	} {
 		cfg, err := parseFlags(strings.Fields(tt.args), func(string) string { return "" }, io.Discard)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {

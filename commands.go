@@ -44,7 +44,7 @@ func runKeys(args []string, stdout io.Writer) error {
 		}
 		help += fmt.Sprintf("\n%-7s  %s", c.name, c.help)
 	}
-	fs := flag.NewFlagSet("", flag.ContinueOnError)
+	fs := flag.NewFlagSet("cookiesession keys", flag.ContinueOnError)
 	if err := parseArgs(fs, args, stdout, usage+"\n"+help); err != nil {
 		return usageError{err}
 	}

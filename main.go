@@ -290,6 +290,8 @@ func parseArgs(fs *flag.FlagSet, args []string, stdout io.Writer, usage string) 
 		fs.SetOutput(stdout)
 		fmt.Fprintln(stdout, "Usage:", usage)
 		fs.PrintDefaults()
+	} else if err != nil {
+		err = fmt.Errorf("%w: see %s -h", err, fs.Name())
 	}
 	return err
 }

@@ -488,8 +488,8 @@ func TestShutdownDelay(t *testing.T) {
 	if res, _ := send(t, "GET", p.url+"/healthz", "", http.Header{}); res.StatusCode != 200 {
 		t.Errorf("before: got status %d", res.StatusCode)
 	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
 	began := time.Now()
+	p.cmd.Process.Signal(syscall.SIGTERM)
 	for !strings.Contains(p.log.String(), "shutting down") {
 		time.Sleep(time.Millisecond)
 	}
