@@ -301,6 +301,7 @@ func TestRotationQueries(t *testing.T) {
 		t.Skip("there are no signals to send on Windows")
 	}
 	needTool(t, "prometheus")
+	t.Parallel()
 	dir := t.TempDir()
 	ring := filepath.Join(dir, "ring") // the operator's own
 	mustRun(t, "keys", "add", ring)

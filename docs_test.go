@@ -64,6 +64,7 @@ func TestDocCommands(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow")
 	}
+	t.Parallel()
 	for _, name := range []string{readme, operation} {
 		t.Run(path.Base(name), func(t *testing.T) {
 			needTool(t, "curl")
