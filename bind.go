@@ -159,8 +159,9 @@ func (v *visit[T]) owns(t token) bool {
 // follows a link from another origin, but it does when our own page asks.
 func (v *visit[T]) detour(w http.ResponseWriter, r *http.Request) bool {
 	from := r.Header.Get("Sec-Fetch-Site")
+	elsewhere := from == "cross-site" || from == "same-site"
 	if v.verdict != unproven || r.Method != http.MethodGet ||
-		r.Header.Get("Sec-Fetch-Mode") != "navigate" || from != "cross-site" && from != "same-site" {
+		r.Header.Get("Sec-Fetch-Mode") != "navigate" || !elsewhere {
 		return false
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -133,7 +133,8 @@ func parseKey(text string) (key, error) {
 	}
 	secret, err := hex.DecodeString(text)
 	if err != nil { // the library's error quotes the character
-		return key{}, fmt.Errorf("want %d hexadecimal digits, found other characters as well", 2*keyBytes)
+		return key{}, fmt.Errorf("want %d hexadecimal digits, found other characters as well",
+			2*keyBytes)
 	}
 	distinct := make(map[byte]bool)
 	for _, b := range secret {

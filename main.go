@@ -320,8 +320,8 @@ func (cfg *config) check() error {
 	case cfg.bind > min(cfg.idle, cfg.lifetime):
 		return errors.New("-bind must not be longer than -idle or -lifetime")
 	case cfg.bind > 0 && strings.HasPrefix(strings.ToLower(cfg.cookie), "http-"):
-		return errors.New("-cookie-name must not begin with Http- with -bind: browsers would take " +
-			"no ticket for it")
+		return errors.New("-cookie-name must not begin with Http- with -bind: " +
+			"browsers would take no ticket for it")
 	case cfg.bind > 0 && !cfg.secure:
 		return errors.New("-bind needs HTTPS, without which browsers bind nothing: " +
 			"give -tls-cert, or -origin https://... where a proxy ends TLS")

@@ -31,8 +31,8 @@ func (o *origins) Set(list string) error {
 			return errors.New("want the host and the port as browsers send them, such as " +
 				"xn--bcher-kva.example:8443 or [::1]")
 		case u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
-			return errors.New("an origin has a scheme, a host and perhaps a port, and nothing else, " +
-				"not even a slash at the end")
+			return errors.New("an origin has a scheme, a host and perhaps a port, " +
+				"and nothing else, not even a slash at the end")
 		case len(*o) > 0 && !strings.HasPrefix((*o)[0], u.Scheme+":"):
 			return errors.New("all origins must be https, or all http")
 		}
@@ -91,7 +91,8 @@ func (o origins) check(r *http.Request) *problem {
 	}
 	from := r.Header.Get("Origin")
 	safe := []string{http.MethodGet, http.MethodHead, http.MethodOptions} // RFC 9110, 9.2.1
-	if slices.Contains(safe, r.Method) || from == "" || r.Header.Get("Sec-Fetch-Site") != "" || slices.Contains(o, from) {
+	if slices.Contains(safe, r.Method) || from == "" || slices.Contains(o, from) ||
+		r.Header.Get("Sec-Fetch-Site") != "" {
 		return nil
 	}
 	return problemf(http.StatusForbidden, otherSite)
@@ -115,8 +116,8 @@ func onlyAdmins(addr string, next http.Handler) http.Handler {
 		host = strings.ToLower(strings.Trim(host, "[]"))
 		isOwn := host != "" && host == strings.ToLower(own)
 		if net.ParseIP(host) == nil && host != "localhost" && !isOwn {
-			http.Error(w, "Ask for this by an IP address, by localhost, or by the host of -admin-addr.",
-				http.StatusMisdirectedRequest)
+			text := "Ask for this by an IP address, by localhost, or by the host of -admin-addr."
+			http.Error(w, text, http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -114,7 +114,8 @@ func withDevice(content []byte, device []byte) []byte {
 // cutDevice undoes withDevice. What is not of that form it returns as it is.
 func cutDevice(content []byte) (rest []byte, device []byte) {
 	end := len(content) - deviceBytes - 2
-	if end < 1 || content[0] != boundArray || content[end] != 0x58 || content[end+1] != deviceBytes {
+	if end < 1 || content[0] != boundArray ||
+		content[end] != 0x58 || content[end+1] != deviceBytes {
 		return content, nil
 	}
 	content[0] = boundArray - 1
