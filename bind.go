@@ -27,7 +27,7 @@ import (
 //     still reject that answer, and would be locked out.
 //  3. Before its next request, because it has no ticket, the browser posts the
 //     identifier to refresh, gets another challenge, signs it, and gets a ticket:
-//     a cookie that is good for a few minutes. At the first time, refresh writes
+//     a cookie that is good for a few minutes. The first time, refresh writes
 //     the public key into the session's payload. From here on it is bound.
 //  4. A bound session without a live ticket of its key is no session (prove).
 //     The browser does step 3 again whenever its ticket runs out.
@@ -66,8 +66,8 @@ const (
 	// maxIdentifier is how many bytes an identifier may have. Ours have about 180.
 	maxIdentifier = 512
 
-	// challengeAge is for how many seconds a challenge is good. For as long, a
-	// proof that somebody has captured is good for another ticket.
+	// challengeAge is for how many seconds a challenge is good. For that long,
+	// whoever has captured a proof can get another ticket with it.
 	challengeAge = 60
 
 	// ticketDefault is for how long a ticket is good that is given out while
@@ -104,7 +104,7 @@ func newBinding[T any](m *sessions[T], good time.Duration, assets ...string) *bi
 type token struct {
 	_       struct{} `cbor:",toarray"`
 	Time    uint32   // Unix seconds when it was made; of a ticket, until when it is good
-	Session uint32   // Unix seconds when the session began that it belongs to
+	Session uint32   // Unix seconds when its session began
 	Device  []byte   // empty in a challenge for a registration, which may bring any key
 	Nonce   []byte   // only in a challenge, so that none is like another
 }
@@ -170,7 +170,7 @@ func (v *visit[T]) detour(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// wrote goes with a session's cookie that was written, or deleted if began is 0.
+// wrote is called when a session's cookie was written, or deleted if began is 0.
 // It offers the browser to bind a session that isn't bound. If another one was
 // before, it deletes the ticket, so that the browser calls refresh before its next
 // request, and is told the end.
@@ -295,7 +295,7 @@ func (m *binding[T]) register(w http.ResponseWriter, r *http.Request) event {
 		return refuse(w, http.StatusBadRequest, refusedChallenge)
 	}
 	if len(r.CookiesNamed(m.ticket)) > 0 {
-		// It is of another session, and the browser would ask for none while it has it.
+		// It is another session's, and while the browser has it, it asks for no new one.
 		m.setCookie(w, m.ticket, "", -1)
 	}
 	m.instruct(w, m.ring.Load().sealToken(identifierKind,
@@ -321,8 +321,8 @@ func (m *binding[T]) refresh(w http.ResponseWriter, r *http.Request) (e event, s
 	case !isKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
 		return refuse(w, http.StatusBadRequest, refusedForm), 0
 	case m.secure && v.mayBeGoodElsewhere():
-		// After any 4xx, and after being told the end, a browser would throw its key
-		// away, and with it the session. After 5xx it keeps both.
+		// After a 4xx other than 403, and after being told the end, a browser would throw
+		// its key away, and with it the session. After 5xx it keeps both.
 		return refuse(w, http.StatusServiceUnavailable, postponed), 0
 	}
 	device := m.deviceOf(v, id)
@@ -432,7 +432,7 @@ func (m *binding[T]) challengeAgain(
 }
 
 // errProof says that a proof is not good. No reason is given, since a browser's
-// proofs always are.
+// proofs are always good.
 var errProof = errors.New("the proof is not good")
 
 // verifyProof returns the challenge that is signed by a proof, which is a JWT

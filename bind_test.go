@@ -1643,6 +1643,27 @@ func TestSessionPageOnBinding(t *testing.T) {
 	})
 }
 
+// A session that is over is nobody's, bound or not, so there is nothing to say of thieves.
+func TestOverAndBinding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newBindApp(t, options{idle: time.Hour}, 10*time.Minute)
+		bound, unbound := bindAlice(t, sendTo(a)), newBindClient(t, sendTo(a))
+		unbound.raw("POST", "/set_name", "name=Eve")
+		all := []string{cookieLine(bound.cookies()), cookieLine(unbound.cookies())}
+		for _, over := range []bool{false, true} {
+			for _, cookies := range all {
+				for _, accept := range []string{"", "text/html"} {
+					_, text := bound.raw("GET", "/session", "", "Cookie", cookies, "Accept", accept)
+					if got := strings.Contains(text, "Whoever copies"); got == over {
+						t.Errorf("over %v: got %s", over, text)
+					}
+				}
+			}
+			time.Sleep(61 * time.Minute)
+		}
+	})
+}
+
 // Whoever clears a bound session is not told that a copy still works, unless it does.
 func TestClearPageOnBinding(t *testing.T) {
 	for good, wants := range map[time.Duration]bool{10 * time.Minute: true, 0: false} {

@@ -25,7 +25,7 @@ var keyCommands = []struct {
 }{
 	{"new", "", "Prints a new key and nothing else.",
 		func([]string) (string, error) { return newSecret(), nil }},
-	{"list", "FILE", "Prints each key's role and ids, never the key.", listKeys},
+	{"list", "FILE", "Prints each key's role, ids and age, never the key.", listKeys},
 	{"add", "FILE", "Adds a key that only verifies; makes the file with one that seals.", addKey},
 	{"promote", "FILE", "Makes the last key the first, which seals; its comments too.", promoteKey},
 	{"drop", "FILE ID", "Removes a key that doesn't seal, and its comments.", dropKey},
@@ -85,7 +85,7 @@ func listKeys(args []string) (string, error) {
 	return said, nil
 }
 
-// age returns how many days ago keys add has added the key, if it has said so.
+// age returns how many days ago the key was added, if the file says so.
 func (b keyBlock) age(file string) string {
 	_, date, _ := strings.Cut(strings.TrimSpace(file[b.start:b.end]), addedOn)
 	added, err := time.Parse(time.DateOnly, date)
@@ -262,7 +262,7 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	fs := flag.NewFlagSet("cookiesession inspect", flag.ContinueOnError)
 	show := fs.Bool("show", false, "print what the session carries, too")
 	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`")
-	fs.StringVar(&cfg.cookie, "cookie-name", cookieName, "the server's -cookie-name")
+	fs.StringVar(&cfg.cookie, "cookie-name", cookieName, "the server's -cookie-name, a `name`")
 	fs.DurationVar(&cfg.idle, "idle", defaultIdle, "the server's -idle")
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "the server's -lifetime")
 	err := parse(fs, args, getenv, stdout, fs.Name()+" [flags] <cookie\n\n"+

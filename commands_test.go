@@ -553,7 +553,7 @@ func TestByteOrderMark(t *testing.T) {
 func TestLargeKeyFiles(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ring")
-	for size, refused := range map[int64]bool{maxKeyFile: false, maxKeyFile + 1: true, 1 << 40: true} {
+	for size, refused := range map[int64]bool{maxFile: false, maxFile + 1: true, 1 << 40: true} {
 		writeFile(t, file, keyA+"\n#")
 		if err := os.Truncate(file, size); err != nil {
 			t.Skipf("no sparse files here: %v", err)
@@ -590,7 +590,7 @@ func TestBadKeyFiles(t *testing.T) {
 		{keyA + " " + keyB + "\n", ":1: want 64 hexadecimal digits, have 129 characters"},
 		{keyA + "\n" + weak + "\n", ":2: too regular"},
 		{"\n" + keyA + "\n" + keyB + "\n" + strings.ToUpper(keyA), ":4: the same key as in " + file + ":2"},
-		{strings.Repeat("# padding\n", maxKeyFile/10) + keyA, "too large"},
+		{strings.Repeat("# padding\n", maxFile/10) + keyA, "too large"},
 	}
 	for _, tt := range tests {
 		writeFile(t, file, tt.content)

@@ -873,6 +873,11 @@ func TestSystemdUnit(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("cookiesession.service")) {
 		t.Errorf("verify: got %v and %s", err, out)
 	}
+	for _, line := range []string{"IPAddressDeny=any", "IPAddressAllow=localhost", "NoNewPrivileges=yes"} {
+		if !strings.Contains(unit, "\n"+line+"\n") {
+			t.Errorf("got no %s", line)
+		}
+	}
 	// In tenths: 100 is a service that is kept from nothing, 20 is good.
 	tool(t, "", "systemd-analyze", "security", "--offline=true", "--threshold=20", name)
 }

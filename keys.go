@@ -29,8 +29,9 @@ const (
 	// idLen is the number of characters of a key id.
 	idLen = 6
 
-	// maxKeyFile is how many bytes a file of keys may have, far more than they need.
-	maxKeyFile = 1 << 20
+	// maxFile is how many bytes a file of keys or certificates may have, far more
+	// than they need.
+	maxFile = 1 << 20
 )
 
 // tokenKind is a kind of token, which bind.go seals. Each has subkeys of its
@@ -46,7 +47,7 @@ const (
 var tokenKinds = []tokenKind{ticketKind, identifierKind, challengeKind}
 
 // codec seals and opens cookies under one key in one mode. Its id stands at
-// the head of each cookie, so that a request costs one MAC however many keys
+// the head of each cookie, so that a cookie costs one MAC however many keys
 // there are, and an unknown key is told apart from a forged cookie.
 type codec struct {
 	id                         string
@@ -230,8 +231,8 @@ func readRegular(name string) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		// Reading a pipe could wait forever, and the second time there is nothing in it.
 		return nil, fmt.Errorf("%s: not a regular file (it is read again when it changes)", name)
-	case info.Size() > maxKeyFile:
-		return nil, fmt.Errorf("%s: too large, it may have %d bytes at most", name, maxKeyFile)
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("%s: too large, it may have %d bytes at most", name, maxFile)
 	}
 	return os.ReadFile(name)
 }

@@ -256,7 +256,7 @@ func TestLessonInEachState(t *testing.T) {
 			`Verdict: <strong class="bad">expired</strong>`, "Nothing was deleted", "Ended unused", "(24 hours ago)",
 			`<dd dir="auto">Alice</dd>`,
 		}, []string{sent, "(in ", "Ends ", "✗ failed", refused}},
-		{"expired", clear, []string{sent, "The cookie was no good anyway: expired."}, []string{"A copy"}},
+		{"expired", clear, []string{sent, "It had refused that cookie: expired."}, []string{"A copy"}},
 		{"too old", session, []string{"Ended in any case", "(24 hours ago)"}, []string{"(in ", "Ends ", "✗ failed"}},
 		{"from the future", session, []string{"still to come"}, []string{"Ends", "Ended", `class="line"`, "✗ failed"}},
 		{"tampered", session, []string{

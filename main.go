@@ -219,7 +219,7 @@ func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 	fs.StringVar(&cfg.adminAddr, "admin-addr", "",
 		"serve metrics, health and, on loopback, profiles on this `host:port`")
 	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0,
-		"answer 503 on /healthz for this long, then stop")
+		"after SIGTERM, go on for this long while /healthz answers 503")
 	fs.BoolVar(&cfg.version, "version", false, "print the version and end")
 	fs.StringVar(&cfg.logFormat, "log-format", "text", "log in this `format`: text or json")
 	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo,

@@ -143,7 +143,7 @@ func (a *app) recovered(route string, w *response, r *http.Request) {
 	if p == nil {
 		return
 	}
-	// A panic may quote the visitor's data, only the runtime's own can't.
+	// A panic may quote the visitor's data; only the runtime's own can't.
 	what := fmt.Sprintf("%T", p)
 	if e, ok := p.(runtime.Error); ok {
 		what = e.Error()
@@ -158,7 +158,7 @@ func (a *app) recovered(route string, w *response, r *http.Request) {
 	a.fail(w, r, fmt.Errorf("panic: %s", what))
 }
 
-// refusal answers every request with a problem.
+// refusal returns a handler that answers every request with a problem.
 func (a *app) refusal(route string, p *problem) http.HandlerFunc {
 	refuse := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.fail(w, r, p) })
 	return func(w http.ResponseWriter, r *http.Request) { a.observe(route, refuse, w, r) }

@@ -265,8 +265,8 @@ func problemf(status int, format string, args ...any) *problem {
 }
 
 // fail answers a request that came to nothing. The response sets no cookie, so
-// the visitor keeps the session that was there before. Only the operator is
-// told what err says.
+// the visitor keeps the session that was there before. Of an error that
+// is neither a problem nor the session's size, only the operator is told what it says.
 func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var p *problem
 	var over *oversizedError

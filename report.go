@@ -49,8 +49,8 @@ type report struct {
 
 var reportTexts = template.Must(template.ParseFS(templates, "templates/report.txt"))
 
-// reportText returns what is known as aligned lines. Of a report, that is as the
-// visitor's own session page has them, or as inspect has; of a tokenReport, token.
+// reportText returns what is known as aligned lines. The kind is session or
+// inspect for a report, and token for a tokenReport.
 func reportText(kind string, known any) string {
 	var b strings.Builder
 	if err := reportTexts.ExecuteTemplate(&b, kind, known); err != nil {
@@ -59,7 +59,7 @@ func reportText(kind string, known any) string {
 	return b.String()
 }
 
-// sessionField is one field of a session, for the visitor's own page.
+// sessionField is one field of a session, for the visitor's own page and inspect.
 type sessionField struct {
 	Name  string
 	Value string // text as it is, anything else in CBOR's diagnostic notation
@@ -98,6 +98,9 @@ func describe(m *sessions[session], v *visit[session]) report {
 		Cookie: m.cookie, Verdict: v.verdict, Passed: v.passed, KeyID: v.keyID,
 		Size: v.size, MaxSize: maxCookie, Length: len(v.value), Parts: parts(v.value, v.verdict),
 	}
+	if v.passed < checkMAC && v.verdict == malformed {
+		rep.Parts = parts(v.value, none) // that none of them has failed is all that is known
+	}
 	if r.seal != nil {
 		rep.Sealing = r.seal.id
 	}
@@ -121,6 +124,15 @@ func describe(m *sessions[session], v *visit[session]) report {
 		}
 	}
 	return rep
+}
+
+// OnBinding reports whether there is something to say of device binding: who
+// could still use the session.
+func (rep report) OnBinding() bool {
+	if !rep.Binding {
+		return rep.Bound
+	}
+	return rep.Verdict == valid || rep.Verdict == unproven
 }
 
 // Verified reports whether the cookie's MAC matched.
@@ -273,7 +285,7 @@ func deviceChars(payload string) int {
 	return n
 }
 
-// parts takes the value of a cookie apart that got a verdict, if it has the
+// parts takes apart the value of a cookie that got the verdict v, if it has the
 // form. Nothing of it needs to be verified.
 func parts(value string, v verdict) (parts []part) {
 	stamp, payload, ok := dissect(value)
@@ -338,7 +350,7 @@ func (rep report) Scale(t time.Time) int64 {
 	return min(100, 100*seconds(t.Sub(rep.Began))/seconds(rep.End.Sub(rep.Began)))
 }
 
-// Left returns how much of that line is left of now.
+// Left returns how much of that line remains.
 func (rep report) Left() int64 { return max(0, rep.Scale(rep.IdleEnd)-rep.Scale(rep.Now)) }
 
 // Rough returns how far away t is from now, rounded, like "in 14 days" or "2 hours ago".

@@ -234,6 +234,20 @@ func TestPartsAddUp(t *testing.T) {
 	})
 }
 
+// Of a cookie in another spelling, no part is said to be at fault: nobody has looked.
+func TestNoPartIsBlamed(t *testing.T) {
+	a := newTestApp(t, options{signed: true})
+	for value, want := range map[string]bool{
+		seal(t, a.sessions, alice(0, 0)) + "=":               false,
+		sealBytes(t, a.sessions, []byte("\x83\x00\x00\x07")): true,
+	} {
+		page := sessionPage(t, a, value)
+		if blamed := strings.Contains(page, "✗ failed"); blamed != want || !strings.Contains(page, "✗ malformed") {
+			t.Errorf("%s: got a part blamed: %v", value, blamed)
+		}
+	}
+}
+
 // The parts are where they are in cookies that stay the same, to the nearest character.
 func TestWhereThePartsAre(t *testing.T) {
 	m := newTestManager(t, options{signed: true})

@@ -111,7 +111,7 @@ func withDevice(content []byte, device []byte) []byte {
 	return append(content, device...)
 }
 
-// cutDevice undoes withDevice. What is not of that form it returns as it is.
+// cutDevice undoes withDevice, in place. What is not of that form it returns as it is.
 func cutDevice(content []byte) (rest []byte, device []byte) {
 	end := len(content) - deviceBytes - 2
 	if end < 1 || content[0] != boundArray ||
@@ -195,7 +195,7 @@ type visit[T any] struct {
 	codec   *codec     // of that id; nil when the ring has none
 	value   string     // of the cookie: never to be shown or logged
 	size    int        // bytes of its name and value
-	content []byte     // its payload as it was sealed, once the MAC has matched
+	content []byte     // its payload without a device's key, once the MAC has matched
 	payload sealedData // once it was found to fit, also of a session that has ended
 
 	device  []byte // key of the device that the session is bound to; nil if it isn't
@@ -321,7 +321,7 @@ var errUnreadable = errors.New("session can't be decoded again")
 
 // save adds the visit's cookie to the header of w, which must not have been
 // written yet, if there is a reason to. It returns the reason and the cookie's
-// bytes. It fails with an oversizedError when the session doesn't fit, with
+// size. It fails with an oversizedError when the session doesn't fit, with
 // errUnreadable when it has text that isn't UTF-8, for example, and otherwise
 // only when CBOR cannot carry it; then no cookie is set, and the visitor keeps
 // the old one.
@@ -357,7 +357,7 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 	switch {
 	case size > maxCookie && why == changed:
 		return unchanged, 0, &oversizedError{over: size - maxCookie}
-	case size > maxCookie: // encryption or a device, new since it was sealed, makes it longer
+	case size > maxCookie: // encryption, a device or a later time makes it longer
 		return unchanged, 0, nil
 	case unreadable != nil: // never set what can't be opened again, such as text that isn't UTF-8
 		return unchanged, 0, fmt.Errorf("%w: %w", errUnreadable, unreadable)
