@@ -145,7 +145,8 @@ func (m *binding[T]) prove(v *visit[T], r *http.Request) {
 		}
 	}
 	if v.until == 0 {
-		v.refuse(checkProof, unproven).session = *new(T)
+		v.session = *new(T)
+		v.refuse(checkProof, unproven)
 	}
 }
 
@@ -445,12 +446,12 @@ func verifyProof(proof string, device []byte) (challenge string, by []byte, err 
 	if err != nil {
 		return "", nil, err
 	}
-	header := jws.Signatures[0].Protected
-	if header.ExtraHeaders["typ"] != "dbsc+jwt" || (header.JSONWebKey == nil) != (device != nil) {
+	header, registers := jws.Signatures[0].Protected, device == nil
+	if header.ExtraHeaders["typ"] != "dbsc+jwt" || registers != (header.JSONWebKey != nil) {
 		return "", nil, errProof
 	}
 	var key *ecdsa.PublicKey
-	if device == nil {
+	if registers {
 		key, _ = header.JSONWebKey.Key.(*ecdsa.PublicKey)
 	} else if x, y := elliptic.UnmarshalCompressed(elliptic.P256(), device); x != nil {
 		key = &ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}

@@ -17,41 +17,67 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// keyCommands are the subcommands of keys, in the order of a rotation. Each
-// returns what it has to say.
-var keyCommands = []struct {
+// keyCommand is a subcommand of keys.
+type keyCommand struct {
 	name, args, help string
-	run              func(args []string) (string, error)
-}{
-	{"new", "", "Prints a new key and nothing else.",
-		func([]string) (string, error) { return newSecret(), nil }},
-	{"list", "FILE", "Prints each key's role, ids and age, never the key.", listKeys},
-	{"add", "FILE", "Adds a key that only verifies; makes the file with one that seals.", addKey},
-	{"promote", "FILE", "Makes the last key the first, which seals; its comments too.", promoteKey},
-	{"drop", "FILE ID", "Removes a key that doesn't seal, and its comments.", dropKey},
-	{"replace", "FILE", "Replaces all keys by a new one: logs everybody out.", replaceKeys},
+	run              func(args []string) (said string, err error)
+}
+
+// keyCommands are all of them, in the order of a rotation.
+var keyCommands = []keyCommand{
+	{
+		name: "new", help: "Prints a new key and nothing else.",
+		run: func([]string) (string, error) { return newSecret(), nil },
+	},
+	{
+		name: "list", args: "FILE", run: listKeys,
+		help: "Prints each key's role, ids and age, never the key.",
+	},
+	{
+		name: "add", args: "FILE", run: addKey,
+		help: "Adds a key that only verifies; makes the file with one that seals.",
+	},
+	{
+		name: "promote", args: "FILE", run: promoteKey,
+		help: "Makes the last key the first, which seals; its comments too.",
+	},
+	{
+		name: "drop", args: "FILE ID", run: dropKey,
+		help: "Removes a key that doesn't seal, and its comments.",
+	},
+	{
+		name: "replace", args: "FILE", run: replaceKeys,
+		help: "Replaces all keys by a new one: logs everybody out.",
+	},
 }
 
 // runKeys runs one of the keyCommands.
 func runKeys(args []string, stdout io.Writer) error {
-	usage, help := "cookiesession keys new|list|add|promote|drop|replace [FILE] [ID]", ""
-	run, operands := func([]string) (string, error) { return "", nil }, -1
+	const usage = "cookiesession keys new|list|add|promote|drop|replace [FILE] [ID]"
+	fs := flag.NewFlagSet("cookiesession keys", flag.ContinueOnError)
+	help := "\n"
 	for _, c := range keyCommands {
 		if len(args) > 0 && args[0] == c.name {
-			usage, help = strings.TrimSpace("cookiesession keys "+c.name+" "+c.args), "\n"+c.help
-			run, operands, args = c.run, len(strings.Fields(c.args)), args[1:]
-			break
+			return c.runWith(fs, args[1:], stdout)
 		}
 		help += fmt.Sprintf("\n%-7s  %s", c.name, c.help)
 	}
-	fs := flag.NewFlagSet("cookiesession keys", flag.ContinueOnError)
-	if err := parseArgs(fs, args, stdout, usage+"\n"+help); err != nil {
+	if err := parseArgs(fs, args, stdout, usage+help); err != nil {
 		return usageError{err}
 	}
-	if fs.NArg() != operands {
-		return usageError{fmt.Errorf("usage: %s", usage)}
+	return usageError{errors.New("usage: " + usage)}
+}
+
+// runWith runs a subcommand with the arguments behind its name.
+func (c keyCommand) runWith(fs *flag.FlagSet, args []string, stdout io.Writer) error {
+	usage := strings.TrimSpace("cookiesession keys " + c.name + " " + c.args)
+	if err := parseArgs(fs, args, stdout, usage+"\n\n"+c.help); err != nil {
+		return usageError{err}
 	}
-	said, err := run(fs.Args())
+	if fs.NArg() != len(strings.Fields(c.args)) {
+		return usageError{errors.New("usage: " + usage)}
+	}
+	said, err := c.run(fs.Args())
 	if err == nil {
 		_, err = fmt.Fprintln(stdout, said)
 	}
@@ -189,19 +215,11 @@ func keyBlocks(file string, keys []key) (blocks []keyBlock) {
 // keys, or not be there.
 func editKeyFile(name string,
 	edit func(file string, blocks []keyBlock) (after, said string, err error)) (string, error) {
-	if _, err := os.Stat(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err // such as links that lead round in a circle
+	target, err := behindLinks(name)
+	if err != nil {
+		return "", err
 	}
-	target, folder := "", "" // behind symbolic links, even where nothing is there yet
-	for to, err := name, error(nil); err == nil; to, err = os.Readlink(target) {
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(folder, to)
-		}
-		if folder, err = filepath.EvalSymlinks(filepath.Dir(to)); err != nil {
-			return "", err
-		}
-		target = filepath.Join(folder, filepath.Base(to))
-	}
+	folder := filepath.Dir(target)
 	lock := flock.New(folder, flock.SetFlag(os.O_RDONLY))
 	if runtime.GOOS == "windows" { // which can't lock a folder
 		lock = flock.New(filepath.Join(folder, ".cookiesession.lock"))
@@ -231,6 +249,27 @@ func editKeyFile(name string,
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	return said, replaceFile(target, []byte(file))
+}
+
+// behindLinks returns the file that name leads to through symbolic links, even
+// where nothing is there yet.
+func behindLinks(name string) (target string, err error) {
+	if _, err := os.Stat(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err // such as links that lead round in a circle
+	}
+	folder := ""
+	for {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(folder, name)
+		}
+		if folder, err = filepath.EvalSymlinks(filepath.Dir(name)); err != nil {
+			return "", err
+		}
+		target = filepath.Join(folder, filepath.Base(name))
+		if name, err = os.Readlink(target); err != nil { // it is no link
+			return target, nil
+		}
+	}
 }
 
 // replaceFile gives the file called name new content, its mode and owner kept,

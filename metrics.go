@@ -27,10 +27,10 @@ type metrics struct {
 	certOK   prometheus.Gauge // nor this before there is a certificate
 }
 
-// newMetrics returns the metrics of a site whose keys are those that ring returns.
-func newMetrics(ring func() *ring) *metrics {
+// newMetrics returns the metrics of a site whose keys are those that current returns.
+func newMetrics(current func() *ring) *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
-	m.registry.MustRegister(keyInfo(ring), collectors.NewGoCollector(),
+	m.registry.MustRegister(keyInfo(current), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector())
 	with := promauto.With(m.registry)

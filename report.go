@@ -360,7 +360,7 @@ func (rep report) Rough(t time.Time) string {
 	for _, u := range []struct {
 		name    string
 		seconds int64
-	}{{"day", 86400}, {"hour", 3600}, {"minute", 60}} {
+	}{{name: "day", seconds: 86400}, {name: "hour", seconds: 3600}, {name: "minute", seconds: 60}} {
 		if n > 2*u.seconds-u.seconds/60 {
 			n, unit = (n+u.seconds/2)/u.seconds, u.name
 			break
