@@ -1290,6 +1290,9 @@ func TestNoOfferOnAnErrorPage(t *testing.T) {
 	if h := w.Header(); w.Code != 500 || h["Set-Cookie"] != nil || h["Secure-Session-Registration"] != nil {
 		t.Errorf("got status %d and %v", w.Code, h)
 	}
+	if page := scrape(t, a); !strings.Contains(page, `bindings_total{event="offered"} 0`) {
+		t.Errorf("got an offer counted that was never made: %s", page)
+	}
 }
 
 // A client that holds back what it has announced gets its refusal at once.

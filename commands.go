@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -113,12 +114,13 @@ func listKeys(args []string) (string, error) {
 
 // age returns how many days ago the key was added, if the file says so.
 func (b keyBlock) age(file string) string {
-	_, date, _ := strings.Cut(strings.TrimSpace(file[b.start:b.end]), addedOn)
-	added, err := time.Parse(time.DateOnly, date)
+	lines := strings.Split(strings.TrimSpace(file[b.start:b.end]), "\n")
+	_, date, _ := strings.Cut(lines[len(lines)-1], addedOn) // the key's own line
+	added, err := time.Parse(time.DateOnly, date[:min(len(date), len(time.DateOnly))])
 	if err != nil {
 		return "unknown"
 	}
-	days := int(time.Since(added).Hours() / 24)
+	days := max(0, int(time.Since(added).Hours()/24))
 	if days == 1 {
 		return "1 day"
 	}
@@ -259,13 +261,15 @@ func behindLinks(name string) (target string, err error) {
 	}
 	folder := ""
 	for {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(folder, name)
+		if folder != "" && !filepath.IsAbs(name) {
+			name = folder + string(filepath.Separator) + name
 		}
-		if folder, err = filepath.EvalSymlinks(filepath.Dir(name)); err != nil {
+		// Not cleaned: what stands before ".." may be a link itself.
+		dir, base := filepath.Split(name)
+		if folder, err = filepath.EvalSymlinks(cmp.Or(dir, ".")); err != nil {
 			return "", err
 		}
-		target = filepath.Join(folder, filepath.Base(name))
+		target = filepath.Join(folder, base)
 		if name, err = os.Readlink(target); err != nil { // it is no link
 			return target, nil
 		}
@@ -306,6 +310,9 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	fs.DurationVar(&cfg.lifetime, "lifetime", defaultLifetime, "the server's -lifetime")
 	err := parse(fs, args, getenv, stdout, fs.Name()+" [flags] <cookie\n\n"+
 		"The cookie is a bare value, name=value, a Cookie or Set-Cookie line, or a jar of curl's.")
+	if err == nil {
+		err = cfg.checkCookieName()
+	}
 	if err != nil {
 		return usageError{err}
 	}
@@ -367,13 +374,14 @@ func inspect(cookies []*http.Cookie, keys []key, cfg *config) (report, error) {
 // their name or that with the prefix. A bare value could be that of either name.
 func findCookies(text, name string) (cookies []*http.Cookie) {
 	names := []string{name, securePrefix + name}
-	named := regexp.MustCompile(`(?m)(?:^|[\s;:])(` + strings.Join(names, "|") + `)[=\t]([^\s;]*)`)
+	named := regexp.MustCompile(`(?m)(?:^|[\s;:,'"])(` + strings.Join(names, "|") +
+		`)[=\t]([^\s;,'"]*)`)
 	for _, m := range named.FindAllStringSubmatch(text, -1) {
 		cookies = append(cookies, &http.Cookie{Name: m[1], Value: m[2]})
 	}
 	if words := strings.Fields(text); len(cookies) == 0 && len(words) == 1 {
 		for _, n := range names {
-			cookies = append(cookies, &http.Cookie{Name: n, Value: words[0]})
+			cookies = append(cookies, &http.Cookie{Name: n, Value: strings.Trim(words[0], `'"`)})
 		}
 	}
 	return cookies

@@ -1112,6 +1112,98 @@ func TestInspectAnOldStamp(t *testing.T) {
 	}
 }
 
+// The commands edit the file that the program reads, also through links to folders.
+func TestKeysThroughLinkedFolders(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("links need rights on Windows")
+	}
+	t.Chdir(t.TempDir())
+	for _, folder := range []string{"cap/releases/42", "cap/shared", "shared", "other/dir"} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, to := range map[string]string{
+		"cap/current": "releases/42", "cap/ring": "current/../../shared/ring", "link": "other/dir",
+	} {
+		if err := os.Symlink(to, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, file := range map[string]string{"cap/ring": "cap/shared/ring", "link/../ring": "other/ring"} {
+		for _, args := range [][]string{{"add", name}, {"add", name}, {"replace", name}} {
+			mustRun(t, append([]string{"keys"}, args...)...)
+			named, err := keysFromFile(name)
+			real, realErr := keysFromFile(file)
+			if err != nil || realErr != nil || !slices.Equal(keyNames(named), keyNames(real)) {
+				t.Errorf("%s, %s: got %v and %v, errors %v and %v", name, args[0], named, real, err, realErr)
+			}
+		}
+	}
+	for _, stray := range []string{"shared/ring", "ring"} {
+		if _, err := os.Stat(stray); err == nil {
+			t.Errorf("got a stray %s", stray)
+		}
+	}
+	if _, _, status := command(t, "", nil, "keys", "add", "nowhere/"); status != 1 {
+		t.Errorf("got status %d for a folder that isn't there", status)
+	}
+}
+
+// keyNames returns the ids of keys.
+func keyNames(keys []key) (names []string) {
+	for _, k := range keys {
+		names = append(names, k.String())
+	}
+	return names
+}
+
+// A name that no cookie can have is refused, by inspect as by the server.
+func TestInspectCookieName(t *testing.T) {
+	for _, name := range []string{"a(b", "a.b", ""} {
+		_, stderr, status := command(t, "x=y", nil, "inspect", "-cookie-name="+name)
+		if status != 2 || !strings.Contains(stderr, "-cookie-name must be letters") {
+			t.Errorf("%q: got status %d and %q", name, status, stderr)
+		}
+	}
+}
+
+// What browsers copy as a command for curl is read, too.
+func TestInspectCopiedAsCurl(t *testing.T) {
+	value := seal(t, newTestManager(t, options{}), alice(0, 0))
+	env := map[string]string{keysVariable: keyA}
+	for _, stdin := range []string{
+		"curl -b 'session=" + value + "' http://localhost", "-H 'Cookie: session=" + value + "'",
+		`-H "Cookie: a=b; session=` + value + `; c=d"`, `"` + value + `"`, "a=b, session=" + value + ", c=d",
+	} {
+		if out, stderr, status := command(t, stdin, env, "inspect"); status != 0 {
+			t.Errorf("%.20s: got status %d, %q and %q", stdin, status, out, stderr)
+		}
+	}
+	if _, stderr, _ := command(t, `Cookie: session="`+value+`"`, env, "inspect"); !strings.Contains(stderr, "malformed") {
+		t.Errorf("got %q for a quoted value, which the server refuses", stderr)
+	}
+}
+
+// The age is that on the key's own line.
+func TestKeyAge(t *testing.T) {
+	today := time.Now().UTC()
+	day := func(ago int) string { return today.AddDate(0, 0, -ago).Format(time.DateOnly) }
+	for line, want := range map[string]string{
+		keyA: "unknown", keyA + " # added " + day(3): "3 days", keyA + " # added " + day(1): "1 day",
+		"# see # added " + day(9) + "\n" + keyA + " # added " + day(2): "2 days",
+		keyA + " # added " + day(4) + ", for the autumn":               "4 days",
+		keyA + " # added " + day(-20):                                  "0 days",
+		"# added " + day(9) + "\n" + keyA:                              "unknown",
+	} {
+		file := filepath.Join(t.TempDir(), "ring")
+		writeFile(t, file, line+"\n")
+		if out := mustRun(t, "keys", "list", file); !strings.Contains(out, "  "+want+"\n") {
+			t.Errorf("%q: got %q, want %s", line, out, want)
+		}
+	}
+}
+
 // A command that needs a key says so where there is not even a file.
 func TestKeysOfNoFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ring")

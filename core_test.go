@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -456,6 +457,15 @@ func TestFieldsOfANewerVersionSurvive(t *testing.T) {
 		{"an item less",
 			func(s *older) { s.Places = s.Places[1:] },
 			func(s *newer) { s.Places = s.Places[1:] }},
+		{"an item, which looks like another then",
+			func(s *older) { s.Places[0].City = "Rome" },
+			func(s *newer) { s.Places[0] = newPlace{City: "Rome"} }},
+		{"an item at the head that looks like others",
+			func(s *older) { s.Places = slices.Insert(s.Places, 0, oldPlace{City: "Rome"}) },
+			func(s *newer) { s.Places = slices.Insert(s.Places, 0, newPlace{City: "Rome"}) }},
+		{"an item at the end that looks like others",
+			func(s *older) { s.Places = append(s.Places, oldPlace{City: "Rome"}) },
+			func(s *newer) { s.Places = append(s.Places, newPlace{City: "Rome"}) }},
 		{"items that moved",
 			func(s *older) { s.Places[0], s.Places[3] = s.Places[3], s.Places[0] },
 			func(s *newer) { s.Places[0], s.Places[3] = s.Places[3], s.Places[0] }},
@@ -498,6 +508,41 @@ func TestFieldsOfANewerVersionSurvive(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Fields survive in maps with keys of any type.
+func TestOddKeysSurvive(t *testing.T) {
+	type oldSquare struct{ A int }
+	type newSquare struct{ A, B int }
+	old := newTestSessions[map[[2]string]oldSquare](t, options{})
+	next := newTestSessions[map[[2]string]newSquare](t, options{})
+	value := first(t, next, map[[2]string]newSquare{
+		{"a", "b"}: {A: 1, B: 2}, {"c", "d"}: {A: 3, B: 4},
+	})
+	after, _ := turn(t, old, value, func(s *map[[2]string]oldSquare) {
+		(*s)[[2]string{"a", "b"}] = oldSquare{A: 5}
+		(*s)[[2]string{"e", "f"}] = oldSquare{A: 6}
+	})
+	want := map[[2]string]newSquare{
+		{"a", "b"}: {A: 5, B: 2}, {"c", "d"}: {A: 3, B: 4}, {"e", "f"}: {A: 6},
+	}
+	if got := look(t, next, after); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A type that says itself how it is written is kept as it says.
+func TestTextMarshalers(t *testing.T) {
+	type sums struct {
+		Ratio *big.Rat
+		Addr  netip.Addr
+	}
+	m := newTestSessions[sums](t, options{})
+	want := sums{Ratio: big.NewRat(1, 3), Addr: netip.MustParseAddr("::1")}
+	got := look(t, m, first(t, m, want))
+	if got.Ratio == nil || got.Ratio.Cmp(want.Ratio) != 0 || got.Addr != want.Addr {
+		t.Errorf("got %v and %v", got.Ratio, got.Addr)
+	}
 }
 
 // A cookie with more fields than a version knows is as good as any, and has not

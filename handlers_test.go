@@ -584,6 +584,19 @@ func TestPanicInTheMiddle(t *testing.T) {
 	}
 }
 
+// A handler that ends its connection, as net/http has it, is not one that fails.
+func TestAbortedHandler(t *testing.T) {
+	var log bytes.Buffer
+	a := newTestApp(t, options{log: &log})
+	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler || strings.Contains(log.String(), "level=ERROR") {
+			t.Errorf("got %v and %s", p, &log)
+		}
+	}()
+	a.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/test", nil))
+}
+
 func TestOversizedSaysByHowMuch(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
 	over := &oversizedError{over: 17}

@@ -305,9 +305,6 @@ func (cfg *config) check() error {
 		return errors.New("-tls-cert and -tls-key go together: give both or none")
 	case tls && len(cfg.origins) > 0 && !cfg.origins.secure():
 		return errors.New("-origin with http contradicts -tls-cert, which serves HTTPS")
-	case !cookieNames.MatchString(cfg.cookie):
-		return fmt.Errorf("-cookie-name must be letters, digits, - and _, 64 at most, not %q",
-			cfg.cookie)
 	case cfg.idle < time.Second:
 		return errors.New("-idle must be at least one second")
 	case cfg.lifetime < time.Second:
@@ -329,6 +326,14 @@ func (cfg *config) check() error {
 		return errors.New("-shutdown-delay must not be negative")
 	case cfg.logFormat != "text" && cfg.logFormat != "json":
 		return fmt.Errorf("-log-format must be text or json, not %q", cfg.logFormat)
+	}
+	return cfg.checkCookieName()
+}
+
+func (cfg *config) checkCookieName() error {
+	if !cookieNames.MatchString(cfg.cookie) {
+		return fmt.Errorf("-cookie-name must be letters, digits, - and _, 64 at most, not %q",
+			cfg.cookie)
 	}
 	return nil
 }

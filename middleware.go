@@ -143,6 +143,9 @@ func (a *app) recovered(route string, w *response, r *http.Request) {
 	if p == nil {
 		return
 	}
+	if p == http.ErrAbortHandler { // the way to end a connection, of net/http's own
+		panic(p)
+	}
 	// A panic may quote the visitor's data; only the runtime's own can't.
 	what := fmt.Sprintf("%T", p)
 	if e, ok := p.(runtime.Error); ok {

@@ -58,7 +58,8 @@ func fromBrowser(host string) bool {
 		return false
 	}
 	if ip, err := netip.ParseAddr(name); err == nil {
-		return ip.String() == name && ip.Zone() == "" && (ip.Is4() || host[0] == '[')
+		plain := ip.Zone() == "" && !ip.Is4In6() // browsers write 4in6 in another way
+		return plain && ip.String() == name && (ip.Is4() || host[0] == '[')
 	}
 	return hostNames.MatchString(name)
 }

@@ -154,12 +154,17 @@ func (p *page) Specimens() []specimen {
 	return specimens(p.app.sessions, content)
 }
 
-// Base is the address of the site, as the visitor's browser has it.
+// Base is the address of the site, as the visitor's browser has it. It stands in
+// commands to copy, so a host that could be more than a host to a shell is left out.
 func (p *page) Base() string {
-	if p.app.sessions.secure {
-		return "https://" + p.request.Host
+	host := p.request.Host
+	if !fromBrowser(host) {
+		host = "localhost"
 	}
-	return "http://" + p.request.Host
+	if p.app.sessions.secure {
+		return "https://" + host
+	}
+	return "http://" + host
 }
 
 // Sent shows the cookies that come with the page. That of the session is the first.
@@ -366,7 +371,8 @@ func formError(err error) error {
 		return problemf(http.StatusRequestEntityTooLarge, "The form has too many parts.")
 	}
 	return problemf(http.StatusBadRequest,
-		"The form is broken and was not read: its encoding is wrong, or it ends too early.")
+		"The form is broken and was not read: its encoding is wrong, it has too many "+
+			"fields, or it ends too early.")
 }
 
 //go:embed templates

@@ -248,6 +248,45 @@ func TestNoPartIsBlamed(t *testing.T) {
 	}
 }
 
+// A cookie of any length that has the form can be shown, whatever is in it.
+func TestShortPayloadsAreShown(t *testing.T) {
+	a := newTestApp(t, options{log: io.Discard})
+	for n := range 80 {
+		for _, c := range []string{"h", "|", "\x84"} {
+			sealed := "1767225600|" + strings.Repeat(c, n) + "|" + strings.Repeat("m", 32)
+			value := encryptedA + "." + base64.URLEncoding.EncodeToString([]byte(sealed))
+			for _, accept := range []string{"", browser} {
+				res, page := do(t, a, exchange{
+					method: "GET", target: "/session", cookie: value, header: map[string]string{"Accept": accept},
+				})
+				if res.StatusCode != 200 {
+					t.Fatalf("%d times %q: got status %d and %s", n, c, res.StatusCode, page)
+				}
+			}
+		}
+	}
+}
+
+// The two specimens are of the visitor's own session, also of one that is over.
+func TestSpecimensOfAnExpiredSession(t *testing.T) {
+	a := newTestApp(t, options{idle: time.Hour, log: io.Discard})
+	page := sessionPage(t, a, seal(t, a.sessions, named("Bob", 7200, 7200)))
+	if strings.Count(page, "{&#34;Name&#34;: &#34;Bob&#34;}") != 2 || strings.Contains(page, "&#34;Alice&#34;") {
+		t.Errorf("got the specimens of somebody else: %s", page)
+	}
+}
+
+// Random bytes are not called a bound session.
+func TestPeekAtRandomBytes(t *testing.T) {
+	content := withDevice([]byte("\x84\xff\xff\xff"), newDevice())
+	sealed := "1767225600|" + base64.URLEncoding.EncodeToString(content) + "|" + strings.Repeat("m", 32)
+	rep := report{}
+	rep.peek(encryptedA + "." + base64.URLEncoding.EncodeToString([]byte(sealed)))
+	if rep.Bound || rep.Readable {
+		t.Errorf("got bound %v, readable %v", rep.Bound, rep.Readable)
+	}
+}
+
 // The parts are where they are in cookies that stay the same, to the nearest character.
 func TestWhereThePartsAre(t *testing.T) {
 	m := newTestManager(t, options{signed: true})

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -112,6 +113,85 @@ func TestConnectionsAtTheEnd(t *testing.T) {
 			t.Errorf("got error %v from the connection in flight, want it closed", err)
 		}
 	})
+}
+
+// closing is a connection that tells when it was closed.
+type closing struct {
+	net.Conn
+	at time.Time
+}
+
+func (c *closing) Close() error {
+	c.at = time.Now()
+	return c.Conn.Close()
+}
+
+// Clients of HTTP/2 have a moment to see that their idle connection will be closed.
+func TestIdleHTTP2AtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := new(http.Server)
+		closeUnusedOnShutdown(srv)
+		states := []http.ConnState{http.StateNew, http.StateIdle, http.StateActive}
+		conns := make([]*closing, len(states))
+		for i, state := range states {
+			client, server := net.Pipe()
+			defer client.Close()
+			conns[i] = &closing{Conn: server}
+			srv.ConnState(tls.Server(conns[i], new(tls.Config)), state)
+		}
+		began := time.Now()
+		srv.Shutdown(t.Context())
+		time.Sleep(time.Minute)
+		for i, want := range []time.Time{began, began.Add(goAwayTime), {}} {
+			if conns[i].at != want {
+				t.Errorf("%v: got it closed at %v, want %v", states[i], conns[i].at, want)
+			}
+		}
+	})
+}
+
+// A refused post over HTTP/2 is no reason to close the connection of all others.
+func TestRefusalOverHTTP2(t *testing.T) {
+	srv := httptest.NewUnstartedServer(newTestApp(t, options{secure: true, log: io.Discard}))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	for i := range 3 {
+		reused := false
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused },
+		})
+		r, err := http.NewRequestWithContext(ctx, "POST", srv.URL+"/set_name", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := srv.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 415 || res.ProtoMajor != 2 || reused != (i > 0) {
+			t.Errorf("%d: got status %d over %s, reused %v", i, res.StatusCode, res.Proto, reused)
+		}
+		time.Sleep(10 * time.Millisecond) // for what the server may say of the connection
+	}
+}
+
+// A form that is announced to be too large by a byte is refused before it comes.
+func TestAnnouncedTooLarge(t *testing.T) {
+	srv := httptest.NewServer(newTestApp(t, options{log: io.Discard}))
+	defer srv.Close()
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"+
+		"Content-Type: application/x-www-form-urlencoded\r\n\r\n", maxBody+1)
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != 413 {
+		t.Errorf("got %v and error %v", res, err)
+	}
 }
 
 // The listener of the admin is closed at the end.

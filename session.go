@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -128,6 +127,7 @@ var encoding = must(func() (cbor.EncMode, error) {
 	options := cbor.CoreDetEncOptions()
 	options.NilContainers = cbor.NilContainerAsEmpty
 	options.Time = cbor.TimeRFC3339NanoUTC // the only one that keeps all of a time
+	options.TextMarshaler = cbor.TextMarshalerTextString
 	return options.EncMode()
 }())
 
@@ -136,6 +136,7 @@ var encoding = must(func() (cbor.EncMode, error) {
 var decoding = must(cbor.DecOptions{
 	DupMapKey: cbor.DupMapKeyEnforcedAPF, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
 	IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, MaxNestedLevels: 16,
+	TextUnmarshaler: cbor.TextUnmarshalerTextString,
 }.DecMode())
 
 // must returns v, which only a mistake in the program can keep from being made.
@@ -423,6 +424,12 @@ func (v *visit[T]) change() (cbor.RawMessage, error) {
 	return merge(old, known, data), nil
 }
 
+// rawKey is the key of a map as it is encoded, of whatever type.
+type rawKey string
+
+func (k *rawKey) UnmarshalCBOR(b []byte) error { *k = rawKey(b); return nil }
+func (k rawKey) MarshalCBOR() ([]byte, error)  { return []byte(k), nil }
+
 // merge returns data with what old has beyond known, at any depth: the fields
 // of a newer version, which this one does not know and would lose otherwise.
 func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
@@ -432,7 +439,7 @@ func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
 	case bytes.Equal(known, old): // there is nothing beyond
 		return data
 	}
-	var o, k, d map[any]cbor.RawMessage
+	var o, k, d map[rawKey]cbor.RawMessage
 	if err := errors.Join(decoding.Unmarshal(old, &o), decoding.Unmarshal(known, &k),
 		decoding.Unmarshal(data, &d)); err != nil || d == nil {
 		return mergeList(old, known, data)
@@ -455,14 +462,25 @@ func mergeList(old, known, data cbor.RawMessage) cbor.RawMessage {
 		decoding.Unmarshal(data, &d)); err != nil || d == nil || len(o) != len(k) {
 		return data
 	}
-	for i, item := range d {
-		same := func(before cbor.RawMessage) bool { return bytes.Equal(before, item) }
-		j := slices.IndexFunc(k, same)
-		if len(d) == len(k) && same(k[i]) {
-			j = i // of several that look the same to this version, the one that was here
+	kept := make([]bool, len(d))
+	keep := func(i, j int) bool { // item i is what item j was
+		if kept[i] || k[j] == nil || !bytes.Equal(d[i], k[j]) {
+			return false
 		}
-		if j >= 0 {
-			d[i], k[j] = o[j], nil
+		d[i], k[j], kept[i] = o[j], nil, true
+		return true
+	}
+	// Of several that look the same to this version, first those that have not moved,
+	// seen from the head or from the end.
+	for i := range min(len(d), len(k)) {
+		if !keep(i, i) && len(d) != len(k) {
+			break
+		}
+	}
+	for n := 1; n <= min(len(d), len(k)) && keep(len(d)-n, len(k)-n); n++ {
+	}
+	for i := range d {
+		for j := 0; j < len(k) && !keep(i, j); j++ {
 		}
 	}
 	return must(encoding.Marshal(d))
