@@ -142,6 +142,7 @@ func TestIdleHTTP2AtTheEnd(t *testing.T) {
 		began := time.Now()
 		srv.Shutdown(t.Context())
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		for i, want := range []time.Time{began, began.Add(goAwayTime), {}} {
 			if conns[i].at != want {
 				t.Errorf("%v: got it closed at %v, want %v", states[i], conns[i].at, want)
