@@ -688,7 +688,7 @@ func compressed(key *ecdsa.PrivateKey) []byte {
 }
 
 // eventLog is a log that tells the events of device binding.
-type eventLog struct{ bytes.Buffer }
+type eventLog struct{ lockedBuffer }
 
 // events returns those since the last call.
 func (l *eventLog) events() (all []event) {
@@ -1517,7 +1517,7 @@ func TestTokensApart(t *testing.T) {
 // Nothing that is secret or names a device is in a log, a metric or a page.
 func TestBindingLeaksNothing(t *testing.T) {
 	bothModes(t, func(t *testing.T, o options) {
-		log := new(bytes.Buffer)
+		log := new(lockedBuffer)
 		o.log = log
 		a := newBindApp(t, o, 10*time.Minute)
 		b := newOffered(t, a)
@@ -1557,7 +1557,7 @@ func TestBindingLeaksNothing(t *testing.T) {
 		// Also what is refused is told to nobody.
 		b.raw("POST", registerPath, "", "Secure-Session-Response", proof)
 		b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id, "Secure-Session-Response", proof)
-		said.Write(log.Bytes())
+		said.WriteString(log.String())
 		said.WriteString(scrape(t, a))
 		if !strings.Contains(said.String(), `cookiesession_bindings_total{event="bound"} 1`) ||
 			!strings.Contains(said.String(), `cookiesession_cookies_written_total{reason="bound"} 1`) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -232,7 +231,7 @@ func TestBadCertificateStopsTheStart(t *testing.T) {
 
 // What has expired is taken, since it may be all that there is, but not in silence.
 func TestExpiredCertificate(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	a := newTestApp(t, options{log: &log})
 	c := newTestCertificate(t)
 	if a.certificateReloaded(c, nil); strings.Contains(log.String(), "expired") {

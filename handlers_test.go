@@ -522,7 +522,7 @@ func TestFailures(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, accept := range []string{"*/*", browser} {
-			var log bytes.Buffer
+			var log lockedBuffer
 			a := newTestApp(t, options{log: &log})
 			template.Must(a.pages.New("broken.html").Parse("half a page {{.Nowhere}}"))
 			a.router.HandleFunc("/test", a.visitor(tt.action))
@@ -586,7 +586,7 @@ func TestPanicInTheMiddle(t *testing.T) {
 
 // A handler that ends its connection, as net/http has it, is not one that fails.
 func TestAbortedHandler(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	a := newTestApp(t, options{log: &log})
 	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	defer func() {
@@ -876,7 +876,7 @@ func TestValidWithoutAName(t *testing.T) {
 // What a session can't hold is the visitor's to correct, not ours, and an
 // adopter's action needs no check for it.
 func TestUnreadableSession(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	a := newTestApp(t, options{log: &log})
 	a.router.HandleFunc("/test", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
 		v.session.Name = "\xff"

@@ -106,6 +106,13 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// Reset empties the buffer.
+func (l *lockedBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
 // started is a program that serves.
 type started struct {
 	url  string
@@ -471,7 +478,7 @@ func TestKeysFromTheEnvironment(t *testing.T) {
 		{keyA + " , " + strings.ToUpper(keyA), "key 2: the same key as in COOKIESESSION_KEYS: key 1"},
 	}
 	for _, tt := range tests {
-		var log bytes.Buffer
+		var log lockedBuffer
 		err := run(t.Context(), nil, func(name string) string {
 			return map[string]string{"COOKIESESSION_KEYS": tt.list}[name]
 		}, nil, io.Discard, &log)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -181,7 +180,7 @@ func TestVerdictInJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
+	var log lockedBuffer
 	a := newTestApp(t, options{})
 	a.log = newBoundedLog(newLogger(cfg, &log))
 	cookies := map[string]string{
@@ -193,7 +192,7 @@ func TestVerdictInJSON(t *testing.T) {
 		log.Reset()
 		do(t, a, exchange{method: "GET", target: "/get_name", cookie: cookie})
 		var line struct{ Msg, Verdict string }
-		if err := json.Unmarshal(log.Bytes(), &line); err != nil || line.Verdict != want {
+		if err := json.Unmarshal([]byte(log.String()), &line); err != nil || line.Verdict != want {
 			t.Errorf("got %s and %v, want a cookie refused with the verdict %q", &log, err, want)
 		}
 	}

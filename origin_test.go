@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -227,7 +226,7 @@ func TestProfilesOnLoopbackAlone(t *testing.T) {
 
 // A challenge and a failure are no refusals.
 func TestWhatIsNotRefused(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	a := newBindApp(t, options{log: &log}, time.Minute)
 	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
 	b := bindAlice(t, sendTo(a))
@@ -277,7 +276,7 @@ func TestRefusedRequestsAreLogged(t *testing.T) {
 		"no method": {method: "GET", target: "/clear_name"},
 		"all well":  {method: "POST", target: "/set_name", body: "name=Bob"},
 	} {
-		var log bytes.Buffer
+		var log lockedBuffer
 		a := newTestApp(t, options{origins: origins{"http://app.example.com"}, log: &log})
 		if x.host == "" {
 			x.host = "app.example.com"

@@ -294,21 +294,21 @@ func TestBadConnectionsAreBoundedLines(t *testing.T) {
 
 // A line of net/http's own is cut, because a client has a say in its length.
 func TestLongLinesAreCut(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	b := newBoundedLog(slog.New(slog.NewTextHandler(&log, nil)))
 	line := "http: TLS handshake error from 127.0.0.1:1: " + strings.Repeat("\x01", 64<<10)
 	if n, err := io.WriteString(b, line); n != len(line) || err != nil {
 		t.Errorf("got %d and error %v", n, err)
 	}
-	if log.Len() > 2000 || !strings.Contains(log.String(), "handshake error from 127.0.0.1") {
-		t.Errorf("got %d bytes: %.200s", log.Len(), &log)
+	if len(log.String()) > 2000 || !strings.Contains(log.String(), "handshake error from 127.0.0.1") {
+		t.Errorf("got %d bytes: %.200s", len(log.String()), &log)
 	}
 }
 
 // Panics and errors of the server are bounded too, each for itself, and a
 // panic's line says where it was.
 func TestPanicsAreBoundedLines(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	a := newTestApp(t, options{log: &log})
 	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
 	for range 2 * floodLimit {
