@@ -1927,6 +1927,7 @@ func main() {
 // Binding can be taken along by an own server, with nothing but the JOSE
 // library more than the core needs.
 func TestBindingLiftsOut(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"session.go", "keys.go", "bind.go", "go.mod", "go.sum"} {
 		writeFile(t, filepath.Join(dir, name), readFile(t, name))

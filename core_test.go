@@ -1086,6 +1086,7 @@ func ownServer(t *testing.T) string {
 // The core, copied alone into an empty module, is enough for another server. It
 // needs securecookie, CBOR, and what CBOR needs.
 func TestCoreLiftsOut(t *testing.T) {
+	t.Parallel()
 	modules := map[string]string{
 		"github.com/fxamacker/cbor/v2":    "",
 		"github.com/gorilla/securecookie": "",

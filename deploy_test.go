@@ -86,6 +86,7 @@ func busyMetrics(t testing.TB, flags ...string) string {
 
 // The alerts are good rules, and each is tested.
 func TestAlerts(t *testing.T) {
+	t.Parallel()
 	tool(t, "", "promtool", "check", "rules", "deploy/alerts.yml")
 	tool(t, "", "promtool", "test", "rules", "deploy/alerts_test.yml")
 
