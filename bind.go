@@ -159,16 +159,21 @@ func (v *visit[T]) owns(t token) bool {
 // and reports whether it has. A browser renews no ticket for a visitor who
 // follows a link from another origin, but it does when our own page asks.
 func (v *visit[T]) detour(w http.ResponseWriter, r *http.Request) bool {
-	from := r.Header.Get("Sec-Fetch-Site")
-	elsewhere := from == "cross-site" || from == "same-site"
 	if v.verdict != unproven || r.Method != http.MethodGet ||
-		r.Header.Get("Sec-Fetch-Mode") != "navigate" || !elsewhere {
+		r.Header.Get("Sec-Fetch-Mode") != "navigate" || !fromElsewhere(r) {
 		return false
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Refresh", "0")
 	return true
+}
+
+// fromElsewhere reports whether, by a browser's word, a page of another origin has
+// caused r.
+func fromElsewhere(r *http.Request) bool {
+	from := r.Header.Get("Sec-Fetch-Site")
+	return from == "cross-site" || from == "same-site"
 }
 
 // wrote is called when a session's cookie was written, or deleted if began is 0.
@@ -237,9 +242,6 @@ const (
 // refuse answers with a status and a sentence about an event, which it returns.
 // A browser shows that to nobody.
 func refuse(w http.ResponseWriter, status int, e event) event {
-	if status == http.StatusRequestEntityTooLarge {
-		w.Header().Set("Connection", "close") // or the server would wait for the rest
-	}
 	http.Error(w, "Device binding: "+string(e)+".", status)
 	return e
 }
@@ -260,12 +262,24 @@ func skipped(r *http.Request) event {
 // proofOf returns the proof that a request to register or refresh brings, if
 // any, and whether the request is of a size that a browser would send.
 func proofOf(w http.ResponseWriter, r *http.Request) (proof string, ok bool) {
-	if r.ContentLength > maxProof { // or this would wait for it
-		return "", false
-	}
-	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxProof))
 	proof = unquoted(r.Header.Get("Secure-Session-Response"))
-	return proof, err == nil && len(proof) <= maxProof
+	ok = len(proof) <= maxProof && r.ContentLength <= maxProof
+	if ok { // or this would wait for a body that is too large
+		_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxProof))
+		ok = err == nil
+	}
+	if !ok {
+		closeUnread(w, r)
+	}
+	return proof, ok
+}
+
+// closeUnread has the server close a connection over which a body may still come.
+// Or it would wait for that before it answers, to use the connection again.
+func closeUnread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // unquoted returns a header's value without quotes. Chromium 156 sends none,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"crypto"
@@ -17,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -1292,26 +1290,6 @@ func TestNoOfferOnAnErrorPage(t *testing.T) {
 	}
 	if page := scrape(t, a); !strings.Contains(page, `bindings_total{event="offered"} 0`) {
 		t.Errorf("got an offer counted that was never made: %s", page)
-	}
-}
-
-// A client that holds back what it has announced gets its refusal at once.
-func TestBindingDoesNotWait(t *testing.T) {
-	a := newBindApp(t, options{log: io.Discard}, 10*time.Minute)
-	srv := httptest.NewServer(a)
-	defer srv.Close()
-	for _, path := range []string{registerPath, refreshPath} {
-		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nsome of it", path, maxProof+1)
-		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || res.StatusCode != 413 || !res.Close {
-			t.Errorf("%s: got %v and error %v", path, res, err)
-		}
 	}
 }
 

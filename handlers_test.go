@@ -774,6 +774,10 @@ func TestRefusedWithoutABody(t *testing.T) {
 			"Content-Length: 10000000\r\n\r\n", 413},
 		{"POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n" +
 			"Expect: 100-continue\r\nContent-Length: 10000000\r\n\r\n", 413},
+		{fmt.Sprintf("POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
+			"Content-Length: %d\r\n\r\n", maxBody+1), 413},
+		{fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nsome of it", registerPath, maxProof+1), 413},
+		{fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nsome of it", refreshPath, maxProof+1), 413},
 	} {
 		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 		if err != nil {
@@ -783,8 +787,8 @@ func TestRefusedWithoutABody(t *testing.T) {
 		conn.SetDeadline(time.Now().Add(2 * time.Second))
 		io.WriteString(conn, tt.request)
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || res.StatusCode != tt.status {
-			t.Errorf("%q: got %v and %v, want %d at once", tt.request, res, err, tt.status)
+		if err != nil || res.StatusCode != tt.status || !res.Close {
+			t.Errorf("%q: got %v and %v, want %d at once, and the end", tt.request, res, err, tt.status)
 		}
 	}
 }

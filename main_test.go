@@ -646,10 +646,14 @@ type pipes struct {
 	close func()
 }
 
-func newPipes() *pipes {
+// servePipe has srv serve a connection in memory, and returns the client's end.
+func servePipe(srv *http.Server) (client net.Conn) {
 	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	l.close = sync.OnceFunc(func() { close(l.done) })
-	return l
+	go srv.Serve(l)
+	client, server := net.Pipe()
+	l.conns <- server
+	return client
 }
 
 func (l *pipes) Accept() (net.Conn, error) {
@@ -687,10 +691,7 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 				case <-r.Context().Done():
 				}
 			}), a.log)
-			l := newPipes()
-			go srv.Serve(l)
-			client, server := net.Pipe()
-			l.conns <- server
+			client := servePipe(srv)
 			io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			answer := make(chan string)
 			go func() {

@@ -213,7 +213,7 @@ func (a *app) newAdmin(addr string) *http.Server {
 		// Where net/http/pprof has put itself. Any page on the web could start a profile
 		// of hours, though not read it.
 		mux.HandleFunc("/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
-			if from := r.Header.Get("Sec-Fetch-Site"); from == "cross-site" || from == "same-site" {
+			if fromElsewhere(r) {
 				http.Error(w, "Ask for this from here.", http.StatusForbidden)
 				return
 			}

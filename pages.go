@@ -299,11 +299,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Del("Set-Cookie")
 	h.Del("Secure-Session-Registration") // of a session that isn't set
 	h.Set("Vary", "Accept")
-	if r.ContentLength != 0 && r.ProtoMajor == 1 {
-		// Or the server would wait for a body that nobody has read before it
-		// answers, to use the connection again.
-		h.Set("Connection", "close")
-	}
+	closeUnread(w, r)
 	sorry := page{answer: answer{Page: "error", Status: p.status, Text: p.text}}
 	if err := a.send(w, r, sorry); err != nil {
 		a.log.bounded("error pages failed", func() {

@@ -93,13 +93,13 @@ type part struct {
 
 // describe tells what is known of the cookie that came with a visit.
 func describe(m *sessions[session], v *visit[session]) report {
-	r := m.ring.Load()
+	r, blames := m.ring.Load(), v.verdict
+	if v.passed < checkMAC && v.verdict == malformed {
+		blames = none // no part of it: nobody has looked at them
+	}
 	rep := report{
 		Cookie: m.cookie, Verdict: v.verdict, Passed: v.passed, KeyID: v.keyID,
-		Size: v.size, MaxSize: maxCookie, Length: len(v.value), Parts: parts(v.value, v.verdict),
-	}
-	if v.passed < checkMAC && v.verdict == malformed {
-		rep.Parts = parts(v.value, none) // that none of them has failed is all that is known
+		Size: v.size, MaxSize: maxCookie, Length: len(v.value), Parts: parts(v.value, blames),
 	}
 	if r.seal != nil {
 		rep.Sealing = r.seal.id

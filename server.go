@@ -94,9 +94,9 @@ func (a *app) shutDown(srv *http.Server, delay time.Duration) error {
 const goAwayTime = 300 * time.Millisecond
 
 // closeUnusedOnShutdown has srv.Shutdown close connections that have not sent a
-// whole request yet, and those of HTTP/2 that are idle. By itself it
-// would give the first five seconds and the second one, but not answer what they
-// send in that time. Browsers keep both.
+// whole request yet, and those of HTTP/2 that are idle. By itself it would give the
+// first five seconds and the second one, but not answer what they send in that
+// time. Browsers keep both.
 func closeUnusedOnShutdown(srv *http.Server) {
 	var mu sync.Mutex
 	unused, ended := make(map[net.Conn]http.ConnState), false
@@ -111,7 +111,7 @@ func closeUnusedOnShutdown(srv *http.Server) {
 		}
 	}
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		if _, ok := c.(*tls.Conn); state == http.StateIdle && !ok {
+		if _, isTLS := c.(*tls.Conn); state == http.StateIdle && !isTLS {
 			return // Shutdown closes those of HTTP/1
 		}
 		mu.Lock()

@@ -90,10 +90,7 @@ func TestConnectionsAtTheEnd(t *testing.T) {
 		a.router.HandleFunc("/test", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		srv := newServer(a, a.log)
 		closeUnusedOnShutdown(srv)
-		l := newPipes()
-		go srv.Serve(l)
-		client, server := net.Pipe()
-		l.conns <- server
+		client := servePipe(srv)
 		io.WriteString(client, "GET /test HTTP/1.1\r\nHost: x\r\n\r\n")
 		synctest.Wait()
 		began := time.Now()
@@ -178,23 +175,6 @@ func TestRefusalOverHTTP2(t *testing.T) {
 	}
 }
 
-// A form that is announced to be too large by a byte is refused before it comes.
-func TestAnnouncedTooLarge(t *testing.T) {
-	srv := httptest.NewServer(newTestApp(t, options{log: io.Discard}))
-	defer srv.Close()
-	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"+
-		"Content-Type: application/x-www-form-urlencoded\r\n\r\n", maxBody+1)
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != 413 {
-		t.Errorf("got %v and error %v", res, err)
-	}
-}
-
 // The listener of the admin is closed at the end.
 func TestAdminEnds(t *testing.T) {
 	admin := freeAddr(t)
@@ -220,10 +200,7 @@ func TestRestartDuringAHalfSentForm(t *testing.T) {
 		a := newTestApp(t, options{log: io.Discard})
 		srv := newServer(a, a.log)
 		closeUnusedOnShutdown(srv)
-		l := newPipes()
-		go srv.Serve(l)
-		client, server := net.Pipe()
-		l.conns <- server
+		client := servePipe(srv)
 		go io.Copy(io.Discard, client)
 		io.WriteString(client, "POST /set_name HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"+
 			"Content-Type: application/x-www-form-urlencoded\r\n\r\nname=Bob")

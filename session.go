@@ -477,10 +477,16 @@ func mergeList(old, known, data cbor.RawMessage) cbor.RawMessage {
 			break
 		}
 	}
-	for n := 1; n <= min(len(d), len(k)) && keep(len(d)-n, len(k)-n); n++ {
+	for n := 1; n <= min(len(d), len(k)); n++ {
+		if !keep(len(d)-n, len(k)-n) {
+			break
+		}
 	}
 	for i := range d {
-		for j := 0; j < len(k) && !keep(i, j); j++ {
+		for j := range k {
+			if keep(i, j) {
+				break
+			}
 		}
 	}
 	return must(encoding.Marshal(d))
