@@ -327,7 +327,7 @@ var errUnreadable = errors.New("session can't be decoded again")
 // only when CBOR cannot carry it; then no cookie is set, and the visitor keeps
 // the old one.
 func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size int, err error) {
-	data, err := v.change()
+	data, err := v.encode()
 	if err != nil {
 		return unchanged, 0, fmt.Errorf("session can't be encoded: %w", err)
 	}
@@ -338,8 +338,6 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 		m.setCookie(w, m.cookie, "", -1)
 		m.onWrite(w, v, 0)
 		return why, 0, nil
-	case renewed, resealed, bound:
-		data = v.payload.Data
 	}
 	p := sealedData{Began: uint32(v.now), Data: data}
 	var device []byte
@@ -373,17 +371,18 @@ func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size
 }
 
 // reasonTo returns why, if at all, the cookie is to be written, with data in
-// it unless that is nil. A refused cookie is left alone until a handler stores
-// or clears something: the copy next door may know the key that this one doesn't.
+// it. A refused cookie is left alone until a handler stores or clears something:
+// the copy next door may know the key that this one doesn't.
 func (m *sessions[T]) reasonTo(v *visit[T], data cbor.RawMessage) reason {
+	isNew := !v.continues() || !bytes.Equal(data, v.payload.Data)
 	switch {
-	case data != nil && !bytes.Equal(data, m.zero):
+	case isNew && !bytes.Equal(data, m.zero):
 		return changed
-	case data != nil && (v.verdict == valid || v.cleared && v.verdict != none):
+	case isNew && (v.verdict == valid || v.cleared && v.verdict != none):
 		return cleared
 	case v.binding:
 		return bound
-	case data != nil || v.passive:
+	case isNew || v.passive:
 		return unchanged
 	case v.codec.id != m.ring.Load().seal.id:
 		return resealed
@@ -402,26 +401,19 @@ func (m *sessions[T]) setCookie(w http.ResponseWriter, name, value string, maxAg
 	})
 }
 
-// change returns the encoding of the session, or nil if it is the one that the
-// cookie brought.
-func (v *visit[T]) change() (cbor.RawMessage, error) {
+// encode returns the encoding of the session. If it is the one that the cookie
+// brought, that is the cookie's own.
+func (v *visit[T]) encode() (cbor.RawMessage, error) {
 	old := v.payload.Data
 	data, err := encoding.Marshal(v.session)
-	if err != nil || !v.continues() {
+	if err != nil || !v.continues() || bytes.Equal(data, old) {
 		return data, err
-	}
-	if bytes.Equal(data, old) {
-		return nil, nil
 	}
 	// Either the session has changed, or a version of the program that has other
 	// fields has sealed it. What this one knows of it tells.
 	var before T
 	decoding.Unmarshal(old, &before) // as open did
-	known := must(encoding.Marshal(before))
-	if bytes.Equal(data, known) {
-		return nil, nil
-	}
-	return merge(old, known, data), nil
+	return merge(old, must(encoding.Marshal(before)), data), nil
 }
 
 // rawKey is the key of a map as it is encoded, of whatever type.
