@@ -476,9 +476,7 @@ func mergeList(old, known, data cbor.RawMessage) cbor.RawMessage {
 	}
 	for i := range d {
 		for j := range k {
-			if keep(i, j) {
-				break
-			}
+			keep(i, j)
 		}
 	}
 	return must(encoding.Marshal(d))
