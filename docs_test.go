@@ -515,8 +515,8 @@ func TestDocTables(t *testing.T) {
 	}
 
 	a := newTestApp(t, options{})
-	a.metrics.watchKeyFile()
-	a.metrics.watchCertificate(newTestCertificate(t))
+	a.metrics.keysLoaded(nil)
+	a.metrics.certificateLoaded(newTestCertificate(t), nil)
 	a.metrics.saved(changed, 100)
 	a.metrics.served("/", "GET", 200, time.Millisecond)
 	families, err := a.metrics.registry.Gather()

@@ -34,7 +34,7 @@ func watchFile(t *testing.T, file string) *watched {
 	if _, err := f.load(true); err != nil { // as the server does at its start
 		t.Fatal(err)
 	}
-	a.metrics.watchKeyFile()
+	a.metrics.keysLoaded(nil)
 	go watch(t.Context(), w.hup, f.load, func(err error) { a.keysReloaded(file, err) })
 	synctest.Wait()
 	return w

@@ -142,7 +142,7 @@ func (a *app) warnOfReaders(name string) {
 
 // certificateReloaded says what became of a certificate that was loaded again.
 func (a *app) certificateReloaded(c *certificate, err error) {
-	a.metrics.certificateLoaded(err)
+	a.metrics.certificateLoaded(c, err)
 	if err != nil {
 		a.log.Error("the certificate is bad, the old one stays in use", "err", err)
 		return

@@ -23,8 +23,10 @@ type metrics struct {
 	size     prometheus.Histogram
 	requests *prometheus.HistogramVec
 	reloads  *prometheus.CounterVec
-	fileOK   prometheus.Gauge // not registered before there is a key file
-	certOK   prometheus.Gauge // nor this before there is a certificate
+
+	// These have no labels. As vectors they aren't there before they are set: without
+	// a key file or a certificate there is nothing to tell of it.
+	fileOK, certOK, certEnd *prometheus.GaugeVec
 }
 
 // newMetrics returns the metrics of a site whose keys are those that current returns.
@@ -36,6 +38,9 @@ func newMetrics(current func() *ring) *metrics {
 	with := promauto.With(m.registry)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return with.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return with.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, nil)
 	}
 	m.cookies = counter("cookiesession_cookies_total", "Requests to pages, by the verdict on "+
 		"their cookie and the id of its key, which is empty where none was found.",
@@ -57,15 +62,12 @@ func newMetrics(current func() *ring) *metrics {
 		Help:    "How long requests took, by route, method and status.",
 		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5},
 	}, []string{"route", "method", "status"})
-	m.fileOK = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "cookiesession_key_file_ok",
-		Help: "1 while the keys are those of the key file, 0 while it is bad and they are older.",
-	})
-	m.certOK = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "cookiesession_tls_certificate_ok",
-		Help: "1 while the TLS certificate is that of its files, 0 while they are bad and " +
-			"it is an older one.",
-	})
+	m.fileOK = gauge("cookiesession_key_file_ok",
+		"1 while the keys are those of the key file, 0 while it is bad and they are older.")
+	m.certOK = gauge("cookiesession_tls_certificate_ok", "1 while the TLS certificate is that "+
+		"of its files, 0 while they are bad and it is an older one.")
+	m.certEnd = gauge("cookiesession_tls_certificate_not_after_timestamp_seconds",
+		"When the TLS certificate that is in use expires, in Unix seconds.")
 	// Those that can be foreseen are there from the start, so that a rate can be
 	// taken of the first one, too.
 	for _, why := range []reason{changed, renewed, resealed, bound, cleared} {
@@ -149,37 +151,24 @@ func (m *metrics) saved(why reason, size int) {
 	}
 }
 
-// watchKeyFile begins to tell of a key file that has been loaded.
-func (m *metrics) watchKeyFile() {
-	m.registry.MustRegister(m.fileOK)
-	m.keysLoaded(nil)
-}
-
-// watchCertificate begins to tell of a certificate that has been loaded.
-func (m *metrics) watchCertificate(c *certificate) {
-	m.registry.MustRegister(m.certOK, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "cookiesession_tls_certificate_not_after_timestamp_seconds",
-		Help: "When the TLS certificate that is in use expires, in Unix seconds.",
-	}, func() float64 { return float64(c.current.Load().Leaf.NotAfter.Unix()) }))
-	m.certificateLoaded(nil)
-}
-
-// certificateLoaded tells how it went to load the certificate.
-func (m *metrics) certificateLoaded(err error) {
-	m.certOK.Set(1)
-	if err != nil {
-		m.certOK.Set(0)
-	}
-}
-
-// keysLoaded counts a time that the key file was loaded.
+// keysLoaded tells how it went to load the key file.
 func (m *metrics) keysLoaded(err error) {
 	result, ok := "ok", 1.0
 	if err != nil {
 		result, ok = "error", 0
 	}
 	m.reloads.WithLabelValues(result).Inc()
-	m.fileOK.Set(ok)
+	m.fileOK.WithLabelValues().Set(ok)
+}
+
+// certificateLoaded tells how it went to load the certificate.
+func (m *metrics) certificateLoaded(c *certificate, err error) {
+	ok := 1.0
+	if err != nil {
+		ok = 0
+	}
+	m.certOK.WithLabelValues().Set(ok)
+	m.certEnd.WithLabelValues().Set(float64(c.current.Load().Leaf.NotAfter.Unix()))
 }
 
 // served counts a request.

@@ -163,7 +163,7 @@ func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 		if _, err := file.load(true); err != nil {
 			return nil, err
 		}
-		a.metrics.watchKeyFile()
+		a.metrics.keysLoaded(nil)
 		a.warnOfReaders(cfg.keyFile)
 		go watch(ctx, hangups(ctx), file.load, func(err error) { a.keysReloaded(cfg.keyFile, err) })
 	}
@@ -174,7 +174,7 @@ func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 	if _, err := c.load(true); err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	a.metrics.watchCertificate(c)
+	a.metrics.certificateLoaded(c, nil)
 	a.warnOfExpiry(c)
 	go watch(ctx, hangups(ctx), c.load, func(err error) { a.certificateReloaded(c, err) })
 	return c.config(), nil
