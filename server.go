@@ -26,7 +26,7 @@ const (
 
 // serve runs the servers until ctx ends or a signal comes.
 func serve(ctx context.Context, cfg *config, a *app) error {
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // or it would end the program
+	hangups() // or SIGHUP would end the program where no file is watched
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	tlsConfig, err := a.files(ctx, cfg)
@@ -165,7 +165,7 @@ func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 		}
 		a.metrics.keysLoaded(nil)
 		a.warnOfReaders(cfg.keyFile)
-		go watch(ctx, hangups(ctx), file.load, func(err error) { a.keysReloaded(cfg.keyFile, err) })
+		go watch(ctx, hangups(), file.load, func(err error) { a.keysReloaded(cfg.keyFile, err) })
 	}
 	if cfg.tlsCert == "" {
 		return nil, nil
@@ -176,15 +176,14 @@ func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 	}
 	a.metrics.certificateLoaded(c, nil)
 	a.warnOfExpiry(c)
-	go watch(ctx, hangups(ctx), c.load, func(err error) { a.certificateReloaded(c, err) })
+	go watch(ctx, hangups(), c.load, func(err error) { a.certificateReloaded(c, err) })
 	return c.config(), nil
 }
 
-// hangups returns a channel for SIGHUP, until ctx ends.
-func hangups(ctx context.Context) <-chan os.Signal {
+// hangups returns a channel of its own for SIGHUP, until the program's end.
+func hangups() <-chan os.Signal {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	context.AfterFunc(ctx, func() { signal.Stop(hup) })
 	return hup
 }
 
