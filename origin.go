@@ -21,16 +21,13 @@ type origins []string
 func (o *origins) Set(list string) error {
 	for text := range strings.SplitSeq(list, ",") {
 		u, err := url.Parse(strings.TrimSpace(text))
-		if err != nil {
-			return errors.New("want an origin such as https://app.example.com")
-		}
 		switch {
-		case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 			return errors.New("want an origin such as https://app.example.com")
 		case !fromBrowser(u.Host):
 			return errors.New("want the host and the port as browsers send them, such as " +
 				"xn--bcher-kva.example:8443 or [::1]")
-		case u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
+		case *u != url.URL{Scheme: u.Scheme, Host: u.Host}:
 			return errors.New("an origin has a scheme, a host and perhaps a port, " +
 				"and nothing else, not even a slash at the end")
 		case len(*o) > 0 && !strings.HasPrefix((*o)[0], u.Scheme+":"):
@@ -128,6 +125,5 @@ func onlyAdmins(addr string, next http.Handler) http.Handler {
 // isLoopback reports whether only this machine can reach a listener on addr.
 func isLoopback(addr string) bool {
 	host, _, _ := net.SplitHostPort(addr)
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
