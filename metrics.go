@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	_ "net/http/pprof"
-	"slices"
 	"strconv"
 	"time"
 
@@ -179,7 +178,8 @@ func (m *metrics) served(route, method string, status int, took time.Duration) {
 
 // methodLabel returns a method, or "other": a client may call its method what it likes.
 func methodLabel(method string) string {
-	if slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodHead}, method) {
+	switch method {
+	case http.MethodGet, http.MethodPost, http.MethodHead:
 		return method
 	}
 	return "other"
