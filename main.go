@@ -298,10 +298,10 @@ func parseArgs(fs *flag.FlagSet, args []string, stdout io.Writer, usage string) 
 
 // check completes the configuration and finds contradictions in it.
 func (cfg *config) check() error {
-	tls := cfg.tlsCert != "" || cfg.tlsKey != ""
+	tls := cfg.tlsCert != ""
 	cfg.secure = tls || cfg.origins.secure()
 	switch {
-	case tls && (cfg.tlsCert == "" || cfg.tlsKey == ""):
+	case tls != (cfg.tlsKey != ""):
 		return errors.New("-tls-cert and -tls-key go together: give both or none")
 	case tls && len(cfg.origins) > 0 && !cfg.origins.secure():
 		return errors.New("-origin with http contradicts -tls-cert, which serves HTTPS")
@@ -331,7 +331,7 @@ func (cfg *config) check() error {
 }
 
 func (cfg *config) checkCookieName() error {
-	if !cookieNames.MatchString(cfg.cookie) {
+	if len(cfg.cookie) > 64 || !cookieNames.MatchString(cfg.cookie) {
 		return fmt.Errorf("-cookie-name must be letters, digits, - and _, 64 at most, not %q",
 			cfg.cookie)
 	}
@@ -339,7 +339,7 @@ func (cfg *config) checkCookieName() error {
 }
 
 // cookieNames matches a name that no browser and no proxy takes for anything else.
-var cookieNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+var cookieNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
 
 func newLogger(cfg *config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.logLevel}
