@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/tls"
 	"fmt"
@@ -13,7 +12,7 @@ import (
 type certificate struct {
 	certFile, keyFile string
 	current           atomic.Pointer[tls.Certificate]
-	last              []byte // what the files said
+	last              string // what the files said, or why they couldn't be read
 }
 
 // load reads the files and takes the certificate into use, if there is
@@ -21,24 +20,23 @@ type certificate struct {
 func (c *certificate) load(force bool) (isNew bool, err error) {
 	cert, certErr := readRegular(c.certFile)
 	key, keyErr := readRegular(c.keyFile)
-	said := bytes.Join([][]byte{cert, key}, []byte{0})
+	said := fmt.Sprintf("%s\n%s", cert, key)
 	if err = cmp.Or(certErr, keyErr); err != nil {
-		said = []byte(err.Error())
+		said = err.Error()
 	}
-	if bytes.Equal(said, c.last) && !force {
+	if said == c.last && !force {
 		return false, nil
 	}
 	c.last = said
-	var pair tls.Certificate
-	if err == nil {
-		if pair, err = tls.X509KeyPair(cert, key); err != nil {
-			err = fmt.Errorf("%s, %s: %w", c.certFile, c.keyFile, err)
-		}
+	if err != nil {
+		return true, err
 	}
-	if err == nil {
-		c.current.Store(&pair)
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return true, fmt.Errorf("%s, %s: %w", c.certFile, c.keyFile, err)
 	}
-	return true, err
+	c.current.Store(&pair)
+	return true, nil
 }
 
 // config returns the configuration of a server with this certificate. TLS 1.2
