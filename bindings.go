@@ -47,7 +47,8 @@ type tokenReport struct {
 // inspectToken returns a report on the first token of device binding in text,
 // or "" if there is none that a key of the ring has sealed, and an error if it
 // is not good any more. The report contains nothing of the device's key.
-func inspectToken(text string, r *ring, now time.Time) (report string, err error) {
+func inspectToken(text string, r *ring) (report string, err error) {
+	now := time.Now()
 	for _, value := range tokenForm.FindAllString(text, -1) {
 		for _, k := range tokenKinds {
 			t, ok := r.openToken(k, value)

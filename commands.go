@@ -201,7 +201,7 @@ type keyBlock struct {
 }
 
 // keyLines matches what is a keyBlock in a good key file.
-var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t\r]*[[:xdigit:]]{64}.*(?:\n|\z)`)
+var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t\r]*[[:xdigit:]].*\n?`)
 
 // keyBlocks finds the keys of a file in it.
 func keyBlocks(file string, keys []key) (blocks []keyBlock) {
@@ -324,11 +324,14 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	if err != nil {
 		return err
 	}
+	r := new(ring)
+	if keys != nil {
+		r = newRing(keys, true)
+	}
 	cookies := findCookies(string(input), cfg.cookie)
 	// A ticket may come alone, or under a name of its own.
-	if keys != nil && (len(cookies) == 0 || len(strings.Fields(string(input))) == 1) {
-		r := newRing(keys, true)
-		if said, problem := inspectToken(string(input), r, time.Now()); said != "" {
+	if len(cookies) == 0 || len(strings.Fields(string(input))) == 1 {
+		if said, problem := inspectToken(string(input), r); said != "" {
 			fmt.Fprintln(stdout, said)
 			return problem
 		}
@@ -336,7 +339,7 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	if len(cookies) == 0 {
 		return errors.New("there is no session cookie on standard input")
 	}
-	rep, problem := inspect(cookies, keys, cfg)
+	rep, problem := inspect(cookies, r, cfg.settings)
 	if !*show {
 		rep.Fields = nil
 	}
@@ -345,22 +348,18 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 }
 
 // inspect reports on the best of several cookies, and returns an error unless
-// it is valid. Without keys, nothing is verified.
-func inspect(cookies []*http.Cookie, keys []key, cfg *config) (report, error) {
-	r := new(ring)
-	if keys != nil {
-		r = newRing(keys, true)
-	}
+// it is valid. With an empty ring, nothing is verified.
+func inspect(cookies []*http.Cookie, r *ring, s settings) (report, error) {
+	m := newSessions[session](s)
+	m.ring.Store(r)
 	best, rep := new(visit[session]), report{}
 	for _, c := range cookies {
-		cfg.secure = c.Name != cfg.cookie
-		m := newSessions[session](cfg.settings)
-		m.ring.Store(r)
+		m.cookie = c.Name // with the prefix or without, which the MAC covers
 		if v := m.open(c, time.Now().Unix()); v.passed > best.passed {
 			best, rep = v, describe(m, v)
 		}
 	}
-	if keys == nil {
+	if r.keys == nil {
 		rep.peek(best.value)
 		return rep, errors.New("nothing of this is verified: give the keys with -key-file")
 	}
