@@ -315,12 +315,12 @@ func parts(value string, v verdict) (parts []part) {
 type rung struct {
 	Check   string
 	Verdict verdict // that a cookie gets which fails
-	State   string  // passed, failed or unreached
 }
 
-// Ladder returns the checks in their order, and how far the cookie got.
-func (rep report) Ladder() []rung {
-	ladder := []rung{
+// Ladder returns the checks in their order, of which the cookie has passed the
+// first ones, as many as Passed says.
+func (report) Ladder() []rung {
+	return []rung{
 		{Check: "There is a cookie of this name (up to four are looked at).", Verdict: none},
 		{Check: "Name and value have 4,096 bytes at most.", Verdict: tooLarge},
 		{Check: "It is a key id, a dot, and base64 in its canonical form.", Verdict: malformed},
@@ -332,17 +332,6 @@ func (rep report) Ladder() []rung {
 		{Check: "It was not last written too long ago.", Verdict: expired},
 		{Check: "It is bound to no device, or a live ticket came along.", Verdict: unproven},
 	}
-	for i := range ladder {
-		switch at := check(i + 1); {
-		case at <= rep.Passed:
-			ladder[i].State = "passed"
-		case at == rep.Passed+1:
-			ladder[i].State = "failed"
-		default:
-			ladder[i].State = "unreached"
-		}
-	}
-	return ladder
 }
 
 // Scale returns where t is on a line from Began to End, in per cent.
