@@ -61,9 +61,9 @@ func reportText(kind string, known any) string {
 
 // sessionField is one field of a session, for the visitor's own page and inspect.
 type sessionField struct {
-	Name  string
-	Value string // text as it is, anything else in CBOR's diagnostic notation
-	text  bool
+	Name    string
+	Value   string // text as it is, anything else in CBOR's diagnostic notation
+	content []byte
 }
 
 // Label returns the field's name as it begins a line. A cookie that was not
@@ -73,13 +73,9 @@ func (f sessionField) Label() string {
 	return fmt.Sprintf("%-13s", quoted[1:len(quoted)-1])
 }
 
-// Quoted returns the value so that it can't be taken for anything else on a terminal.
-func (f sessionField) Quoted() string {
-	if f.text {
-		return strconv.Quote(f.Value)
-	}
-	return f.Value
-}
+// Quoted returns the value so that it can't be taken for anything else on a
+// terminal: in that notation, text is quoted.
+func (f sessionField) Quoted() string { return notation(f.content) }
 
 // part is a stretch of a cookie's value.
 type part struct {
@@ -171,11 +167,12 @@ func (rep *report) read(content []byte) {
 	rep.Readable, rep.Mode, rep.Notation = true, "signed", shorten(notation(content))
 	rep.Began, rep.Written = time.Unix(int64(p.Began), 0).UTC(), time.Unix(p.written(), 0).UTC()
 	for _, name := range slices.Sorted(maps.Keys(p.Data)) {
-		f := sessionField{Name: name}
+		f := sessionField{Name: name, content: p.Data[name]}
 		var value any
-		decoding.Unmarshal(p.Data[name], &value)
-		if f.Value, f.text = value.(string); !f.text {
-			f.Value = notation(p.Data[name])
+		decoding.Unmarshal(f.content, &value)
+		var isText bool
+		if f.Value, isText = value.(string); !isText {
+			f.Value = f.Quoted()
 		}
 		rep.Fields = append(rep.Fields, f)
 	}
@@ -187,9 +184,7 @@ func notation(content []byte) string {
 	text, _ := cbor.Diagnose(content)
 	return quotedText.ReplaceAllStringFunc(text, func(quoted string) string {
 		var s string
-		if json.Unmarshal([]byte(quoted), &s) != nil {
-			return quoted
-		}
+		json.Unmarshal([]byte(quoted), &s) // can't fail: the library quotes as JSON does
 		return strconv.Quote(s)
 	})
 }
