@@ -231,14 +231,6 @@ type sentCookie struct {
 	Attributes []string
 }
 
-// showSent takes a Set-Cookie header apart.
-func showSent(header string) sentCookie {
-	pair, rest, _ := strings.Cut(header, "; ")
-	name, value, _ := strings.Cut(pair, "=")
-	attributes := strings.Split(rest, "; ")
-	return sentCookie{Name: name, Parts: parts(value, valid), Attributes: attributes}
-}
-
 // dissect takes out of a cookie's value the Unix seconds when securecookie
 // sealed it, and the payload, in base64 again. It goes by the lengths of the
 // parts and verifies nothing, so it works on a cookie that was tampered with.
