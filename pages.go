@@ -323,25 +323,16 @@ func prefersHTML(r *http.Request) bool {
 // would read both, and hide what is wrong with them.
 func readForm(r *http.Request) (url.Values, error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || r.Header.Get("Content-Encoding") != "" {
-		kind = ""
+	isMultipart := kind == "multipart/form-data"
+	isForm := isMultipart || kind == "application/x-www-form-urlencoded"
+	if err != nil || !isForm || r.Header.Get("Content-Encoding") != "" {
+		return nil, problemf(http.StatusUnsupportedMediaType, "Send a form: "+
+			"application/x-www-form-urlencoded or multipart/form-data, not compressed.")
 	}
-	known := kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
-	if known && r.ContentLength > maxBody { // or the server would wait until it is too large
+	if r.ContentLength > maxBody { // or the server would wait until it is too large
 		return nil, formError(new(http.MaxBytesError))
 	}
-	switch kind {
-	case "application/x-www-form-urlencoded":
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, formError(err)
-		}
-		form, err := url.ParseQuery(string(body))
-		if err != nil {
-			return nil, formError(err)
-		}
-		return form, nil
-	case "multipart/form-data":
+	if isMultipart {
 		// With room for all of it, so that none goes to the disk.
 		form, err := multipart.NewReader(r.Body, params["boundary"]).ReadForm(maxBody)
 		if err != nil {
@@ -349,8 +340,15 @@ func readForm(r *http.Request) (url.Values, error) {
 		}
 		return form.Value, nil
 	}
-	return nil, problemf(http.StatusUnsupportedMediaType, "Send a form: "+
-		"application/x-www-form-urlencoded or multipart/form-data, not compressed.")
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, formError(err)
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, formError(err)
+	}
+	return form, nil
 }
 
 // formError tells a body that is too large from one that is broken.
