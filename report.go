@@ -50,7 +50,8 @@ type report struct {
 var reportTexts = template.Must(template.ParseFS(templates, "templates/report.txt"))
 
 // reportText returns what is known as aligned lines. The kind is session or
-// inspect for a report, and token for a tokenReport.
+// inspect for a report, and token for a tokenReport. Pages say some of it in the
+// same words, by a function called report.
 func reportText(kind string, known any) string {
 	var b strings.Builder
 	if err := reportTexts.ExecuteTemplate(&b, kind, known); err != nil {
