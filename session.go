@@ -229,16 +229,19 @@ func (v *visit[T]) refuse(at check, why verdict) *visit[T] {
 // beats one whose MAC didn't.
 func (m *sessions[T]) load(r *http.Request) *visit[T] {
 	now := time.Now().Unix()
-	v := &visit[T]{now: now, verdict: none}
+	var v *visit[T]
 	cookies := r.CookiesNamed(m.cookie)
 	for _, c := range cookies[:min(len(cookies), maxCandidates)] {
 		candidate := m.open(c, now)
 		if m.onOpen != nil {
 			m.onOpen(candidate, r)
 		}
-		if candidate.passed > v.passed {
+		if v == nil || candidate.passed > v.passed {
 			v = candidate
 		}
+	}
+	if v == nil {
+		v = &visit[T]{now: now, verdict: none}
 	}
 	v.passive = r.Method == http.MethodHead ||
 		strings.HasPrefix(r.Header.Get("Sec-Purpose"), "prefetch")
