@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -397,10 +398,7 @@ func (m *binding[T]) deviceOf(v *visit[T], id string) []byte {
 // gives it up a fifth of its time before, or maxSkew at most: a request may take
 // its time on the way, and another copy's clock may be ahead of this one's.
 func (m *binding[T]) giveTicket(w http.ResponseWriter, t token, now int64) {
-	good := m.good
-	if good == 0 {
-		good = ticketDefault
-	}
+	good := cmp.Or(m.good, ticketDefault)
 	t.Time = uint32(now + seconds(good))
 	early := min(good/5, maxSkew*time.Second)
 	m.setCookie(w, m.ticket, m.ring.Load().sealToken(ticketKind, t), int(seconds(good-early)))

@@ -29,20 +29,22 @@ func (a *app) forge(r *http.Request, v *visit[session]) (answer, error) {
 	}
 	f := forgery{Part: strings.Join(form["part"], " ")}
 	known := []string{"id", "stamp", "payload", "mac", "key"}
-	if !slices.Contains(known, f.Part) || len(form["part"]) > 1 {
+	if !slices.Contains(known, f.Part) { // nor is it if there were several
 		return answer{}, problemf(http.StatusUnprocessableEntity,
 			"Send the field part once: id, stamp, payload, mac or key.")
 	}
 	original := v
-	_, _, ok := dissect(v.value)
-	if !ok || v.verdict == tooLarge || f.Part == "key" && !v.readable() {
+	if parts(v.value, v.verdict) == nil || f.Part == "key" && !v.readable() {
 		original, f.Sample = sample(a.sessions), true
 	}
-	change := f.change
+	var value, what string
 	if f.Part == "key" {
-		change = f.sealAnew
+		value = f.sealAnew(a.sessions, original)
+		what = "sealed with a key that was just made up"
+	} else {
+		value = f.change(a.sessions, original)
+		what = fmt.Sprintf("character %d is %s instead of %s", f.Position, f.To, f.From)
 	}
-	value := change(a.sessions, original)
 	forged := a.sessions.open(&http.Cookie{Name: a.sessions.cookie, Value: value}, v.now)
 	f.Report = describe(a.sessions, forged)
 	for i, p := range f.Report.Parts {
@@ -50,10 +52,6 @@ func (a *app) forge(r *http.Request, v *visit[session]) (answer, error) {
 			f.Report.Parts[i].Text, f.Report.Parts[i].Mark = p.Text[:at], p.Text[at:at+1]
 			f.Report.Parts[i].After = p.Text[at+1:]
 		}
-	}
-	what := fmt.Sprintf("character %d is %s instead of %s", f.Position, f.To, f.From)
-	if f.Part == "key" {
-		what = "sealed with a key that was just made up"
 	}
 	if f.Sample {
 		what += ", in a sample"
@@ -73,9 +71,8 @@ func (f *forgery) change(m *sessions[session], original *visit[session]) string 
 	}
 	for _, letter := range "abcdefghijklmnopqrstuvwxyz" {
 		changed := value[:at] + string(letter) + value[at+1:]
-		id, _, _ := strings.Cut(changed, ".")
 		// By chance, another id could be that of another key.
-		if changed != value && (f.Part != "id" || m.ring.Load().codecs[id] == nil) {
+		if changed != value && (f.Part != "id" || m.ring.Load().codecs[changed[:idLen]] == nil) {
 			f.Position, f.From, f.To = at+1, value[at:at+1], string(letter)
 			return changed
 		}
@@ -86,11 +83,8 @@ func (f *forgery) change(m *sessions[session], original *visit[session]) string 
 // sealAnew returns the session sealed with a key that has just been made up,
 // under the id of the original's key.
 func (f *forgery) sealAnew(m *sessions[session], original *visit[session]) string {
-	k := must(parseKey(newSecret()))
-	madeUp := k.signed
-	if original.codec.encrypted {
-		madeUp = k.encrypted
-	}
+	keys := []key{must(parseKey(newSecret()))}
+	madeUp := newRing(keys, original.codec.encrypted).seal
 	value := must(madeUp.seal(m.cookie, slices.Clone(original.content)))
 	return original.keyID + strings.TrimPrefix(value, madeUp.id)
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,10 +138,7 @@ func parseKey(text string) (key, error) {
 		return key{}, fmt.Errorf("want %d hexadecimal digits, found other characters as well",
 			2*keyBytes)
 	}
-	distinct := make(map[byte]bool)
-	for _, b := range secret {
-		distinct[b] = true
-	}
+	distinct := slices.Compact(slices.Sorted(slices.Values(secret)))
 	if len(distinct) < minDistinct {
 		return key{}, errors.New("too regular to be random")
 	}

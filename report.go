@@ -26,7 +26,6 @@ type report struct {
 	Passed  check  // the last check that it passed
 	KeyID   string // empty when the cookie names none
 	Role    string // of the key, where it is in the ring: seals or verifies
-	Sealing string // the id of the key that seals now
 	Size    int    // bytes of name and value
 	MaxSize int    // that they may have
 	Length  int    // bytes of the value
@@ -97,9 +96,6 @@ func describe(m *sessions[session], v *visit[session]) report {
 	rep := report{
 		Cookie: m.cookie, Verdict: v.verdict, Passed: v.passed, KeyID: v.keyID,
 		Size: v.size, MaxSize: maxCookie, Length: len(v.value), Parts: parts(v.value, blames),
-	}
-	if r.seal != nil {
-		rep.Sealing = r.seal.id
 	}
 	if v.codec != nil {
 		rep.Role = role(r, v.keyID)
