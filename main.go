@@ -203,8 +203,9 @@ func (cfg *config) flagSet(getenv getenv) *flag.FlagSet {
 	fs.StringVar(&cfg.addr, "addr", addr, "listen on `host:port`; by default :$PORT if PORT is set")
 	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`")
 	fs.BoolVar(&cfg.encrypt, "encrypt", true, "encrypt the session; if false, visitors can read it")
-	fs.Var(&cfg.origins, "origin",
-		"`address` of the site, such as https://app.example.com; repeat it, or use commas")
+	fs.Func("origin",
+		"`address` of the site, such as https://app.example.com; repeat it, or use commas",
+		cfg.origins.Set)
 	fs.StringVar(&cfg.cookie, "cookie-name", cookieName, "`name` of the session cookie")
 	fs.StringVar(&cfg.tlsCert, "tls-cert", "",
 		"serve HTTPS with the certificate chain in this PEM `file`")

@@ -17,7 +17,7 @@ import (
 // Where there are none, the site answers to every host, as on a developer's machine.
 type origins []string
 
-// Set adds origins that are separated by commas, for the flag package.
+// Set adds origins that are separated by commas.
 func (o *origins) Set(list string) error {
 	for text := range strings.SplitSeq(list, ",") {
 		u, err := url.Parse(strings.TrimSpace(text))
@@ -60,8 +60,6 @@ func fromBrowser(host string) bool {
 	}
 	return hostNames.MatchString(name)
 }
-
-func (o *origins) String() string { return strings.Join(*o, ",") }
 
 // secure reports whether visitors come over HTTPS.
 func (o origins) secure() bool { return len(o) > 0 && strings.HasPrefix(o[0], "https:") }
