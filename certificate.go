@@ -20,7 +20,7 @@ type certificate struct {
 func (c *certificate) load(force bool) (isNew bool, err error) {
 	cert, certErr := readRegular(c.certFile)
 	key, keyErr := readRegular(c.keyFile)
-	said := fmt.Sprintf("%s\n%s", cert, key)
+	said := fmt.Sprintf("%q %q", cert, key)
 	if err = cmp.Or(certErr, keyErr); err != nil {
 		said = err.Error()
 	}
