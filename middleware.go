@@ -80,11 +80,15 @@ func isRefusal(route, method string, status int) bool {
 // routeOf returns the path of r's route as the router has it, also before the
 // router has seen r, or "other" if it has none.
 func (a *app) routeOf(r *http.Request) string {
-	match := mux.RouteMatch{Route: mux.CurrentRoute(r)}
-	if match.Route == nil && (!a.router.Match(r, &match) || match.MatchErr != nil) {
-		return "other"
+	route := mux.CurrentRoute(r)
+	if route == nil {
+		var match mux.RouteMatch
+		if !a.router.Match(r, &match) || match.MatchErr != nil {
+			return "other"
+		}
+		route = match.Route
 	}
-	path, _ := match.Route.GetPathTemplate()
+	path, _ := route.GetPathTemplate()
 	return path
 }
 

@@ -236,12 +236,11 @@ const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-actio
 func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
 	body, kind, h := append([]byte(p.Text), '\n'), "text/plain; charset=utf-8", w.Header()
 	if p.Text == "" || p.Page != "" && prefersHTML(r) {
-		p.Style, p.Icon = a.style.url, a.icon.url
-		var html bytes.Buffer
-		if err := a.pages.ExecuteTemplate(&html, p.Page+".html", &p); err != nil {
+		var err error
+		if body, err = a.html(p); err != nil {
 			return err
 		}
-		body, kind = html.Bytes(), "text/html; charset=utf-8"
+		kind = "text/html; charset=utf-8"
 		// Not no-referrer: with that, browsers send Origin: null with the page's own
 		// form, which would be taken for another site's.
 		h.Set("Referrer-Policy", "same-origin")
@@ -254,6 +253,14 @@ func (a *app) send(w http.ResponseWriter, r *http.Request, p page) error {
 	w.WriteHeader(cmp.Or(p.Status, http.StatusOK))
 	w.Write(body) // fails only when the client has gone
 	return nil
+}
+
+// html returns the page that p's template makes of it.
+func (a *app) html(p page) ([]byte, error) {
+	p.Style, p.Icon = a.style.url, a.icon.url
+	var b bytes.Buffer
+	err := a.pages.ExecuteTemplate(&b, p.Page+".html", &p)
+	return b.Bytes(), err
 }
 
 // problem is an error that the visitor is told about.
