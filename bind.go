@@ -120,9 +120,9 @@ func (r *ring) sealToken(k tokenKind, t token) string {
 // openToken returns what is in a token, if it is a good one of this kind, under
 // whichever key of the ring. What its time means is for the caller to judge.
 func (r *ring) openToken(k tokenKind, value string) (t token, ok bool) {
-	id, sealed, ok := takeApart(value)
+	id, sealed, _ := strings.Cut(value, ".")
 	c := r.codecs[id]
-	if c == nil || !ok {
+	if c == nil || !canonical(sealed) {
 		return token{}, false
 	}
 	var content []byte
@@ -330,11 +330,11 @@ func (m *binding[T]) refresh(w http.ResponseWriter, r *http.Request) (e event, s
 	v := m.load(r)
 	proof, ok := proofOf(w, r)
 	id := unquoted(r.Header.Get("Sec-Secure-Session-Id"))
-	_, _, hasForm := takeApart(id)
+	keyID, sealed, _ := strings.Cut(id, ".")
 	switch {
 	case !ok || len(id) > maxIdentifier:
 		return refuse(w, http.StatusRequestEntityTooLarge, refusedSize), 0
-	case !hasForm: // from here on it may stand in an answer
+	case !isKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
 		return refuse(w, http.StatusBadRequest, refusedForm), 0
 	case m.secure && v.mayBeGoodElsewhere():
 		// After a 4xx other than 403, and after being told the end, a browser would throw

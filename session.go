@@ -255,8 +255,8 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 	if v.size > maxCookie {
 		return v.refuse(checkSize, tooLarge)
 	}
-	id, sealed, ok := takeApart(c.Value)
-	if c.Quoted || !ok {
+	id, sealed, _ := strings.Cut(c.Value, ".")
+	if c.Quoted || !isKeyID(id) || !canonical(sealed) {
 		return v.refuse(checkForm, malformed)
 	}
 	v.keyID = id
@@ -290,18 +290,12 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 // seconds returns d in whole seconds.
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// strictBase64 minds the bits that the last character does not need.
-var strictBase64 = base64.URLEncoding.Strict()
-
-// takeApart returns the key id and what is sealed of a cookie's or a token's value,
-// and whether that has the form which we make: a key id, a dot, and base64 in its
-// one spelling. securecookie takes others as well: it skips line breaks and ignores
-// the bits that the last character does not need.
-func takeApart(value string) (id, sealed string, ok bool) {
-	id, sealed, _ = strings.Cut(value, ".")
-	_, err := strictBase64.DecodeString(sealed)
-	ok = isKeyID(id) && sealed != "" && err == nil && !strings.ContainsAny(sealed, "\r\n")
-	return id, sealed, ok
+// canonical reports whether s is base64 in its one spelling. securecookie takes
+// others as well: it skips line breaks and ignores the bits that the last
+// character does not need.
+func canonical(s string) bool {
+	_, err := base64.URLEncoding.Strict().DecodeString(s)
+	return err == nil && s != "" && !strings.ContainsAny(s, "\r\n")
 }
 
 // reason is why a response writes the cookie.
