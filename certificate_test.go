@@ -64,7 +64,24 @@ func TestCertificateLoad(t *testing.T) {
 		},
 		{name: "the key is gone", change: func() { os.Remove(c.keyFile) }, isNew: true, isBad: true},
 		{name: "it is still gone", change: func() {}},
-		{name: "it is back", change: func() { copyFile(t, key, c.keyFile) }, isNew: true, replaced: true},
+		{name: "there is a folder in its place", change: func() { os.Mkdir(c.keyFile, 0o700) }, isNew: true, isBad: true},
+		{
+			name: "it is back",
+			change: func() {
+				os.Remove(c.keyFile)
+				copyFile(t, key, c.keyFile)
+			},
+			isNew: true, replaced: true,
+		},
+		{
+			name: "its first word has moved to the other file",
+			change: func() {
+				word, rest, _ := strings.Cut(readFile(t, key), " ")
+				writeFile(t, c.certFile, readFile(t, cert)+" "+word)
+				writeFile(t, c.keyFile, rest)
+			},
+			isNew: true, isBad: true,
+		},
 		{name: "no PEM", change: func() { writeFile(t, c.certFile, "x") }, isNew: true, isBad: true},
 	}
 	for _, s := range steps {

@@ -192,6 +192,7 @@ func TestKeysRotation(t *testing.T) {
 // the key goes, and goes when the key goes. Everything else stays.
 func TestCommentsGoWithTheirKeys(t *testing.T) {
 	t.Parallel()
+	capitals := strings.ToUpper
 	tests := []struct{ name, before, promoted, dropped string }{
 		{
 			name:     "a comment of several lines",
@@ -222,6 +223,12 @@ func TestCommentsGoWithTheirKeys(t *testing.T) {
 			before:   " " + keyA + " \n\t" + keyB + "\t#\n\r " + keyC + "\r\n",
 			promoted: "\r " + keyC + "\r\n " + keyA + " \n\t" + keyB + "\t#\n",
 			dropped:  " " + keyA + " \n\r " + keyC + "\r\n",
+		},
+		{
+			name:     "keys in capitals",
+			before:   capitals(keyA) + "\n# B\n" + capitals(keyB) + "\n# C\n" + capitals(keyC) + "\n",
+			promoted: "# C\n" + capitals(keyC) + "\n" + capitals(keyA) + "\n# B\n" + capitals(keyB) + "\n",
+			dropped:  capitals(keyA) + "\n# C\n" + capitals(keyC) + "\n",
 		},
 		{
 			name:     "bytes that are no text",

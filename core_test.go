@@ -510,6 +510,20 @@ func TestFieldsOfANewerVersionSurvive(t *testing.T) {
 	})
 }
 
+// An item that keeps nothing, because it had nothing more, doesn't get what another had.
+func TestItemsKeepOnlyTheirOwn(t *testing.T) {
+	type item = map[string]int
+	encode := func(items ...item) cbor.RawMessage { return must(encoding.Marshal(items)) }
+	old := encode(item{"A": 1}, item{"A": 1, "Z": 9})
+	known := encode(item{"A": 1}, item{"A": 1})
+	for _, after := range [][]item{{{"A": 1}}, {{"A": 1}, {"A": 2}}} {
+		want := encode(after...)
+		if got := merge(old, known, want); !bytes.Equal(got, want) {
+			t.Errorf("got %s, want %s", notation(got), notation(want))
+		}
+	}
+}
+
 // Fields survive in maps with keys of any type.
 func TestOddKeysSurvive(t *testing.T) {
 	type oldSquare struct{ A int }

@@ -29,7 +29,7 @@ func (a *app) forge(r *http.Request, v *visit[session]) (answer, error) {
 	}
 	f := forgery{Part: strings.Join(form["part"], " ")}
 	known := []string{"id", "stamp", "payload", "mac", "key"}
-	if !slices.Contains(known, f.Part) { // nor is it if there were several
+	if !slices.Contains(known, f.Part) { // several are joined by a space, which no part has
 		return answer{}, problemf(http.StatusUnprocessableEntity,
 			"Send the field part once: id, stamp, payload, mac or key.")
 	}

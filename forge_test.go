@@ -201,7 +201,7 @@ func TestForgeRefusesOtherForms(t *testing.T) {
 		form   string
 		status int
 	}{
-		{"", 422}, {"part=", 422}, {"part=ID", 422}, {"part=mac&part=id", 422}, {"part=mac&part=mac", 422},
+		{"", 422}, {"part=", 422}, {"part=ID", 422}, {"part=mac&part=id", 422}, {"part=mac&part=mac", 422}, {"part=i&part=d", 422},
 		{"part=key%20id", 422}, {"name=id", 422}, {"part=%", 400}, {"part=mac;", 400},
 		{"part=" + strings.Repeat("x", maxBody), 413},
 	} {

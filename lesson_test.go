@@ -309,6 +309,27 @@ var (
 	row1  = regexp.MustCompile("(?m)^\\| (\\d+) \\| (.*) \\| `(.*)` \\|$")
 )
 
+// The page on a session names the key that the server seals with now.
+func TestSealingKeyIsNamed(t *testing.T) {
+	a := newTestApp(t, options{keys: []string{keyA, keyB}, log: io.Discard})
+	now := "<code>" + a.sessions.ring.Load().seal.id + "</code> now"
+	older := seal(t, newTestManager(t, options{keys: []string{keyB}}), alice(0, 0))
+	unknown := seal(t, newTestManager(t, options{keys: []string{keyC}}), alice(0, 0))
+	for _, tt := range []struct{ value, purpose, want string }{
+		{value: unknown, want: "It seals with " + now + "."},
+		{value: older, want: "The server seals with " + now + ", so your cookie was sealed again"},
+		{value: older, purpose: "prefetch", want: "The server seals with " + now + ", and still accepts"},
+	} {
+		_, page := do(t, a, exchange{
+			method: "GET", target: "/session", cookie: tt.value,
+			header: map[string]string{"Accept": browser, "Sec-Purpose": tt.purpose},
+		})
+		if !strings.Contains(page, tt.want) {
+			t.Errorf("got no %q in %s", tt.want, page)
+		}
+	}
+}
+
 // Each check is passed, failed or not reached, and only one has failed.
 func TestLadder(t *testing.T) {
 	failsAt := map[string]int{

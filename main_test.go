@@ -389,6 +389,7 @@ func TestFlags(t *testing.T) {
 		change(&c)
 		return &c
 	}
+	longName := strings.Repeat("x", 64)
 	good := []struct {
 		args []string
 		env  environ
@@ -407,6 +408,7 @@ func TestFlags(t *testing.T) {
 		})},
 		{nil, environ{"COOKIESESSION_ORIGIN": "http://d.example:80,http://e.example"}, with(func(c *config) { c.origins = origins{"http://d.example", "http://e.example"} })},
 		{[]string{"-cookie-name", "shop-2_b"}, nil, with(func(c *config) { c.cookie = "shop-2_b" })},
+		{[]string{"-cookie-name", longName}, nil, with(func(c *config) { c.cookie = longName })},
 		{[]string{"-log-format", "json", "-log-level", "warn"}, nil, with(func(c *config) { c.logFormat, c.logLevel = "json", 4 })},
 	}
 	for _, tt := range good {
@@ -449,9 +451,11 @@ func TestFlags(t *testing.T) {
 		{[]string{"serve"}, nil, `"serve"`},
 		{[]string{"-origin", "app.example.com"}, nil, "want an origin such as https://app.example.com"},
 	}
+	ended, end := context.WithCancel(t.Context())
+	end() // or a server would run if these were taken
 	for _, tt := range bad {
 		var usage usageError
-		err := run(t.Context(), tt.args, func(name string) string { return tt.env[name] }, nil, io.Discard, io.Discard)
+		err := run(ended, tt.args, func(name string) string { return tt.env[name] }, nil, io.Discard, io.Discard)
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q %v: got %v, want one line with %q", tt.args, tt.env, err, tt.says)
 		}

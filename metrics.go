@@ -24,7 +24,7 @@ type metrics struct {
 	reloads  *prometheus.CounterVec
 
 	// These have no labels. As vectors they aren't there before they are set: without
-	// a key file or a certificate there is nothing to tell of it.
+	// a key file or a certificate there is nothing to tell.
 	fileOK, certOK, certEnd *prometheus.GaugeVec
 }
 
@@ -150,7 +150,7 @@ func (m *metrics) saved(why reason, size int) {
 	}
 }
 
-// keysLoaded tells how it went to load the key file.
+// keysLoaded tells how loading the key file went.
 func (m *metrics) keysLoaded(err error) {
 	result, ok := "ok", 1.0
 	if err != nil {
@@ -160,7 +160,7 @@ func (m *metrics) keysLoaded(err error) {
 	m.fileOK.WithLabelValues().Set(ok)
 }
 
-// certificateLoaded tells how it went to load the certificate.
+// certificateLoaded tells how loading the certificate went.
 func (m *metrics) certificateLoaded(c *certificate, err error) {
 	ok := 1.0
 	if err != nil {

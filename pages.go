@@ -142,9 +142,6 @@ func (p *page) Report() *report {
 	return p.report
 }
 
-// Sealing is the id of the key that the server seals with now.
-func (p *page) Sealing() string { return p.app.sessions.ring.Load().seal.id }
-
 // Sample reports on a cookie that the visitor doesn't have.
 func (p *page) Sample() report { return describe(p.app.sessions, sample(p.app.sessions)) }
 

@@ -26,6 +26,7 @@ type report struct {
 	Passed  check  // the last check that it passed
 	KeyID   string // empty when the cookie names none
 	Role    string // of the key, where it is in the ring: seals or verifies
+	Sealing string // the id of the key that seals now
 	Size    int    // bytes of name and value
 	MaxSize int    // that they may have
 	Length  int    // bytes of the value
@@ -49,8 +50,8 @@ type report struct {
 var reportTexts = template.Must(template.ParseFS(templates, "templates/report.txt"))
 
 // reportText returns what is known as aligned lines. The kind is session or
-// inspect for a report, and token for a tokenReport. Pages say some of it in the
-// same words, by a function called report.
+// inspect for a report, and token for a tokenReport. Pages take why and thief of a
+// report, and iso of a time, through a template function called report.
 func reportText(kind string, known any) string {
 	var b strings.Builder
 	if err := reportTexts.ExecuteTemplate(&b, kind, known); err != nil {
@@ -74,7 +75,7 @@ func (f sessionField) Label() string {
 }
 
 // Quoted returns the value so that it can't be taken for anything else on a
-// terminal: in that notation, text is quoted.
+// terminal: in CBOR's diagnostic notation, text is quoted.
 func (f sessionField) Quoted() string { return notation(f.content) }
 
 // part is a stretch of a cookie's value.
@@ -96,6 +97,9 @@ func describe(m *sessions[session], v *visit[session]) report {
 	rep := report{
 		Cookie: m.cookie, Verdict: v.verdict, Passed: v.passed, KeyID: v.keyID,
 		Size: v.size, MaxSize: maxCookie, Length: len(v.value), Parts: parts(v.value, blames),
+	}
+	if r.seal != nil {
+		rep.Sealing = r.seal.id
 	}
 	if v.codec != nil {
 		rep.Role = role(r, v.keyID)
@@ -301,8 +305,8 @@ type rung struct {
 	Verdict verdict // that a cookie gets which fails
 }
 
-// Ladder returns the checks in their order, of which the cookie has passed the
-// first ones, as many as Passed says.
+// Ladder returns the checks in their order. The cookie has passed the first Passed
+// of them.
 func (report) Ladder() []rung {
 	return []rung{
 		{Check: "There is a cookie of this name (up to four are looked at).", Verdict: none},

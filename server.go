@@ -26,7 +26,7 @@ const (
 
 // serve runs the servers until ctx ends or a signal comes.
 func serve(ctx context.Context, cfg *config, a *app) error {
-	hangups() // or SIGHUP would end the program where no file is watched
+	hangups() // or SIGHUP would end the program while no file is watched
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	tlsConfig, err := a.files(ctx, cfg)
@@ -180,7 +180,7 @@ func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 	return c.config(), nil
 }
 
-// hangups returns a channel of its own for SIGHUP, until the program's end.
+// hangups returns a new channel that gets each SIGHUP until the program ends.
 func hangups() <-chan os.Signal {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)

@@ -290,11 +290,14 @@ func (m *sessions[T]) open(c *http.Cookie, now int64) *visit[T] {
 // seconds returns d in whole seconds.
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
+// strictBase64 also refuses text whose last character has bits set that it doesn't need.
+var strictBase64 = base64.URLEncoding.Strict()
+
 // canonical reports whether s is base64 in its one spelling. securecookie takes
 // others as well: it skips line breaks and ignores the bits that the last
 // character does not need.
 func canonical(s string) bool {
-	_, err := base64.URLEncoding.Strict().DecodeString(s)
+	_, err := strictBase64.DecodeString(s)
 	return err == nil && s != "" && !strings.ContainsAny(s, "\r\n")
 }
 
@@ -401,8 +404,8 @@ func (m *sessions[T]) setCookie(w http.ResponseWriter, name, value string, maxAg
 	})
 }
 
-// encode returns the encoding of the session. If it is the one that the cookie
-// brought, that is the cookie's own.
+// encode returns the encoding of the session. For one that hasn't changed, that is
+// exactly what the cookie brought, with fields that this version doesn't know.
 func (v *visit[T]) encode() (cbor.RawMessage, error) {
 	old := v.payload.Data
 	data, err := encoding.Marshal(v.session)
@@ -456,10 +459,10 @@ func mergeList(old, known, data cbor.RawMessage) cbor.RawMessage {
 	}
 	kept := make([]bool, len(d))
 	keep := func(i, j int) bool { // item i is what item j was
-		if kept[i] || k[j] == nil || !bytes.Equal(d[i], k[j]) {
+		if kept[i] || !bytes.Equal(d[i], k[j]) {
 			return false
 		}
-		d[i], k[j], kept[i] = o[j], nil, true
+		d[i], k[j], kept[i] = o[j], nil, true // no item is like nil
 		return true
 	}
 	// Of several that look the same to this version, first those that have not moved,

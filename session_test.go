@@ -153,6 +153,48 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// What a visitor stores is stored, also if a refused cookie says the same. Without
+// that, the refused cookie is left alone, even if it is under an older key.
+func TestStoringWhatARefusedCookieSays(t *testing.T) {
+	bothModes(t, func(t *testing.T, o options) {
+		m := newTestManager(t, options{keys: []string{keyB, keyA}, signed: o.signed})
+		older := newTestManager(t, options{keys: []string{keyA}, signed: o.signed})
+		idle, lifetime := seconds(m.idle), seconds(m.lifetime)
+		for want, p := range map[verdict]payload[session]{
+			expired:    alice(idle+10, idle+10),
+			tooOld:     alice(lifetime+10, 0),
+			fromFuture: alice(-1000, -1000),
+			unproven:   alice(10, 10),
+		} {
+			visit := func(p payload[session]) *visit[session] {
+				v := openValue(m, seal(t, older, p))
+				if want == unproven { // as bind.go refuses
+					v.session = session{}
+					v.refuse(checkProof, unproven)
+				}
+				if v.verdict != want {
+					t.Fatalf("got %v, want %v", v.verdict, want)
+				}
+				return v
+			}
+			v, w := visit(p), httptest.NewRecorder()
+			v.session.Name = "Alice"
+			why, _, err := m.save(w, v)
+			if why != changed || err != nil || len(w.Result().Cookies()) != 1 {
+				t.Errorf("%s, stored: got %v, %v and header %v", want, why, err, w.Header())
+			}
+			for _, name := range []string{"Alice", ""} {
+				p.Data.Name = name
+				w := httptest.NewRecorder()
+				why, _, err := m.save(w, visit(p))
+				if why != unchanged || err != nil || len(w.Header()) > 0 {
+					t.Errorf("%s of %q: got %v, %v and header %v", want, name, why, err, w.Header())
+				}
+			}
+		}
+	})
+}
+
 // flipLast changes a character in the middle of the MAC.
 func flipLast(value string) string {
 	i := len(value) - 20
