@@ -64,7 +64,7 @@ func reportText(kind string, known any) string {
 type sessionField struct {
 	Name    string
 	Value   string // text as it is, anything else in CBOR's diagnostic notation
-	content []byte
+	content []byte // the value as it is encoded
 }
 
 // Label returns the field's name as it begins a line. A cookie that was not
