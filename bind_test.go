@@ -1279,12 +1279,12 @@ func TestRegisterWithAStaleTicket(t *testing.T) {
 // An error page offers nothing, since it sets no session.
 func TestNoOfferOnAnErrorPage(t *testing.T) {
 	a := newBindApp(t, options{log: io.Discard}, 10*time.Minute)
-	a.router.HandleFunc("/test", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
+	a.router.HandleFunc("/test-only", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
 		v.session.Name = "Bob"
 		return answer{Page: "there is none"}, nil
 	})).Name("test")
 	w := httptest.NewRecorder()
-	a.ServeHTTP(w, httptest.NewRequest("GET", "/test", nil))
+	a.ServeHTTP(w, httptest.NewRequest("GET", "/test-only", nil))
 	if h := w.Header(); w.Code != 500 || h["Set-Cookie"] != nil || h["Secure-Session-Registration"] != nil {
 		t.Errorf("got status %d and %v", w.Code, h)
 	}

@@ -525,8 +525,8 @@ func TestFailures(t *testing.T) {
 			var log lockedBuffer
 			a := newTestApp(t, options{log: &log})
 			template.Must(a.pages.New("broken.html").Parse("half a page {{.Nowhere}}"))
-			a.router.HandleFunc("/test", a.visitor(tt.action))
-			res, body := do(t, a, exchange{method: "GET", target: "/test", cookie: seal(t, a.sessions, alice(500000, 500000)), header: map[string]string{"Accept": accept}})
+			a.router.HandleFunc("/test-only", a.visitor(tt.action))
+			res, body := do(t, a, exchange{method: "GET", target: "/test-only", cookie: seal(t, a.sessions, alice(500000, 500000)), header: map[string]string{"Accept": accept}})
 			if res.StatusCode != tt.status || setCookie(t, a, res) != nil {
 				t.Errorf("%s: got status %d and %d cookies, want %d and none", tt.name, res.StatusCode, len(res.Cookies()), tt.status)
 			}
@@ -563,17 +563,17 @@ func TestFailures(t *testing.T) {
 // A panic when a part of the response has gone out can't become a page.
 func TestPanicInTheMiddle(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
-	a.router.HandleFunc("/test", func(w http.ResponseWriter, r *http.Request) {
+	a.router.HandleFunc("/test-only", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(200)
 		panic("too late")
 	})
-	a.router.HandleFunc("/text", func(w http.ResponseWriter, r *http.Request) {
+	a.router.HandleFunc("/test-only-text", func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "some of it")
 		panic("too late")
 	})
 	srv := httptest.NewServer(a)
 	defer srv.Close()
-	for _, path := range []string{"/test", "/text"} {
+	for _, path := range []string{"/test-only", "/test-only-text"} {
 		if res, err := http.Get(srv.URL + path); err == nil {
 			res.Body.Close()
 			t.Errorf("%s: got status %d, want the connection closed", path, res.StatusCode)
@@ -588,22 +588,22 @@ func TestPanicInTheMiddle(t *testing.T) {
 func TestAbortedHandler(t *testing.T) {
 	var log lockedBuffer
 	a := newTestApp(t, options{log: &log})
-	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	a.router.HandleFunc("/test-only", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	defer func() {
 		if p := recover(); p != http.ErrAbortHandler || strings.Contains(log.String(), "level=ERROR") {
 			t.Errorf("got %v and %s", p, &log)
 		}
 	}()
-	a.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/test", nil))
+	a.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/test-only", nil))
 }
 
 func TestOversizedSaysByHowMuch(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
 	over := &oversizedError{over: 17}
-	a.router.HandleFunc("/test", a.visitor(func(*http.Request, *visit[session]) (answer, error) {
+	a.router.HandleFunc("/test-only", a.visitor(func(*http.Request, *visit[session]) (answer, error) {
 		return answer{}, fmt.Errorf("saving: %w", over)
 	}))
-	if _, body := do(t, a, exchange{method: "GET", target: "/test"}); !strings.Contains(body, "17 bytes") {
+	if _, body := do(t, a, exchange{method: "GET", target: "/test-only"}); !strings.Contains(body, "17 bytes") {
 		t.Errorf("got %q, want the number of bytes", body)
 	}
 }
@@ -701,11 +701,11 @@ func TestForm(t *testing.T) {
 // A page that isn't there is an error of ours.
 func TestNoSuchTemplate(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
-	a.router.HandleFunc("/test", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
+	a.router.HandleFunc("/test-only", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
 		v.session.Name = "Eve"
 		return answer{Page: "nowhere"}, nil
 	}))
-	if res, _ := do(t, a, exchange{method: "GET", target: "/test"}); res.StatusCode != 500 || res.Header["Set-Cookie"] != nil {
+	if res, _ := do(t, a, exchange{method: "GET", target: "/test-only"}); res.StatusCode != 500 || res.Header["Set-Cookie"] != nil {
 		t.Errorf("got status %d for a page that isn't there", res.StatusCode)
 	}
 }
@@ -882,11 +882,11 @@ func TestValidWithoutAName(t *testing.T) {
 func TestUnreadableSession(t *testing.T) {
 	var log lockedBuffer
 	a := newTestApp(t, options{log: &log})
-	a.router.HandleFunc("/test", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
+	a.router.HandleFunc("/test-only", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
 		v.session.Name = "\xff"
 		return message("done"), nil
 	}))
-	res, body := do(t, a, exchange{method: "GET", target: "/test", cookie: seal(t, a.sessions, alice(1, 1))})
+	res, body := do(t, a, exchange{method: "GET", target: "/test-only", cookie: seal(t, a.sessions, alice(1, 1))})
 	if res.StatusCode != 422 || !strings.Contains(body, "UTF-8") || res.Header["Set-Cookie"] != nil {
 		t.Errorf("got status %d and %q, want 422", res.StatusCode, body)
 	}
@@ -899,11 +899,11 @@ func TestUnreadableSession(t *testing.T) {
 // nothing of a cookie that may have been set just now.
 func TestMessageOfAnotherAction(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
-	a.router.HandleFunc("/cart", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
+	a.router.HandleFunc("/test-only", a.visitor(func(_ *http.Request, v *visit[session]) (answer, error) {
 		v.session.Name = "tea"
 		return message("Added to your cart"), nil
-	})).Name("cart")
-	_, page := do(t, a, exchange{method: "GET", target: "/cart", header: map[string]string{"Accept": browser}})
+	})).Name("test_only")
+	_, page := do(t, a, exchange{method: "GET", target: "/test-only", header: map[string]string{"Accept": browser}})
 	if !strings.Contains(page, "Added to your cart") || strings.Contains(page, "sent no session cookie") {
 		t.Errorf("got %s", page)
 	}
@@ -912,12 +912,12 @@ func TestMessageOfAnotherAction(t *testing.T) {
 // A handler finds what the server's own writer can do.
 func TestResponseController(t *testing.T) {
 	a := newTestApp(t, options{log: io.Discard})
-	a.router.HandleFunc("/test", func(w http.ResponseWriter, _ *http.Request) {
+	a.router.HandleFunc("/test-only", func(w http.ResponseWriter, _ *http.Request) {
 		if err := http.NewResponseController(w).Flush(); err != nil {
 			t.Error(err)
 		}
 	})
-	if res, _ := do(t, a, exchange{method: "GET", target: "/test"}); res.StatusCode != 200 {
+	if res, _ := do(t, a, exchange{method: "GET", target: "/test-only"}); res.StatusCode != 200 {
 		t.Errorf("got status %d", res.StatusCode)
 	}
 }

@@ -25,7 +25,7 @@ make a key and edit a key file, which servers may be using meanwhile.
 
 	cookiesession inspect [-key-file FILE] [-show] <cookie
 
-tells what is known of a cookie, or of a token of device binding.
+shows what is known about a cookie, or about a token of device binding.
 
 The exit status is 2 when the program was called wrongly, 1 when it failed
 otherwise or the inspected cookie is not valid.
@@ -234,7 +234,7 @@ func parseFlags(args []string, getenv getenv, stdout io.Writer) (*config, error)
 	fs := cfg.flagSet(getenv)
 	usage := "cookiesession [flags]           serves the site\n" +
 		"       cookiesession keys COMMAND      makes keys, and edits a key file: see keys -h\n" +
-		"       cookiesession inspect [flags]   tells what is known of a cookie: see inspect -h"
+		"       cookiesession inspect [flags]   shows what is known about a cookie: see inspect -h"
 	if err := parse(fs, args, getenv, stdout, usage); err != nil {
 		return nil, err
 	}

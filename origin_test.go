@@ -228,12 +228,12 @@ func TestProfilesOnLoopbackAlone(t *testing.T) {
 func TestWhatIsNotRefused(t *testing.T) {
 	var log lockedBuffer
 	a := newBindApp(t, options{log: &log}, time.Minute)
-	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
+	a.router.HandleFunc("/test-only", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
 	b := bindAlice(t, sendTo(a))
 	if res, _ := b.raw("POST", refreshPath, "", "Sec-Secure-Session-Id", b.id); res.StatusCode != 403 {
 		t.Errorf("got status %d, want a challenge", res.StatusCode)
 	}
-	if res, _ := b.raw("POST", "/test", ""); res.StatusCode != 500 {
+	if res, _ := b.raw("POST", "/test-only", ""); res.StatusCode != 500 {
 		t.Errorf("got status %d, want a failure", res.StatusCode)
 	}
 	if strings.Contains(log.String(), "request refused") {

@@ -310,7 +310,7 @@ type rung struct {
 func (report) Ladder() []rung {
 	return []rung{
 		{Check: "There is a cookie of this name (up to four are looked at).", Verdict: none},
-		{Check: "Name and value have 4,096 bytes at most.", Verdict: tooLarge},
+		{Check: "Name and value are 4,096 bytes at most.", Verdict: tooLarge},
 		{Check: "It is a key id, a dot, and base64 in its canonical form.", Verdict: malformed},
 		{Check: "The key is one that this server has.", Verdict: unknownKey},
 		{Check: "The MAC matches the content.", Verdict: tampered},

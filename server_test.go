@@ -87,11 +87,11 @@ func useHTTP2(t *testing.T, url string) {
 func TestConnectionsAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newTestApp(t, options{log: io.Discard})
-		a.router.HandleFunc("/test", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		a.router.HandleFunc("/test-only", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		srv := newServer(a, a.log)
 		closeUnusedOnShutdown(srv)
 		client := servePipe(srv)
-		io.WriteString(client, "GET /test HTTP/1.1\r\nHost: x\r\n\r\n")
+		io.WriteString(client, "GET /test-only HTTP/1.1\r\nHost: x\r\n\r\n")
 		synctest.Wait()
 		began := time.Now()
 		ended := make(chan error)
@@ -287,15 +287,15 @@ func TestLongLinesAreCut(t *testing.T) {
 func TestPanicsAreBoundedLines(t *testing.T) {
 	var log lockedBuffer
 	a := newTestApp(t, options{log: &log})
-	a.router.HandleFunc("/test", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
+	a.router.HandleFunc("/test-only", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
 	for range 2 * floodLimit {
-		do(t, a, exchange{method: "GET", target: "/test"})
+		do(t, a, exchange{method: "GET", target: "/test-only"})
 		fmt.Fprintln(a.log, "http: something went wrong")
 	}
 	for line, want := range map[string]int{
-		`msg="panic in a handler" route=/test panic=string`:               floodLimit,
-		`level=WARN msg="http: something went wrong"`:                     floodLimit,
-		`level=ERROR msg="request failed" route=/test method=GET err="pa`: floodLimit,
+		`msg="panic in a handler" route=/test-only panic=string`:               floodLimit,
+		`level=WARN msg="http: something went wrong"`:                          floodLimit,
+		`level=ERROR msg="request failed" route=/test-only method=GET err="pa`: floodLimit,
 	} {
 		if got := strings.Count(log.String(), line); got != want {
 			t.Errorf("got %d lines %s, want %d: %s", got, line, want, &log)
