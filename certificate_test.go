@@ -215,6 +215,11 @@ func TestCertificateRenewal(t *testing.T) {
 	if got := strings.Count(r.log.String(), `msg="certificate loaded"`); got != 1 {
 		t.Errorf("got %d lines on a new certificate, want one: %s", got, r.log)
 	}
+	// It loads on SIGHUP also what has not changed, which no look does.
+	loaded := func() int { return strings.Count(r.log.String(), `msg="certificate loaded"`) }
+	before := loaded()
+	r.cmd.Process.Signal(syscall.SIGHUP)
+	awaitTrue(t, "SIGHUP", func() bool { return loaded() > before })
 }
 
 const (
