@@ -331,6 +331,7 @@ func (cfg *config) check() error {
 	return cfg.checkCookieName()
 }
 
+// checkCookieName is what check and inspect, which has that flag as well, both need.
 func (cfg *config) checkCookieName() error {
 	if len(cfg.cookie) > 64 || !cookieNames.MatchString(cfg.cookie) {
 		return fmt.Errorf("-cookie-name must be letters, digits, - and _, 64 at most, not %q",
