@@ -6,9 +6,6 @@ import (
 	"html"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -569,53 +566,6 @@ func TestDescribedToRobots(t *testing.T) {
 	for _, target := range []string{"/", "/set_name", "/get_name", "/session", "/nowhere"} {
 		if page := getPage(t, a, target, ""); strings.Count(page, `<meta name="description" content="See how`) != 1 {
 			t.Errorf("%s: got no description in %s", target, page)
-		}
-	}
-}
-
-var curlLines = regexp.MustCompile(`(?s)<pre><code>(.*?)</code></pre>`)
-
-// What the session page says about a replay can be tried as it stands there.
-func TestReplay(t *testing.T) {
-	needTool(t, "curl")
-	sh := needTool(t, "sh")
-	cert, key, _ := newCertificate(t)
-	for _, flags := range [][]string{nil, {"-tls-cert", cert, "-tls-key", key}, {"-origin", "https://localhost"}} {
-		for _, mode := range []string{"-encrypt=true", "-encrypt=false"} {
-			p := startRun(t, map[string]string{"COOKIESESSION_KEYS": keyA}, append(flags, mode)...)
-			cmd := exec.Command(sh, "-e")
-			cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "CURL_CA_BUNDLE="+cert)
-			curl := func(lines string) string {
-				t.Helper()
-				cmd := *cmd
-				cmd.Stdin = strings.NewReader(lines)
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					t.Fatalf("%s: %v: %s", lines, err, out)
-				}
-				return string(out)
-			}
-			url, command := p.url, "curl -sS "
-			behindProxy := len(flags) > 0 && flags[0] == "-origin"
-			if behindProxy { // there is none here to end TLS
-				url = "http://localhost"
-				command += "--connect-to ::" + strings.TrimPrefix(p.url, "http://") + " "
-			}
-			page := curl(command + "-H 'Accept: text/html' " + url + "/session")
-			lines := html.UnescapeString(curlLines.FindStringSubmatch(page)[1])
-			if behindProxy {
-				lines = strings.ReplaceAll(lines, "https:", "http:")
-			}
-			out := curl(strings.ReplaceAll(lines, "curl ", command))
-			if !strings.HasSuffix(out, "\nName cleared from session\nName: Alice\n") {
-				t.Errorf("%v: got %s from %s", flags, out, lines)
-			}
-			if got := curl(command + "-b jar " + url + "/get_name"); got != "Name not found in session\n" {
-				t.Errorf("%v: got %s after clearing", flags, got)
-			}
-			if _, err := os.Stat(filepath.Join(cmd.Dir, "old")); err != nil {
-				t.Error(err)
-			}
 		}
 	}
 }
