@@ -59,23 +59,15 @@ func TestSecurityCommands(t *testing.T) {
 // standard output.
 func TestLogLines(t *testing.T) {
 	slow(t)
-	var stdout, stderr testkit.Buffer
+	var stdout testkit.Buffer
 	cmd := program(t, nil, "-addr", "127.0.0.1:0", "-log-format", "json", "-log-level", "debug")
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	listening := regexp.MustCompile(`"msg":"listening","url":"([^"]+)"`)
-	testkit.AwaitTrue(t, "the program", func() bool { return listening.MatchString(stderr.String()) })
-	pageAt(t, listening.FindStringSubmatch(stderr.String())[1]+"/get_name")
+	cmd.Stdout = &stdout
+	p := testkit.Start(t, cmd)
+	pageAt(t, p.URL+"/get_name")
 	testkit.AwaitTrue(t, "the request's line", func() bool {
-		return strings.Contains(stderr.String(), `"msg":"request"`)
+		return strings.Contains(p.Log.String(), `"msg":"request"`)
 	})
-	for text := range strings.Lines(stderr.String()) {
+	for text := range strings.Lines(p.Log.String()) {
 		var line struct {
 			Time       time.Time // which takes no time without an offset
 			Level, Msg string

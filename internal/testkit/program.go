@@ -54,8 +54,9 @@ type Server struct {
 	End  func() error // stops it first
 }
 
-// Listening matches the program's line, as text, on where it listens.
-var Listening = regexp.MustCompile(`msg=listening url=(\S+) addr=(\S+)`)
+// Listening matches the program's line, as text or as JSON, on where it listens.
+var Listening = regexp.MustCompile(
+	`(?:msg=listening url=|"msg":"listening","url":")([^\s"]+)(?: addr=|","addr":")([^\s"]+)`)
 
 // AwaitURL waits for the log to say where the program listens.
 func AwaitURL(t testing.TB, log *Buffer, ended <-chan error) string {
