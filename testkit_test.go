@@ -22,7 +22,6 @@ const keyA, keyB, keyC = testkit.KeyA, testkit.KeyB, testkit.KeyC
 type lockedBuffer = testkit.Buffer
 
 var (
-	needTool       = testkit.NeedTool
 	awaitTrue      = testkit.AwaitTrue
 	freeAddr       = testkit.FreeAddr
 	newCertificate = testkit.NewCertificate

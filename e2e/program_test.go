@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -239,8 +240,10 @@ func idsOf(t testing.TB, key string) keyIDs {
 // tool runs a tool to its end, in the project's folder, and returns what it has printed.
 func tool(t testing.TB, stdin, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), testkit.NeedTool(t, name), args...)
-	return runIn(t, cmd, root, stdin)
+	// Not the test's context, which has ended when the test cleans up.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	return runIn(t, exec.CommandContext(ctx, testkit.NeedTool(t, name), args...), root, stdin)
 }
 
 // runIn runs a command in a folder, and returns what it prints on its standard output.
