@@ -158,7 +158,8 @@ func TestLines(t *testing.T) {
 func TestLongLinesAreCut(t *testing.T) {
 	buffer := new(lockedBuffer)
 	line := "http: TLS handshake error from 127.0.0.1:1: " + strings.Repeat("\x01", 64<<10)
-	if n, err := io.WriteString(floodlog.Lines(newLog(buffer)), line); n != len(line) || err != nil {
+	lines := floodlog.Lines(newLog(buffer))
+	if n, err := io.WriteString(lines, line); n != len(line) || err != nil {
 		t.Errorf("got %d and error %v", n, err)
 	}
 	log := buffer.String()

@@ -36,9 +36,7 @@ func newAdmin(cfg Config) *http.Server {
 	if profiles {
 		mux.HandleFunc("/debug/pprof/", profile)
 	}
-	srv := newServer(onlyAdmins(cfg.AdminAddr, mux), cfg.Log)
-	srv.WriteTimeout = 0 // a profile takes as long as it is asked for
-	return srv
+	return newServer(onlyAdmins(cfg.AdminAddr, mux), cfg.Log)
 }
 
 // profile has net/http/pprof answer, where it has put itself, unless by a browser's

@@ -169,7 +169,8 @@ func TestCertificateRenewal(t *testing.T) {
 	var told loads
 	s := start(t, server.Config{Certificate: files, CertificateLoaded: told.told})
 	notAfter, err, n := told.last()
-	if time.Until(notAfter) > time.Hour || time.Until(notAfter) < 50*time.Minute || err != nil || n != 1 {
+	if left := time.Until(notAfter); left > time.Hour || left < 50*time.Minute ||
+		err != nil || n != 1 {
 		t.Errorf("got a certificate that ends at %v and error %v, %d times", notAfter, err, n)
 	}
 	stop := askAgainAndAgain(t, s.url)

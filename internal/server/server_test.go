@@ -252,7 +252,8 @@ func TestAddressTaken(t *testing.T) {
 		"(choose another address with -admin-addr)": {Addr: "localhost:0", AdminAddr: taken},
 	} {
 		cfg.Handler, cfg.Metrics, cfg.Log = site, site, slog.New(slog.DiscardHandler)
-		if err := server.Run(t.Context(), cfg); err == nil || !strings.HasSuffix(err.Error(), want) {
+		err := server.Run(t.Context(), cfg)
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("got %v, want it to end in %q", err, want)
 		}
 	}
@@ -330,7 +331,7 @@ func TestHeaderLimit(t *testing.T) {
 // cookies on their way, that they can.
 func TestStart(t *testing.T) {
 	cert := newCertificate(t)
-	const proxied = "https://app.example.com"
+	const plain, secure = "http://app.example.com", "https://app.example.com"
 	for _, tt := range []struct {
 		cfg   server.Config
 		url   string // PORT is the one that was free
@@ -340,8 +341,8 @@ func TestStart(t *testing.T) {
 		{cfg: server.Config{Addr: "127.0.0.1:0"}, url: "http://127.0.0.1:PORT"},
 		{cfg: server.Config{Addr: ":0"}, url: "http://localhost:PORT", warns: true},
 		{cfg: server.Config{Addr: "0.0.0.0:0"}, url: "http://0.0.0.0:PORT", warns: true},
-		{cfg: server.Config{Addr: ":0", URL: "http://a.example"}, url: "http://a.example", warns: true},
-		{cfg: server.Config{Addr: ":0", URL: proxied, Secure: true}, url: proxied},
+		{cfg: server.Config{Addr: ":0", URL: plain}, url: plain, warns: true},
+		{cfg: server.Config{Addr: ":0", URL: secure, Secure: true}, url: secure},
 		{cfg: server.Config{Addr: ":0", Certificate: cert}, url: "https://localhost:PORT"},
 	} {
 		s := start(t, tt.cfg)
