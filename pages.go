@@ -123,7 +123,6 @@ type page struct {
 	app         *app
 	report      *report // once it was asked for
 	visit       *visit[session]
-	request     *http.Request
 	header      http.Header // of the response
 }
 
@@ -154,17 +153,12 @@ func (p *page) Specimens() []specimen {
 	return specimens(p.app.sessions, content)
 }
 
-// Base is the address of the site, as the visitor's browser has it. It stands in
-// commands to copy, so a host that could be more than a host to a shell is left out.
+// Base is the address of the site, for commands to copy.
 func (p *page) Base() string {
-	host := p.request.Host
-	if !fromBrowser(host) {
-		host = "localhost"
+	if len(p.app.origins) > 0 {
+		return p.app.origins[0]
 	}
-	if p.app.sessions.secure {
-		return "https://" + host
-	}
-	return "http://" + host
+	return "http://localhost:8080"
 }
 
 // Sent shows the cookies that come with the page. That of the session is the first.
@@ -177,26 +171,6 @@ func (p *page) Sent() (all []sentCookie) {
 		})
 	}
 	return all
-}
-
-// Insecure tells why the browser may refuse a cookie that is for HTTPS only:
-// "webkit" takes none at http://localhost, nobody at any other http address. At
-// an https address, a proxy may have ended TLS: there, browsers say where they
-// come from.
-func (p *page) Insecure() string {
-	host, agent := (&url.URL{Host: p.request.Host}).Hostname(), p.request.UserAgent()
-	switch {
-	case !p.app.sessions.secure || p.request.TLS != nil:
-		return ""
-	case host != "localhost" && host != "127.0.0.1" && host != "::1":
-		if p.request.Header.Get("Sec-Fetch-Site") != "" {
-			return ""
-		}
-		return "http"
-	case strings.Contains(agent, "AppleWebKit/") && !strings.Contains(agent, "Chrome/"):
-		return "webkit"
-	}
-	return ""
 }
 
 // render saves the session, and sends ans.
@@ -214,7 +188,7 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit[session], 
 	}
 	err := a.send(w, r, page{
 		answer: ans, Route: mux.CurrentRoute(r).GetName(), Session: v.session, Wrote: why,
-		app: a, visit: v, request: r, header: w.Header(),
+		app: a, visit: v, header: w.Header(),
 	})
 	if err == nil {
 		a.metrics.saved(why, size)
