@@ -253,27 +253,19 @@ func editKeyFile(name string,
 	return said, replaceFile(target, []byte(file))
 }
 
-// behindLinks returns the file that name leads to through symbolic links, even
-// where nothing is there yet.
+// behindLinks returns the file that name leads to through symbolic links. Where name
+// itself is nothing yet, that is a file in the folder behind the links before it.
 func behindLinks(name string) (target string, err error) {
-	if _, err := os.Stat(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err // such as links that lead round in a circle
+	if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
+		dir, file := filepath.Split(name)
+		folder, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
+		return filepath.Join(folder, file), err
 	}
-	folder := ""
-	for {
-		if folder != "" && !filepath.IsAbs(name) {
-			name = folder + string(filepath.Separator) + name
-		}
-		// Not cleaned: what stands before ".." may be a link itself.
-		dir, base := filepath.Split(name)
-		if folder, err = filepath.EvalSymlinks(cmp.Or(dir, ".")); err != nil {
-			return "", err
-		}
-		target = filepath.Join(folder, base)
-		if name, err = os.Readlink(target); err != nil { // it is no link
-			return target, nil
-		}
+	target, err = filepath.EvalSymlinks(name)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%s: a link to a file that isn't there (give the file's own name)", name)
 	}
+	return target, err
 }
 
 // replaceFile gives the file called name new content, its mode and owner kept,

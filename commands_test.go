@@ -418,7 +418,7 @@ func TestKeysDropRepeatsOnlyIDs(t *testing.T) {
 	}
 }
 
-// A link to the file stays a link, also where nothing is behind it yet.
+// A link to the file stays a link, and nothing is made behind one that leads nowhere.
 func TestKeysThroughALink(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -459,26 +459,12 @@ func TestKeysThroughALink(t *testing.T) {
 			before: 1,
 		},
 		{
-			name:  "dangling, absolute",
-			links: [][2]string{{"links/3", path("real/3")}},
-			file:  "real/3",
-		},
-		{
-			name:  "dangling, relative",
-			links: [][2]string{{"links/4", "../real/4"}},
-			file:  "real/4",
-		},
-		{
-			name: "a dangling chain",
+			name: "a chain",
 			links: [][2]string{
-				{"links/5", "5a"}, {"links/5a", path("real/5b")}, {"real/5b", "deep/5"},
+				{"links/5", "5a"}, {"links/5a", path("real/5b")}, {"real/5b", "there"},
 			},
-			file: "real/deep/5",
-		},
-		{
-			name:  "dangling, through a folder",
-			links: [][2]string{{"links/folder/6", "../6"}},
-			file:  "real/6",
+			file:   "real/there",
+			before: 5,
 		},
 	}
 	for _, tt := range tests {
@@ -505,19 +491,24 @@ func TestKeysThroughALink(t *testing.T) {
 	}
 	// Links that lead nowhere, or round in a circle, are an error at once.
 	for link, to := range map[string]string{
-		"links/nowhere": "../missing/ring", "links/round": "circle", "links/circle": "round",
+		"links/nowhere": "../real/none", "links/round": "circle", "links/circle": "round",
 	} {
 		if err := os.Symlink(filepath.FromSlash(to), path(link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, link := range []string{"links/nowhere", "links/round"} {
-		for _, subcommand := range []string{"add", "replace", "promote", "list"} {
+	for link, says := range map[string]string{
+		"links/nowhere": "a link to a file that isn't there (", "links/round": "too many links",
+	} {
+		for _, subcommand := range []string{"add", "replace", "promote"} {
 			_, stderr, status := command(t, "", nil, "keys", subcommand, path(link))
-			if status != 1 || strings.Count(stderr, "\n") != 1 {
+			if status != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, says) {
 				t.Errorf("%s %s: got status %d and %q", subcommand, link, status, stderr)
 			}
 		}
+	}
+	if _, err := os.Lstat(path("real/none")); !os.IsNotExist(err) {
+		t.Errorf("got %v, want nothing made behind a link that leads nowhere", err)
 	}
 	if entries, _ := os.ReadDir(root); len(entries) != 2 {
 		t.Errorf("got %d folders, want nothing made in the wrong place", len(entries))
@@ -1137,6 +1128,7 @@ func TestKeysThroughLinkedFolders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	writeFile(t, "cap/shared/ring", keyA)
 	for name, file := range map[string]string{"cap/ring": "cap/shared/ring", "link/../ring": "other/ring"} {
 		for _, args := range [][]string{{"add", name}, {"add", name}, {"replace", name}} {
 			mustRun(t, append([]string{"keys"}, args...)...)
