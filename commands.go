@@ -323,9 +323,8 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	cookies := findCookies(string(input), cfg.cookie)
 	// A ticket may come alone, or under a name of its own.
 	if len(cookies) == 0 || len(strings.Fields(string(input))) == 1 {
-		if said, problem := inspectToken(string(input), r); said != "" {
-			fmt.Fprintln(stdout, said)
-			return problem
+		if k := tokenIn(string(input), r); k != "" {
+			return fmt.Errorf("there is no session in this: it is the %s of device binding", k)
 		}
 	}
 	if len(cookies) == 0 {

@@ -25,7 +25,7 @@ make a key and edit a key file, which servers may be using meanwhile.
 
 	cookiesession inspect [-key-file FILE] [-show] <cookie
 
-shows what is known about a cookie, or about a token of device binding.
+shows what is known about a cookie.
 
 The exit status is 2 when the program was called wrongly, 1 when it failed
 otherwise or the inspected cookie is not valid.
