@@ -1052,7 +1052,7 @@ func TestBindingThroughRotations(t *testing.T) {
 		id := b.id
 		use := func(encrypt bool, secrets ...string) {
 			t.Helper()
-			a.useRing(newRing(must(parseKeyList("keys", strings.Join(secrets, ","))), encrypt))
+			a.useRing(newRing(must(parseKeys("keys", strings.Join(secrets, "\n"))), encrypt))
 		}
 		for _, step := range []struct {
 			name    string
@@ -1092,7 +1092,7 @@ func TestBindingThroughRotations(t *testing.T) {
 func TestBindingAcrossAPromotion(t *testing.T) {
 	a := newBindApp(t, options{keys: []string{keyA, keyB}}, 10*time.Minute)
 	promote := func() {
-		keys := must(parseKeyList("keys", keyB+","+keyA))
+		keys := must(parseKeys("keys", keyB+"\n"+keyA))
 		a.useRing(newRing(keys, false))
 	}
 	b := newOffered(t, a)
@@ -1455,10 +1455,10 @@ func TestBindingKeepsUnknownFields(t *testing.T) {
 // Tokens of one kind, key and mode are no others, nor sessions.
 func TestTokensApart(t *testing.T) {
 	want := token{Time: 1, Session: 2, Device: newDevice(), Nonce: []byte{3}}
-	keys := must(parseKeyList("keys", keyA+","+keyB))
+	keys := must(parseKeys("keys", keyA+"\n"+keyB))
 	for _, encrypt := range []bool{false, true} {
 		r := newRing(keys, encrypt)
-		other := newRing(must(parseKeyList("keys", keyC)), encrypt)
+		other := newRing(must(parseKeys("keys", keyC)), encrypt)
 		m := newTestManager(t, options{secure: true, keys: []string{keyA, keyB}})
 		for _, k := range tokenKinds {
 			value := r.sealToken(k, want)

@@ -97,25 +97,24 @@ func listKeys(args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	keys, err := parseKeyFile(args[0], content)
+	keys, err := parseKeys(args[0], content)
 	if err != nil {
 		return "", err
 	}
-	const line = "%-8v  %-8s  %-9s  %-6s  %s"
-	said := fmt.Sprintf(line, "POSITION", "ROLE", "ENCRYPTED", "SIGNED", "AGE")
-	role := "seals"
-	for i, b := range keyBlocks(string(content), keys) {
-		age := b.age(string(content))
-		said += fmt.Sprintf("\n"+line, i+1, role, b.encrypted.id, b.signed.id, age)
+	const row = "%-8v  %-8s  %-9s  %-6s  %s"
+	said := fmt.Sprintf(row, "POSITION", "ROLE", "ENCRYPTED", "SIGNED", "AGE")
+	role, lines := "seals", strings.Split(content, "\n")
+	for i, k := range keys {
+		age := keyAge(lines[k.line-1])
+		said += fmt.Sprintf("\n"+row, i+1, role, k.encrypted.id, k.signed.id, age)
 		role = "verifies"
 	}
 	return said, nil
 }
 
-// age returns how many days ago the key was added, if the file says so.
-func (b keyBlock) age(file string) string {
-	lines := strings.Split(strings.TrimSpace(file[b.start:b.end]), "\n")
-	_, date, _ := strings.Cut(lines[len(lines)-1], addedOn) // the key's own line
+// keyAge returns how many days ago the key on a line was added, if the line says so.
+func keyAge(line string) string {
+	_, date, _ := strings.Cut(line, addedOn)
 	added, err := time.Parse(time.DateOnly, date[:min(len(date), len(time.DateOnly))])
 	if err != nil {
 		return "unknown"
@@ -129,28 +128,30 @@ func (b keyBlock) age(file string) string {
 
 func addKey(args []string) (string, error) {
 	secret := newSecret()
-	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		role, end := "it seals", 0
 		if n := len(blocks); n > 0 {
 			role, end = "it only verifies: promote it when every copy has it", blocks[n-1].end
 		}
-		if strings.TrimSpace(file[end:]) != "" {
-			file += "\n" // or the comment at the end would become the new key's
+		if strings.TrimSpace(strings.Join(lines[end:], "")) != "" {
+			lines = append(lines, "\n") // or the comment at the end would become the new key's
 		}
 		said = fmt.Sprintf("added %s, %s", must(parseKey(secret)), role)
-		return file + newKeyLine(secret), said, nil
+		return append(lines, newKeyLine(secret)), said, nil
 	}
 	return editKeyFile(args[0], edit)
 }
 
 func promoteKey(args []string) (string, error) {
-	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		if len(blocks) < 2 {
-			return "", "", errors.New("there is no second key (see: cookiesession keys add)")
+			return nil, "", errors.New("there is no second key (see: cookiesession keys add)")
 		}
-		first, last := blocks[0].start, blocks[len(blocks)-1]
-		after = file[:first] + file[last.start:last.end] + file[first:last.start] + file[last.end:]
-		return after, fmt.Sprintf("promoted %s, it seals", last), nil
+		last := blocks[len(blocks)-1]
+		moved := slices.Clone(lines[last.start:last.end])
+		lines = slices.Delete(lines, last.start, last.end)
+		lines = slices.Insert(lines, blocks[0].start, moved...)
+		return lines, fmt.Sprintf("promoted %s, it seals", last), nil
 	}
 	return editKeyFile(args[0], edit)
 }
@@ -160,33 +161,35 @@ func dropKey(args []string) (string, error) {
 	if !isKeyID(id) { // it might be a key, which must not be printed
 		return "", errors.New("this is not a key id (see: cookiesession keys list FILE)")
 	}
-	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		i := slices.IndexFunc(blocks, func(b keyBlock) bool { return b.has(id) })
 		switch {
 		case i < 0:
-			return "", "", fmt.Errorf("there is no key with the id %s (see: keys list FILE)", id)
+			return nil, "", fmt.Errorf("there is no key with the id %s (see: keys list FILE)", id)
 		case len(blocks) == 1:
-			return "", "", fmt.Errorf("%s is the only key (add another with: keys add FILE)", id)
+			return nil, "", fmt.Errorf("%s is the only key (add another with: keys add FILE)", id)
 		case i == 0:
-			return "", "", fmt.Errorf("%s seals (promote another with: keys promote FILE)", id)
+			return nil, "", fmt.Errorf("%s seals (promote another with: keys promote FILE)", id)
 		}
-		after = file[:blocks[i].start] + file[blocks[i].end:]
-		return after, fmt.Sprintf("dropped %s", blocks[i]), nil
+		lines = slices.Delete(lines, blocks[i].start, blocks[i].end)
+		return lines, fmt.Sprintf("dropped %s", blocks[i]), nil
 	}
 	return editKeyFile(args[0], edit)
 }
 
 func replaceKeys(args []string) (string, error) {
 	secret := newSecret()
-	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		if len(blocks) == 0 {
-			return "", "", errNoKey
+			return nil, "", errNoKey
 		}
-		head, rest := file[:blocks[0].start], file[blocks[0].start:]
-		return head + newKeyLine(secret) + keyLines.ReplaceAllString(rest, ""),
-			fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every session ends "+
-				"at each copy as soon as it has this file",
-				must(parseKey(secret)), len(blocks)), nil
+		for _, b := range slices.Backward(blocks) {
+			lines = slices.Delete(lines, b.start, b.end)
+		}
+		lines = slices.Insert(lines, blocks[0].start, newKeyLine(secret))
+		return lines, fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every "+
+			"session ends at each copy as soon as it has this file",
+			must(parseKey(secret)), len(blocks)), nil
 	}
 	return editKeyFile(args[0], edit)
 }
@@ -197,26 +200,28 @@ func (k key) String() string { return k.encrypted.id + " (signed: " + k.signed.i
 // keyBlock is a key in a key file, with the comments on the lines right above it.
 type keyBlock struct {
 	key
-	start, end int // of its bytes
+	start, end int // of its lines
 }
 
-// keyLines matches what is a keyBlock in a good key file.
-var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t\r]*[[:xdigit:]].*\n?`)
-
-// keyBlocks finds the keys of a file in it.
-func keyBlocks(file string, keys []key) (blocks []keyBlock) {
-	for i, at := range keyLines.FindAllStringIndex(file, -1) {
-		blocks = append(blocks, keyBlock{key: keys[i], start: at[0], end: at[1]})
+// keyBlocks returns the keys of a file with their comments.
+func keyBlocks(lines []string, keys []key) (blocks []keyBlock) {
+	for _, k := range keys {
+		start := k.line - 1
+		for start > 0 && strings.HasPrefix(strings.Trim(lines[start-1], " \t\r"), "#") {
+			start--
+		}
+		blocks = append(blocks, keyBlock{key: k, start: start, end: k.line})
 	}
 	return blocks
 }
 
-// editKeyFile replaces the content of the key file called name by what edit
-// makes of it, and returns what edit says. Another command that edits a file of
+// editKeyFile replaces the lines of the key file called name by what edit makes of
+// them, and returns what edit says. Another command that edits a file of
 // the same folder waits meanwhile. The file must be good, but it may have no
 // keys, or not be there.
 func editKeyFile(name string,
-	edit func(file string, blocks []keyBlock) (after, said string, err error)) (string, error) {
+	edit func(lines []string, blocks []keyBlock) (after []string, said string, err error),
+) (string, error) {
 	target, err := behindLinks(name)
 	if err != nil {
 		return "", err
@@ -235,22 +240,22 @@ func editKeyFile(name string,
 	if missing != nil && !errors.Is(missing, os.ErrNotExist) {
 		return "", missing
 	}
-	keys, err := parseKeyFile(name, content)
+	keys, err := parseKeys(name, content)
 	if err != nil && !errors.Is(err, errNoKey) {
 		return "", err
 	}
-	file := string(content)
-	if file != "" && !strings.HasSuffix(file, "\n") {
-		file += "\n"
+	if content != "" && !strings.HasSuffix(content, "\n") {
+		content += "\n"
 	}
-	file, said, err := edit(file, keyBlocks(file, keys))
+	lines := slices.Collect(strings.Lines(content))
+	lines, said, err := edit(lines, keyBlocks(lines, keys))
 	switch {
 	case err != nil && missing != nil:
 		return "", missing
 	case err != nil:
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	return said, replaceFile(target, []byte(file))
+	return said, replaceFile(target, []byte(strings.Join(lines, "")))
 }
 
 // behindLinks returns the file that name leads to through symbolic links. Where name

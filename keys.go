@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -67,7 +66,10 @@ func (c *codec) seal(name string, content []byte) (string, error) {
 // key is what is derived from one secret: a codec for either mode, with
 // separate ids and subkeys. So a switch of the mode is a rotation like any
 // other, and no cookie of one mode can pass for the other.
-type key struct{ signed, encrypted *codec }
+type key struct {
+	signed, encrypted *codec
+	line              int // on which it stood where it was read, from 1
+}
 
 // newKey derives the key of a secret of keyBytes bytes. The labels are part of the
 // cookie's format: changing one ends every session.
@@ -145,60 +147,36 @@ func parseKey(text string) (key, error) {
 	return newKey(secret), nil
 }
 
-// parseKeyList reads keys that are separated by commas. Its errors call the
-// list name.
-func parseKeyList(name, list string) ([]key, error) {
-	texts := strings.Split(list, ",")
-	places := make([]string, len(texts))
-	for i := range texts {
-		texts[i], places[i] = strings.TrimSpace(texts[i]), fmt.Sprintf("%s: key %d", name, i+1)
-	}
-	return parseKeys(texts, places)
-}
-
 // errNoKey says that a key file is there, and no key in it.
 var errNoKey = errors.New("there is no key in it (put one there with: cookiesession keys add FILE)")
 
-// parseKeyFile reads a key file: one key a line, blank lines, and comments
-// from a # to the end of the line. Its errors have the form name:line: reason,
-// but for a file without keys, which is an errNoKey.
-func parseKeyFile(name string, content []byte) ([]key, error) {
-	var texts, places []string
-	for i, line := range strings.Split(string(content), "\n") {
-		if text := keyText(line); text != "" {
-			texts, places = append(texts, text), append(places, fmt.Sprintf("%s:%d", name, i+1))
+// parseKeys reads keys as they stand in a key file: one a line, with blank lines, and
+// comments from a # to the end of the line. It refuses a key that is there twice. Its
+// errors have the form name:line: reason, but for the errNoKey of a file without keys.
+func parseKeys(name, content string) ([]key, error) {
+	var keys []key
+	lines := make(map[string]int) // by id, which also finds two keys that share one
+	for i, line := range strings.Split(content, "\n") {
+		text, _, _ := strings.Cut(line, "#")
+		if text = strings.Trim(text, " \t\r"); text == "" {
+			continue
 		}
-	}
-	if len(texts) == 0 {
-		return nil, fmt.Errorf("%s: %w", name, errNoKey)
-	}
-	return parseKeys(texts, places)
-}
-
-// keyText returns the key that is on a line of a key file, if there is one.
-func keyText(line string) string {
-	text, _, _ := strings.Cut(line, "#")
-	return strings.Trim(text, " \t\r")
-}
-
-// parseKeys returns the keys that texts spell, each of which stands at a place
-// that errors name. It refuses one that is there twice.
-func parseKeys(texts, places []string) ([]key, error) {
-	keys := make([]key, len(texts))
-	first := make(map[string]string) // places by id, which also finds two keys that share one
-	for i, text := range texts {
 		k, err := parseKey(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w (make one with: cookiesession keys new)", places[i], err)
+			return nil, fmt.Errorf("%s:%d: %w (make one with: cookiesession keys new)", name, i+1, err)
 		}
+		k.line = i + 1
 		for _, id := range []string{k.signed.id, k.encrypted.id} {
-			if first[id] != "" {
-				return nil, fmt.Errorf("%s: the same key as in %s (remove one of them)",
-					places[i], first[id])
+			if lines[id] != 0 {
+				return nil, fmt.Errorf("%s:%d: the same key as in %s:%d (remove one of them)",
+					name, k.line, name, lines[id])
 			}
-			first[id] = places[i]
+			lines[id] = k.line
 		}
-		keys[i] = k
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: %w", name, errNoKey)
 	}
 	return keys, nil
 }
@@ -212,12 +190,12 @@ func newSecret() string {
 
 // readKeyFile returns what is in the key file called name, without the byte
 // order mark that some editors put at its head.
-func readKeyFile(name string) ([]byte, error) {
+func readKeyFile(name string) (string, error) {
 	content, err := readRegular(name)
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
 	}
-	return bytes.TrimPrefix(content, []byte("\uFEFF")), err
+	return strings.TrimPrefix(string(content), "\uFEFF"), err
 }
 
 // readRegular reads a file that is read again when it changes.
@@ -241,7 +219,7 @@ func keysFromFile(name string) ([]key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseKeyFile(name, content)
+	return parseKeys(name, content)
 }
 
 // keyFile is a file whose keys are in use.
@@ -262,7 +240,7 @@ func (f *keyFile) load(force bool) (isNew bool, err error) {
 	}
 	var keys []key
 	if err == nil {
-		keys, err = parseKeyFile(f.name, content)
+		keys, err = parseKeys(f.name, content)
 	}
 	if err == nil {
 		f.use(newRing(keys, f.encrypt))

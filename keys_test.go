@@ -289,12 +289,12 @@ func TestKeysThatShareAnID(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, key := range []string{tt.a, tt.b} {
-			if _, err := parseKeyList("list", key); err != nil {
+			if _, err := parseKeys("list", key); err != nil {
 				t.Fatal(err)
 			}
 		}
-		const want = "list: key 3: the same key as in list: key 1"
-		_, err := parseKeyList("list", tt.a+","+keyA+","+tt.b)
+		const want = "list:3: the same key as in list:1"
+		_, err := parseKeys("list", tt.a+"\n"+keyA+"\n"+tt.b)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", tt.mode, err, want)
 		}

@@ -253,7 +253,7 @@ func (cfg *config) keys(getenv getenv) ([]key, error) {
 	case cfg.keyFile != "":
 		return keysFromFile(cfg.keyFile)
 	case list != "":
-		return parseKeyList(keysVariable, list)
+		return parseKeys(keysVariable, strings.ReplaceAll(list, ",", "\n"))
 	}
 	return nil, nil
 }

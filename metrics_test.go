@@ -117,7 +117,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 		// Series of a dropped key go with it.
-		keys, _ := parseKeyList("keys", keyA)
+		keys, _ := parseKeys("keys", keyA)
 		a.useRing(newRing(keys, true))
 		if page := scrape(t, a); strings.Contains(page, oldID) || !strings.Contains(page, id) {
 			t.Errorf("got the dropped key in %s", page)
