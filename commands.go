@@ -10,25 +10,22 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
 // keyCommand is a subcommand of keys.
 type keyCommand struct {
 	name, args, help string
-	run              func(args []string) (said string, err error)
+	run              func(args []string, stderr io.Writer) (said string, err error)
 }
 
 // keyCommands are all of them, in the order of a rotation.
 var keyCommands = []keyCommand{
 	{
 		name: "new", help: "Prints a new key and nothing else.",
-		run: func([]string) (string, error) { return newSecret(), nil },
+		run: func([]string, io.Writer) (string, error) { return newSecret(), nil },
 	},
 	{
 		name: "list", args: "FILE", run: listKeys,
@@ -53,13 +50,13 @@ var keyCommands = []keyCommand{
 }
 
 // runKeys runs one of the keyCommands.
-func runKeys(args []string, stdout io.Writer) error {
+func runKeys(args []string, stdout, stderr io.Writer) error {
 	const usage = "cookiesession keys new|list|add|promote|drop|replace [FILE] [ID]"
 	fs := flag.NewFlagSet("cookiesession keys", flag.ContinueOnError)
 	help := "\n"
 	for _, c := range keyCommands {
 		if len(args) > 0 && args[0] == c.name {
-			return c.runWith(fs, args[1:], stdout)
+			return c.runWith(fs, args[1:], stdout, stderr)
 		}
 		help += fmt.Sprintf("\n%-7s  %s", c.name, c.help)
 	}
@@ -70,7 +67,7 @@ func runKeys(args []string, stdout io.Writer) error {
 }
 
 // runWith runs a subcommand with the arguments behind its name.
-func (c keyCommand) runWith(fs *flag.FlagSet, args []string, stdout io.Writer) error {
+func (c keyCommand) runWith(fs *flag.FlagSet, args []string, stdout, stderr io.Writer) error {
 	usage := strings.TrimSpace("cookiesession keys " + c.name + " " + c.args)
 	if err := parseArgs(fs, args, stdout, usage+"\n\n"+c.help); err != nil {
 		return usageError{err}
@@ -78,7 +75,7 @@ func (c keyCommand) runWith(fs *flag.FlagSet, args []string, stdout io.Writer) e
 	if fs.NArg() != len(strings.Fields(c.args)) {
 		return usageError{errors.New("usage: " + usage)}
 	}
-	said, err := c.run(fs.Args())
+	said, err := c.run(fs.Args(), stderr)
 	if err == nil {
 		_, err = fmt.Fprintln(stdout, said)
 	}
@@ -92,7 +89,7 @@ func newKeyLine(secret string) string {
 
 const addedOn = " # added "
 
-func listKeys(args []string) (string, error) {
+func listKeys(args []string, _ io.Writer) (string, error) {
 	content, err := readKeyFile(args[0])
 	if err != nil {
 		return "", err
@@ -126,7 +123,7 @@ func keyAge(line string) string {
 	return fmt.Sprintf("%d days", days)
 }
 
-func addKey(args []string) (string, error) {
+func addKey(args []string, stderr io.Writer) (string, error) {
 	secret := newSecret()
 	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		role, end := "it seals", 0
@@ -139,10 +136,10 @@ func addKey(args []string) (string, error) {
 		said = fmt.Sprintf("added %s, %s", must(parseKey(secret)), role)
 		return append(lines, newKeyLine(secret)), said, nil
 	}
-	return editKeyFile(args[0], edit)
+	return editKeyFile(args[0], stderr, edit)
 }
 
-func promoteKey(args []string) (string, error) {
+func promoteKey(args []string, stderr io.Writer) (string, error) {
 	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		if len(blocks) < 2 {
 			return nil, "", errors.New("there is no second key (see: cookiesession keys add)")
@@ -153,10 +150,10 @@ func promoteKey(args []string) (string, error) {
 		lines = slices.Insert(lines, blocks[0].start, moved...)
 		return lines, fmt.Sprintf("promoted %s, it seals", last), nil
 	}
-	return editKeyFile(args[0], edit)
+	return editKeyFile(args[0], stderr, edit)
 }
 
-func dropKey(args []string) (string, error) {
+func dropKey(args []string, stderr io.Writer) (string, error) {
 	id := args[1]
 	if !isKeyID(id) { // it might be a key, which must not be printed
 		return "", errors.New("this is not a key id (see: cookiesession keys list FILE)")
@@ -174,10 +171,10 @@ func dropKey(args []string) (string, error) {
 		lines = slices.Delete(lines, blocks[i].start, blocks[i].end)
 		return lines, fmt.Sprintf("dropped %s", blocks[i]), nil
 	}
-	return editKeyFile(args[0], edit)
+	return editKeyFile(args[0], stderr, edit)
 }
 
-func replaceKeys(args []string) (string, error) {
+func replaceKeys(args []string, stderr io.Writer) (string, error) {
 	secret := newSecret()
 	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		if len(blocks) == 0 {
@@ -191,7 +188,7 @@ func replaceKeys(args []string) (string, error) {
 			"session ends at each copy as soon as it has this file",
 			must(parseKey(secret)), len(blocks)), nil
 	}
-	return editKeyFile(args[0], edit)
+	return editKeyFile(args[0], stderr, edit)
 }
 
 // String returns the ids, which is all of a key that may be shown.
@@ -216,22 +213,17 @@ func keyBlocks(lines []string, keys []key) (blocks []keyBlock) {
 }
 
 // editKeyFile replaces the lines of the key file called name by what edit makes of
-// them, and returns what edit says. Another command that edits a file of
-// the same folder waits meanwhile. The file must be good, but it may have no
-// keys, or not be there.
-func editKeyFile(name string,
+// them, and returns what edit says. Another command that edits the file waits
+// meanwhile. The file must be good, but it may have no keys, or not be there.
+func editKeyFile(name string, stderr io.Writer,
 	edit func(lines []string, blocks []keyBlock) (after []string, said string, err error),
 ) (string, error) {
 	target, err := behindLinks(name)
 	if err != nil {
 		return "", err
 	}
-	folder := filepath.Dir(target)
-	lock := flock.New(folder, flock.SetFlag(os.O_RDONLY))
-	if runtime.GOOS == "windows" { // which can't lock a folder
-		lock = flock.New(filepath.Join(folder, ".cookiesession.lock"))
-	}
-	if err := lock.Lock(); err != nil {
+	lock, err := lockFile(target+".lock", stderr)
+	if err != nil {
 		return "", err
 	}
 	defer lock.Close()
@@ -258,6 +250,30 @@ func editKeyFile(name string,
 	return said, replaceFile(target, []byte(strings.Join(lines, "")))
 }
 
+// errLocked says that another program has the lock.
+var errLocked = errors.New("locked")
+
+// lockPatience is for how long a command waits for a lock without a word.
+const lockPatience = 3 * time.Second
+
+// lockFile makes the file called name, if it isn't there, and locks it until it is
+// closed, or the program ends in whatever way. The file stays: whoever waits for it
+// has it open.
+func lockFile(name string, stderr io.Writer) (*os.File, error) {
+	began, told := time.Now(), false
+	for {
+		lock, err := tryLock(name)
+		if !errors.Is(err, errLocked) {
+			return lock, err
+		}
+		if !told && time.Since(began) > lockPatience {
+			told = true
+			fmt.Fprintf(stderr, "cookiesession: waiting for another program that has locked %s\n", name)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // behindLinks returns the file that name leads to through symbolic links. Where name
 // itself is nothing yet, that is a file in the folder behind the links before it.
 func behindLinks(name string) (target string, err error) {
@@ -278,7 +294,7 @@ func behindLinks(name string) (target string, err error) {
 // the new one.
 func replaceFile(name string, content []byte) error {
 	// Always the same name, so that what a crash has left is not there for ever.
-	// It is nobody else's: the folder is locked.
+	// It is nobody else's: the file is locked.
 	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
 	os.Remove(temporary)
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -634,8 +634,8 @@ func TestBadKeyFiles(t *testing.T) {
 			}
 		}
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-		t.Errorf("got %d files, want nothing left behind", len(entries))
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+		t.Errorf("got %d files, want the key file and its lock", len(entries))
 	}
 	writeFile(t, file, keyA)
 	env := map[string]string{"COOKIESESSION_KEYS": keyA}
@@ -695,7 +695,7 @@ func TestKeysFileCalledLikeACommand(t *testing.T) {
 func TestKeysHelp(t *testing.T) {
 	help := func(args ...string) string {
 		var out bytes.Buffer
-		if err := runKeys(args, &out); !errors.Is(err, flag.ErrHelp) {
+		if err := runKeys(args, &out, nil); !errors.Is(err, flag.ErrHelp) {
 			t.Errorf("%q: got %v", args, err)
 		}
 		return out.String()
@@ -720,7 +720,7 @@ func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no space
 
 // A key that was never written down must not look as if it were.
 func TestCommandCannotPrint(t *testing.T) {
-	if err := runKeys([]string{"new"}, failingWriter{}); err == nil {
+	if err := runKeys([]string{"new"}, failingWriter{}, nil); err == nil {
 		t.Error("got no error")
 	}
 }
@@ -740,42 +740,56 @@ func TestTwoWritersAtOnce(t *testing.T) {
 	}
 }
 
-// The lock on the folder ends with each edit, not only with the process.
-func TestLockEndsWithTheEdit(t *testing.T) {
+// The lock ends with each edit, not only with the process. One that is held is waited
+// for, and told after a while.
+func TestLock(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ring")
-	done := make(chan error, 1)
-	go func() {
-		_, first := addKey([]string{file})
-		_, refused := dropKey([]string{file, "aaaaaa"})
-		_, second := addKey([]string{file})
-		if refused == nil {
-			t.Error("got a key dropped that isn't there")
+	synctest.Test(t, func(t *testing.T) {
+		for range 2 {
+			if _, err := addKey([]string{file}, t.Output()); err != nil {
+				t.Fatal(err)
+			}
 		}
-		done <- errors.Join(first, second)
-	}()
-	select {
-	case err := <-done:
+		lock, err := tryLock(file + ".lock")
 		if err != nil {
+			t.Fatal(err)
+		}
+		var told lockedBuffer
+		done := make(chan error)
+		go func() {
+			_, err := addKey([]string{file}, &told)
+			done <- err
+		}()
+		time.Sleep(lockPatience - 100*time.Millisecond)
+		if told.String() != "" {
+			t.Errorf("got %q at once", &told)
+		}
+		time.Sleep(time.Minute)
+		if got := told.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, file+".lock\n") {
+			t.Errorf("got %q, want one line with the lock's name", got)
+		}
+		if keys, err := keysFromFile(file); err != nil || len(keys) != 2 {
+			t.Errorf("got %d keys and %v while the file was locked, want 2", len(keys), err)
+		}
+		lock.Close()
+		if err := <-done; err != nil {
 			t.Error(err)
 		}
-	case <-time.After(commandTimeout):
-		t.Error("got the second edit waiting for the first")
+	})
+	if info, err := os.Stat(file + ".lock"); err != nil || runtime.GOOS != "windows" && info.Mode() != 0o600 {
+		t.Errorf("got %v and %v, want a lock that nobody else can hold", info, err)
 	}
 }
 
 // Where no lock can be had, nothing is edited: two commands at once could undo
 // each other's work.
-func TestFolderThatCannotBeLocked(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "ring")
+func TestLockThatCannotBeHad(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
 	writeFile(t, file, keyA)
-	os.Chmod(dir, 0o300)
-	defer os.Chmod(dir, 0o700)
-	if f, err := os.Open(dir); err == nil {
-		f.Close()
-		t.Skip("every folder can be opened here, as by root")
+	if err := os.Mkdir(file+".lock", 0o700); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := addKey([]string{file}); err == nil || readFile(t, file) != keyA {
+	if _, err := addKey([]string{file}, t.Output()); err == nil || readFile(t, file) != keyA {
 		t.Errorf("got %v and the file %q", err, readFile(t, file))
 	}
 }
@@ -814,8 +828,8 @@ func TestKilledWriter(t *testing.T) {
 	// What a crash between the writing and the renaming leaves is in nobody's way.
 	writeFile(t, filepath.Join(dir, ".ring.new"), "half a ke")
 	mustRun(t, "keys", "add", file)
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-		t.Errorf("got %d files, want the key file alone", len(entries))
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+		t.Errorf("got %d files, want the key file and its lock", len(entries))
 	}
 }
 

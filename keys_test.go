@@ -266,7 +266,7 @@ func TestUnreadableKeyFile(t *testing.T) {
 	if _, err := f.load(false); err == nil || errors.Is(err, errNoKey) {
 		t.Errorf("got %v, want the reason", err)
 	}
-	said, err := addKey([]string{file})
+	said, err := addKey([]string{file}, t.Output())
 	if err == nil || said != "" {
 		t.Errorf("keys add: got %q and %v, want it refused", said, err)
 	}

@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, getenv getenv,
 	var err error
 	switch {
 	case len(args) > 0 && args[0] == "keys":
-		err = runKeys(args[1:], stdout)
+		err = runKeys(args[1:], stdout, stderr)
 	case len(args) > 0 && args[0] == "inspect":
 		err = runInspect(args[1:], getenv, stdin, stdout)
 	default:
