@@ -734,7 +734,7 @@ func TestServerLimits(t *testing.T) {
 			t.Errorf("header of %d bytes: got status %d, want %d", size, res.StatusCode, want)
 		}
 	}
-	srv := newServer(nil, newBoundedLog(slog.New(slog.DiscardHandler)))
+	srv := newServer(nil, slog.New(slog.DiscardHandler))
 	for name, limit := range map[string]time.Duration{"header": srv.ReadHeaderTimeout, "read": srv.ReadTimeout, "write": srv.WriteTimeout, "idle": srv.IdleTimeout} {
 		if limit <= 0 || limit > time.Minute {
 			t.Errorf("got a %s limit of %v", name, limit)

@@ -127,7 +127,7 @@ func TestHTTPSBehindAProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newApp(newSessions[session](cfg.settings), cfg.bind, cfg.origins, newTestApp(t, options{}).log.Logger)
+	a := newApp(newSessions[session](cfg.settings), cfg.bind, cfg.origins, newTestApp(t, options{}).log)
 	a.useRing(newTestManager(t, options{}).ring.Load())
 	w := asks(a, "POST", "/set_name", "app.example.com", nil)
 	cookie := w.Result().Cookies()[0]

@@ -29,7 +29,7 @@ type app struct {
 	binding  *binding[session]
 	origins  origins
 	metrics  *metrics
-	log      *boundedLog
+	log      *slog.Logger
 	draining atomic.Bool // the server is about to stop
 	pages    *template.Template
 	router   *mux.Router
@@ -86,10 +86,8 @@ func (a *app) visitor(do action) http.HandlerFunc {
 		a.tellBinding(skipped(r))
 		a.metrics.visited(v)
 		if v.verdict != none && v.verdict != valid {
-			a.log.bounded("cookies refused", func() {
-				a.log.Info("cookie refused",
-					"verdict", v.verdict, "key_id", v.keyID, "route", a.routeOf(r))
-			})
+			a.log.Info("cookie refused",
+				"verdict", v.verdict, "key_id", v.keyID, "route", a.routeOf(r))
 		}
 		ans, err := do(r, v)
 		if err == nil {
@@ -259,16 +257,12 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = problemf(http.StatusUnprocessableEntity, "This does not fit into your cookie: "+
 			"it is %d bytes too much. Your session is as it was.", over.over)
 	case errors.Is(err, errUnreadable):
-		a.log.bounded("sessions not encoded", func() {
-			a.log.Warn("session not encoded", "route", a.routeOf(r), "err", err)
-		})
+		a.log.Warn("session not encoded", "route", a.routeOf(r), "err", err)
 		p = problemf(http.StatusUnprocessableEntity, "This can't be kept in a session: "+
 			"perhaps it is not valid UTF-8. Your session is as it was.")
 	default:
-		a.log.bounded("requests failed", func() {
-			a.log.Error("request failed",
-				"route", a.routeOf(r), "method", methodLabel(r.Method), "err", err)
-		})
+		a.log.Error("request failed",
+			"route", a.routeOf(r), "method", methodLabel(r.Method), "err", err)
 		p = problemf(http.StatusInternalServerError,
 			"Something went wrong here, through no fault of yours. "+
 				"Your session is as it was: try again in a while.")
@@ -280,9 +274,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	closeUnread(w, r)
 	sorry := page{answer: answer{Page: "error", Status: p.status, Text: p.text}}
 	if err := a.send(w, r, sorry); err != nil {
-		a.log.bounded("error pages failed", func() {
-			a.log.Error("the error page failed", "err", err)
-		})
+		a.log.Error("the error page failed", "err", err)
 		sorry.Page = ""
 		a.send(w, r, sorry)
 	}

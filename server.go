@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	stdlog "log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -188,9 +189,9 @@ func hangups() <-chan os.Signal {
 }
 
 // newServer returns a server that a slow or greedy client can't hold up.
-func newServer(h http.Handler, log *boundedLog) *http.Server {
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ErrorLog: stdlog.New(log, "", 0),
+		Handler: h, ErrorLog: stdlog.New(serverErrors{log: log}, "", 0),
 		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: time.Minute,
 		MaxHeaderBytes:               32 << 10, // net/http reads 4 KiB more before it answers 431
