@@ -1005,7 +1005,7 @@ func main() {
 	baskets := newSessions[basket](settings{
 		cookie: "basket", persist: true, idle: 14 * 24 * time.Hour, lifetime: 90 * 24 * time.Hour,
 	})
-	keys := &keyFile{name: "ring", encrypt: true, use: func(r *ring) { baskets.ring.Store(r) }}
+	keys := newKeyFile("ring", true, func(r *ring) { baskets.ring.Store(r) })
 	if _, err := keys.load(true); err != nil {
 		log.Fatal(err)
 	}

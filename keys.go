@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -195,22 +196,25 @@ func readKeyFile(name string) (string, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
 	}
-	return strings.TrimPrefix(string(content), "\uFEFF"), err
+	return strings.TrimPrefix(content, byteOrderMark), err
 }
 
+const byteOrderMark = "\uFEFF"
+
 // readRegular reads a file that is read again when it changes.
-func readRegular(name string) ([]byte, error) {
+func readRegular(name string) (string, error) {
 	info, err := os.Stat(name)
 	switch {
 	case err != nil:
-		return nil, err
+		return "", err
 	case !info.Mode().IsRegular():
 		// Reading a pipe could wait forever, and the second time there is nothing in it.
-		return nil, fmt.Errorf("%s: not a regular file (it is read again when it changes)", name)
+		return "", fmt.Errorf("%s: not a regular file (it is read again when it changes)", name)
 	case info.Size() > maxFile:
-		return nil, fmt.Errorf("%s: too large, it may have %d bytes at most", name, maxFile)
+		return "", fmt.Errorf("%s: too large, it may have %d bytes at most", name, maxFile)
 	}
-	return os.ReadFile(name)
+	content, err := os.ReadFile(name)
+	return string(content), err
 }
 
 // keysFromFile returns the keys that are in the key file called name.
@@ -222,28 +226,38 @@ func keysFromFile(name string) ([]key, error) {
 	return parseKeys(name, content)
 }
 
-// keyFile is a file whose keys are in use.
-type keyFile struct {
-	name    string
-	encrypt bool
-	use     func(*ring) // takes a new ring into use
-	last    string      // what the file said, or why it couldn't be read
+// watchedFiles are files that are read again when they change.
+type watchedFiles struct {
+	names []string
+	use   func(contents []string) error // takes them into use, or says what is bad about them
+	last  string                        // what they said, or why they couldn't be read
 }
 
-// load reads the file and takes its ring into use, if there is something new
-// in it or force is set. When the file is bad, the ring stays as it is.
-func (f *keyFile) load(force bool) (isNew bool, err error) {
-	content, err := readKeyFile(f.name)
+// newKeyFile returns the key file called name. Its keys are used as rings.
+func newKeyFile(name string, encrypt bool, use func(*ring)) *watchedFiles {
+	return &watchedFiles{names: []string{name}, use: func(contents []string) error {
+		keys, err := parseKeys(name, strings.TrimPrefix(contents[0], byteOrderMark))
+		if err == nil {
+			use(newRing(keys, encrypt))
+		}
+		return err
+	}}
+}
+
+// load reads the files and takes them into use, if there is something new in them or
+// force is set. When they are bad, what was in use stays.
+func (f *watchedFiles) load(force bool) (isNew bool, err error) {
+	var contents []string
+	for _, name := range f.names {
+		content, e := readRegular(name)
+		contents, err = append(contents, content), cmp.Or(err, e)
+	}
 	before := f.last
-	if f.last = fmt.Sprintf("%s\n%v", content, err); f.last == before && !force {
+	if f.last = fmt.Sprintf("%q %v", contents, err); f.last == before && !force {
 		return false, nil
 	}
-	var keys []key
 	if err == nil {
-		keys, err = parseKeys(f.name, content)
-	}
-	if err == nil {
-		f.use(newRing(keys, f.encrypt))
+		err = f.use(contents)
 	}
 	return true, err
 }
@@ -254,8 +268,7 @@ const reloadInterval = 3 * time.Second
 
 // watch calls load again and again until ctx ends, and with force when hup says
 // so. It tells of each time that something new was loaded, or was bad.
-func watch(ctx context.Context, hup <-chan os.Signal,
-	load func(force bool) (isNew bool, err error), told func(error)) {
+func (f *watchedFiles) watch(ctx context.Context, hup <-chan os.Signal, told func(error)) {
 	tick := time.Tick(reloadInterval)
 	for {
 		force := false
@@ -266,7 +279,7 @@ func watch(ctx context.Context, hup <-chan os.Signal,
 			force = true
 		case <-tick:
 		}
-		if isNew, err := load(force); isNew {
+		if isNew, err := f.load(force); isNew {
 			told(err)
 		}
 	}

@@ -123,6 +123,9 @@ func version() string {
 // keysReloaded says what became of a key file that was loaded again.
 func (a *app) keysReloaded(name string, err error) {
 	a.metrics.keysLoaded(err)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w (put the last good file back)", err)
+	}
 	if err != nil {
 		a.log.Error("the key file is bad, the keys stay as they are", "err", err)
 		return

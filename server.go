@@ -160,24 +160,24 @@ func (cfg *config) url(addr net.Addr) string {
 // watches them until ctx ends. It returns nil if there is no certificate.
 func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 	if cfg.keyFile != "" {
-		file := &keyFile{name: cfg.keyFile, encrypt: cfg.encrypt, use: a.useRing}
+		file := newKeyFile(cfg.keyFile, cfg.encrypt, a.useRing)
 		if _, err := file.load(true); err != nil {
 			return nil, err
 		}
 		a.metrics.keysLoaded(nil)
 		a.warnOfReaders(cfg.keyFile)
-		go watch(ctx, hangups(), file.load, func(err error) { a.keysReloaded(cfg.keyFile, err) })
+		go file.watch(ctx, hangups(), func(err error) { a.keysReloaded(cfg.keyFile, err) })
 	}
 	if cfg.tlsCert == "" {
 		return nil, nil
 	}
-	c := &certificate{certFile: cfg.tlsCert, keyFile: cfg.tlsKey}
+	c := certificateIn(cfg.tlsCert, cfg.tlsKey)
 	if _, err := c.load(true); err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
 	a.metrics.certificateLoaded(c, nil)
 	a.warnOfExpiry(c)
-	go watch(ctx, hangups(), c.load, func(err error) { a.certificateReloaded(c, err) })
+	go c.watch(ctx, hangups(), func(err error) { a.certificateReloaded(c, err) })
 	return c.config(), nil
 }
 
