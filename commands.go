@@ -268,7 +268,7 @@ func lockFile(name string, stderr io.Writer) (*os.File, error) {
 		}
 		if !told && time.Since(began) > lockPatience {
 			told = true
-			fmt.Fprintf(stderr, "cookiesession: waiting for another program that has locked %s\n", name)
+			fmt.Fprintln(stderr, "cookiesession: waiting for another program that has locked", name)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

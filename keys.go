@@ -164,7 +164,8 @@ func parseKeys(name, content string) ([]key, error) {
 		}
 		k, err := parseKey(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w (make one with: cookiesession keys new)", name, i+1, err)
+			return nil, fmt.Errorf("%s:%d: %w (make one with: cookiesession keys new)",
+				name, i+1, err)
 		}
 		k.line = i + 1
 		for _, id := range []string{k.signed.id, k.encrypted.id} {
