@@ -120,6 +120,8 @@ func newProject(t *testing.T) string {
 		switch to := filepath.Join(dir, name); {
 		case name == ".git" && d.IsDir():
 			return filepath.SkipDir
+		case name == ".git": // of a linked worktree, whose branch would get the commit
+			return nil
 		case d.IsDir():
 			return os.MkdirAll(to, 0o755)
 		case d.Type().IsRegular():

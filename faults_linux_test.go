@@ -108,7 +108,7 @@ func TestDiskFull(t *testing.T) {
 	if strings.Contains(said, "done:") || strings.Count(said, "no space left") != 2 {
 		t.Errorf("got an edit on a full disk: %s", said)
 	}
-	if !strings.Contains(said, "\n"+keyA+"\nring\nadded ") {
+	if !strings.Contains(said, "\n"+keyA+"\nring\nring.lock\nadded ") {
 		t.Errorf("got something left over, or no edit once there was room: %s", said)
 	}
 }

@@ -122,7 +122,7 @@ func (f *fleet) giveRing(c *fleetCopy) {
 // all of them use them: the first by SIGHUP, the others by themselves.
 func (f *fleet) spread() {
 	f.t.Helper()
-	keys, err := parseKeyFile(f.ring, []byte(readFile(f.t, f.ring)))
+	keys, err := parseKeys(f.ring, readFile(f.t, f.ring))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func (f *fleet) idle(k key) {
 // rotate takes a new key into use, in the right order.
 func (f *fleet) rotate() {
 	f.t.Helper()
-	old, err := parseKeyFile(f.ring, []byte(readFile(f.t, f.ring)))
+	old, err := parseKeys(f.ring, readFile(f.t, f.ring))
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func TestFlood(t *testing.T) {
 	if most := int(took/time.Second+3)*(floodLimit+1) + 10; lines > most {
 		t.Errorf("got %d lines in the log, want %d at most", lines, most)
 	}
-	if !strings.Contains(p.log.String(), "more cookies refused") ||
+	if !strings.Contains(p.log.String(), "more: cookie refused") ||
 		strings.Contains(p.log.String(), good[idLen+1:idLen+30]) {
 		t.Errorf("got the log %.2000s", p.log)
 	}

@@ -94,8 +94,8 @@ func TestFullDisk(t *testing.T) {
 		if readFile(t, file) != content {
 			t.Errorf("%s: got the file changed", args[0])
 		}
-		if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-			t.Errorf("%s: got %d files, want the key file alone", args[0], len(entries))
+		if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+			t.Errorf("%s: got %d files, want the key file and its lock", args[0], len(entries))
 		}
 	}
 }
