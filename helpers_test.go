@@ -45,7 +45,7 @@ func newTestSessions[T any](t testing.TB, o options) *sessions[T] {
 	if o.keys == nil {
 		o.keys = []string{keyA}
 	}
-	keys, err := parseKeyList("keys", strings.Join(o.keys, ","))
+	keys, err := parseKeys("keys", strings.Join(o.keys, "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -462,47 +462,6 @@ func TestSetCookieIsShown(t *testing.T) {
 	}
 }
 
-// A browser that won't keep a Secure cookie is told so, and no other.
-func TestSecureOverHTTP(t *testing.T) {
-	const (
-		webkit = "Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.0 Safari/605.1.15"
-		chrome = "Mozilla/5.0 (X11) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
-		others = "If the address above begins with <code>http:</code>"
-		safari = "Safari and its relatives"
-	)
-	for _, tt := range []struct {
-		host, agent, fetchSite, want string
-		insecure                     bool // the site's cookies aren't Secure
-	}{
-		{host: "localhost:8080", agent: chrome},
-		{host: "localhost", agent: webkit, want: safari},
-		{host: "127.0.0.1:8080", agent: webkit, want: safari},
-		{host: "[::1]:8080", agent: chrome},
-		{host: "app.test", agent: chrome, want: others},
-		{host: "192.168.0.7:8080", agent: webkit, want: others},
-		{host: "app.test", agent: chrome, fetchSite: "same-origin"}, // behind a proxy that ends TLS
-		{host: "app.test", agent: chrome, insecure: true},
-		{host: "localhost", agent: webkit, insecure: true},
-	} {
-		a := newTestApp(t, options{secure: !tt.insecure, log: io.Discard})
-		for _, x := range []exchange{
-			{method: "POST", target: "http://" + tt.host + "/set_name", body: "name=Alice"},
-			{method: "GET", target: "http://" + tt.host + "/get_name"},
-		} {
-			x.header = map[string]string{"Accept": browser, "User-Agent": tt.agent}
-			if tt.fetchSite != "" {
-				x.header["Sec-Fetch-Site"] = tt.fetchSite
-			}
-			_, page := do(t, a, x)
-			for _, text := range []string{others, safari} {
-				if got := strings.Contains(page, text); got != (text == tt.want) {
-					t.Errorf("%+v, %s: got the visitor told that %q: %v", tt, x.target, text, got)
-				}
-			}
-		}
-	}
-}
-
 var (
 	heading = regexp.MustCompile(`<h1>(.*)</h1>`)
 	stops   = regexp.MustCompile(`<a href="(/\w[^"]*)"[^>]*>([^<]*)</a>`)

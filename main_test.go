@@ -120,19 +120,19 @@ func TestFlags(t *testing.T) {
 func TestKeysFromTheEnvironment(t *testing.T) {
 	weak := strings.Repeat("0123456789abcde0", 4)
 	tests := []struct{ list, says string }{
-		{keyA[:63], "key 1: want 64 hexadecimal digits, have 63 characters"},
-		{keyA + "," + keyB + "0", "key 2"},
-		{keyA + ",", "key 2: want 64 hexadecimal digits, have 0"},
-		{keyA + "," + strings.Replace(keyB, "f", "g", 1), "key 2: want 64 hexadecimal digits"},
-		{keyA + "," + keyB + "," + weak, "key 3: too regular"},
-		{keyA + " , " + strings.ToUpper(keyA), "key 2: the same key as in COOKIESESSION_KEYS: key 1"},
+		{keyA[:63], ":1: want 64 hexadecimal digits, have 63 characters"},
+		{keyA + "," + keyB + "0", ":2: "},
+		{" , ", ": there is no key in it"},
+		{keyA + "," + strings.Replace(keyB, "f", "g", 1), ":2: want 64 hexadecimal digits"},
+		{keyA + "," + keyB + "," + weak, ":3: too regular"},
+		{keyA + " , " + strings.ToUpper(keyA), ":2: the same key as in COOKIESESSION_KEYS:1"},
 	}
 	for _, tt := range tests {
 		var log lockedBuffer
 		err := run(t.Context(), nil, func(name string) string {
 			return map[string]string{"COOKIESESSION_KEYS": tt.list}[name]
 		}, nil, io.Discard, &log)
-		if err == nil || !strings.Contains(err.Error(), "COOKIESESSION_KEYS: "+tt.says) {
+		if err == nil || !strings.Contains(err.Error(), "COOKIESESSION_KEYS"+tt.says) {
 			t.Errorf("got %v, want %q", err, tt.says)
 		}
 		for _, secret := range []string{keyA, keyB, weak, keyA[:20], keyB[:20], weak[:20], "'g'"} {
@@ -246,7 +246,7 @@ func TestServerLimits(t *testing.T) {
 			t.Errorf("header of %d bytes: got status %d, want %d", size, res.StatusCode, want)
 		}
 	}
-	srv := newServer(nil, newBoundedLog(slog.New(slog.DiscardHandler)))
+	srv := newServer(nil, slog.New(slog.DiscardHandler))
 	for name, limit := range map[string]time.Duration{"header": srv.ReadHeaderTimeout, "read": srv.ReadTimeout, "write": srv.WriteTimeout, "idle": srv.IdleTimeout} {
 		if limit <= 0 || limit > time.Minute {
 			t.Errorf("got a %s limit of %v", name, limit)

@@ -85,7 +85,8 @@ func TestAlertsKnowTheMetrics(t *testing.T) {
 func TestAlertsLeadToTheDocumentation(t *testing.T) {
 	manual := read(t, "docs/operation.md")
 	text := strings.Join(strings.Fields(read(t, "deploy/alerts.yml")), " ")
-	sections := regexp.MustCompile(`See "([^"]+)" in docs/operation\.md`).FindAllStringSubmatch(text, -1)
+	sections := regexp.MustCompile(`See "([^"]+)" in docs/operation\.md`).
+		FindAllStringSubmatch(text, -1)
 	for _, section := range sections {
 		heading := regexp.MustCompile(`(?m)^#+ ` + regexp.QuoteMeta(section[1]) + `$`)
 		if !heading.MatchString(manual) {

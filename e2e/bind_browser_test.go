@@ -120,7 +120,8 @@ func newBindTab(c *chromium, base string) *tab {
 			case e.TerminationEventDetails != nil:
 				what = "termination: " + string(e.TerminationEventDetails.DeletionReason)
 			}
-			fmt.Fprintf(c.t.Output(), "%s the browser says: %s\n", time.Now().Format("05.000"), what)
+			now := time.Now().Format("05.000")
+			fmt.Fprintf(c.t.Output(), "%s the browser says: %s\n", now, what)
 		}
 	}); err != nil {
 		c.t.Fatal(err)
@@ -463,7 +464,8 @@ func TestBindBrowserTwentyAtOnce(t *testing.T) {
 	// As if the ticket had run out, which takes too long here.
 	for _, k := range b.cookies() {
 		if k.Name == ticketCookie {
-			call(b, network.DeleteCookies, network.DeleteCookiesParams{Name: k.Name, URL: p.URL + "/"})
+			params := network.DeleteCookiesParams{Name: k.Name, URL: p.URL + "/"}
+			call(b, network.DeleteCookies, params)
 		}
 	}
 	got := eval[[]string](b, `Promise.all(Array.from({length: 20}, () =>

@@ -1032,7 +1032,8 @@ func TestBrowserScreenshots(t *testing.T) {
 			for _, width := range []int64{320, 375, 640, 1280} {
 				b.run(chromedp.EmulateViewport(width, 800))
 				for value, name := range map[string]string{
-					"light": "prefers-color-scheme", "dark": "prefers-color-scheme", "active": "forced-colors",
+					"light": "prefers-color-scheme", "dark": "prefers-color-scheme",
+					"active": "forced-colors",
 				} {
 					b.prefer(name, value)
 					b.picture(fmt.Sprintf("%s-%s-%d", state.name, value, width), 0)
@@ -1069,7 +1070,8 @@ func (b *tab) picture(name string, height float64) {
 
 const (
 	axeVersion = "4.14.1"
-	axeSHA512  = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+	axeSHA512  = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NP" +
+		"jCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 )
 
 // axe returns the source of axe-core, which npm fetches.
@@ -1136,9 +1138,12 @@ func TestBrowserAccessibility(t *testing.T) {
 			for _, v := range found.Violations {
 				t.Errorf("%s, %s: %s: %s: %v", state.name, scheme, v.ID, v.Help, v.Nodes)
 			}
-			contrast := func(p struct{ ID string }) bool { return p.ID == "color-contrast-enhanced" }
+			contrast := func(p struct{ ID string }) bool {
+				return p.ID == "color-contrast-enhanced"
+			}
 			if !slices.ContainsFunc(found.Passes, contrast) {
-				t.Errorf("%s, %s: the contrast was not checked, only %v", state.name, scheme, found.Passes)
+				t.Errorf("%s, %s: the contrast was not checked, only %v",
+					state.name, scheme, found.Passes)
 			}
 		}
 	}

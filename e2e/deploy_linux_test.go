@@ -83,7 +83,8 @@ func buildImage(t testing.TB) *image {
 	}
 	i.buildah("umount", standIn)
 	i.buildah("config", "--env", "PATH="+env.GOROOT+"/bin:/usr/bin", "--env", "HOME=/root",
-		"--env", "GOTOOLCHAIN=local", "--env", "GOPROXY=file:///modules", "--env", "GOSUMDB=off", standIn)
+		"--env", "GOTOOLCHAIN=local", "--env", "GOPROXY=file:///modules",
+		"--env", "GOSUMDB=off", standIn)
 	i.buildah("commit", "--quiet", standIn, "docker.io/library/"+base[1])
 	i.buildah("rm", standIn)
 

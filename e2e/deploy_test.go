@@ -19,7 +19,7 @@ import (
 // What git is told to ignore of keys, an image doesn't get either.
 func TestDockerIgnore(t *testing.T) {
 	ignored := strings.Split(read(t, ".dockerignore"), "\n")
-	noKeys := []string{".cookiesession.lock", "*.test", "*.prof", "*.out"}
+	noKeys := []string{"*.test", "*.prof", "*.out"}
 	for line := range strings.Lines(read(t, ".gitignore")) {
 		pattern := strings.Trim(line, "/\n")
 		if pattern == "" || pattern[0] == '#' || slices.Contains(noKeys, pattern) {
@@ -231,10 +231,13 @@ func TestSystemdUnit(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "cookiesession.service")
 	testkit.WriteFile(t, name, unit)
 	cmd := exec.Command("systemd-analyze", "verify", name)
-	if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("cookiesession.service")) {
+	out, err := cmd.CombinedOutput()
+	if err != nil || bytes.Contains(out, []byte("cookiesession.service")) {
 		t.Errorf("verify: got %v and %s", err, out)
 	}
-	for _, line := range []string{"IPAddressDeny=any", "IPAddressAllow=localhost", "NoNewPrivileges=yes"} {
+	for _, line := range []string{
+		"IPAddressDeny=any", "IPAddressAllow=localhost", "NoNewPrivileges=yes",
+	} {
 		if !strings.Contains(unit, "\n"+line+"\n") {
 			t.Errorf("got no %s", line)
 		}

@@ -97,7 +97,8 @@ func (f *follower) follow(b block) (ran int) {
 	case b.kind == "go":
 		f.edit(b.text)
 	case b.kind == "html":
-		files := regexp.MustCompile("`(templates/[a-z]+\\.html)`").FindAllStringSubmatch(b.before, -1)
+		files := regexp.MustCompile("`(templates/[a-z]+\\.html)`").
+			FindAllStringSubmatch(b.before, -1)
 		if files == nil {
 			f.t.Fatalf("no file is named for %q", b.text)
 		}

@@ -67,7 +67,7 @@ func TestDiskFull(t *testing.T) {
 	if strings.Contains(said, "done:") || strings.Count(said, "no space left") != 2 {
 		t.Errorf("got an edit on a full disk: %s", said)
 	}
-	if !strings.Contains(said, "\n"+keyA+"\nring\nadded ") {
+	if !strings.Contains(said, "\n"+keyA+"\nring\nring.lock\nadded ") {
 		t.Errorf("got something left over, or no edit once there was room: %s", said)
 	}
 }
@@ -274,7 +274,8 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 						"Accept: text/html\r\nCookie: %s\r\n\r\n", large)
 				} else {
 					fmt.Fprintf(conn, "POST /set_name HTTP/1.0\r\nContent-Length: %d\r\n"+
-						"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s", len(form), form)
+						"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s",
+						len(form), form)
 				}
 				status, _ := bufio.NewReader(conn).ReadString('\n')
 				if strings.HasPrefix(status, "HTTP/1.0 ") {
@@ -317,7 +318,8 @@ func TestSlowReader(t *testing.T) {
 	asked := make(chan error, 1)
 	go func() { // far more than what the sockets hold meanwhile
 		for {
-			if _, err := io.WriteString(conn, "GET /style.css HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			_, err := io.WriteString(conn, "GET /style.css HTTP/1.1\r\nHost: x\r\n\r\n")
+			if err != nil {
 				asked <- err
 				return
 			}

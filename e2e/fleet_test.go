@@ -164,7 +164,8 @@ func (f *fleet) idle(k keyIDs) {
 		for _, c := range f.copies {
 			page := metricsOf(f.t, c.admin)
 			for _, id := range []string{k.signed, k.encrypted} {
-				sum += testkit.Metric(f.t, page, `cookiesession_cookies_total{key_id="`+id+`",verdict="valid"}`)
+				const valid = `cookiesession_cookies_total{key_id="%s",verdict="valid"}`
+				sum += testkit.Metric(f.t, page, fmt.Sprintf(valid, id))
 			}
 		}
 		return sum

@@ -95,20 +95,20 @@ func TestFlood(t *testing.T) {
 	after := testkit.Metric(t, page, "process_resident_memory_bytes ")
 	mallocsAfter, cpuAfter := measure()
 	t.Logf("%d requests in %v; resident memory %.1f MiB before, %.1f after; "+
-		"a good request took %.1f allocations before, %.1f after, and %.2f times the processor time",
+		"a good request took %.1f allocations before, %.1f after, and %.2f times the time",
 		clients*each, took.Round(time.Second/10), resident/(1<<20), after/(1<<20),
 		mallocs, mallocsAfter, cpuAfter/cpu)
 	if after > 2*resident+32<<20 {
 		t.Errorf("got %v bytes of resident memory after the flood, %v before", after, resident)
 	}
 	if mallocsAfter > 1.1*mallocs+1 {
-		t.Errorf("got %v allocations for a request after the flood, %v before", mallocsAfter, mallocs)
+		t.Errorf("got %v allocations for a request afterwards, %v before", mallocsAfter, mallocs)
 	}
 	lines := strings.Count(p.Log.String(), "\n")
 	if most := int(took/time.Second+3)*(floodLimit+1) + 10; lines > most {
 		t.Errorf("got %d lines in the log, want %d at most", lines, most)
 	}
-	if !strings.Contains(p.Log.String(), "more cookies refused") ||
+	if !strings.Contains(p.Log.String(), "more: cookie refused") ||
 		strings.Contains(p.Log.String(), good[idLen+1:idLen+30]) {
 		t.Errorf("got the log %.2000s", p.Log)
 	}

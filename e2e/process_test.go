@@ -162,7 +162,7 @@ func TestStartFailures(t *testing.T) {
 		},
 		{args: []string{"-addr", "localhost"}, status: 1, says: "with -addr)"},
 		{
-			args:   []string{"-addr", "localhost:0", "-tls-cert", "/nowhere", "-tls-key", "/nowhere"},
+			args:   []string{"-tls-cert", "/nowhere", "-tls-key", "/nowhere"},
 			status: 1,
 			says:   "/nowhere",
 		},
@@ -200,7 +200,8 @@ func TestShutdown(t *testing.T) {
 				"Content-Type: application/x-www-form-urlencoded\r\n"+
 				"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n")
 			r := bufio.NewReader(conn)
-			if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+			line, err := r.ReadString('\n')
+			if err != nil || !strings.Contains(line, "100 Continue") {
 				t.Fatalf("got %q and %v", line, err)
 			}
 			r.ReadString('\n')
@@ -254,44 +255,35 @@ func TestHangUpWithoutAKeyFile(t *testing.T) {
 
 var curlLines = regexp.MustCompile(`(?s)<pre><code>(.*?)</code></pre>`)
 
-// What the session page says about a replay can be tried as it stands there.
+// What the session page says about a replay can be tried as it stands there: at the
+// site's own address, or else at the one where the program listens by itself.
 func TestReplay(t *testing.T) {
 	slow(t)
-	cert, key, _ := testkit.NewCertificate(t)
-	p := start(t, withKeyA)
-	replay(t, p.URL, "curl -sS ", cert)
-	p = start(t, withKeyA, "-tls-cert", cert, "-tls-key", key)
-	replay(t, p.URL, "curl -sS ", cert)
-	// There is no proxy here to end TLS for this one.
-	p = start(t, withKeyA, "-origin", "https://localhost")
-	to := strings.TrimPrefix(p.URL, "http://")
-	replay(t, "http://localhost", "curl -sS --connect-to ::"+to+" ", cert)
-}
-
-// replay does what the session page says, with curl called like that.
-func replay(t *testing.T, site, curl, cert string) {
-	t.Helper()
 	testkit.NeedTool(t, "curl")
-	sh, dir := testkit.NeedTool(t, "sh"), t.TempDir()
-	run := func(lines string) string {
-		t.Helper()
-		cmd := exec.Command(sh, "-e")
-		cmd.Env = append(os.Environ(), "CURL_CA_BUNDLE="+cert)
-		return runIn(t, cmd, dir, lines)
-	}
-	page := run(curl + "-H 'Accept: text/html' " + site + "/session")
-	lines := html.UnescapeString(curlLines.FindStringSubmatch(page)[1])
-	if strings.HasPrefix(site, "http:") {
-		lines = strings.ReplaceAll(lines, "https:", "http:")
-	}
-	out := run(strings.ReplaceAll(lines, "curl ", curl))
-	if !strings.HasSuffix(out, "\nName cleared from session\nName: Alice\n") {
-		t.Errorf("%s: got %s from %s", site, out, lines)
-	}
-	if got := run(curl + "-b jar " + site + "/get_name"); got != "Name not found in session\n" {
-		t.Errorf("%s: got %s after clearing", site, got)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "old")); err != nil {
-		t.Error(err)
+	sh := testkit.NeedTool(t, "sh")
+	for origin, base := range map[string]string{
+		"": "http://localhost:8080", "http://app.test,http://b.test": "http://app.test",
+	} {
+		var flags []string
+		if origin != "" {
+			flags = []string{"-origin", origin}
+		}
+		p := start(t, withKeyA, flags...)
+		curl := "curl -sS --connect-to ::" + strings.TrimPrefix(p.URL, "http://") + " "
+		dir := t.TempDir()
+		run := func(lines string) string {
+			t.Helper()
+			return runIn(t, exec.Command(sh, "-e"), dir, strings.ReplaceAll(lines, "curl ", curl))
+		}
+		page := run("curl -H 'Accept: text/html' " + base + "/session")
+		lines := html.UnescapeString(curlLines.FindStringSubmatch(page)[1])
+		out := run(lines)
+		if !strings.Contains(lines, base+"/") ||
+			!strings.HasSuffix(out, "\nName cleared from session\nName: Alice\n") {
+			t.Errorf("%v: got %s from %s", flags, out, lines)
+		}
+		if got := run("curl -b jar " + base + "/get_name"); got != "Name not found in session\n" {
+			t.Errorf("%v: got %s after clearing", flags, got)
+		}
 	}
 }

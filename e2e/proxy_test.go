@@ -158,7 +158,8 @@ func TestHAProxyEndsTLS(t *testing.T) {
 	}
 
 	res, _ = testkit.Send(t, "GET", "http://"+plain+"/get_name", "", http.Header{})
-	if to := res.Header.Get("Location"); res.StatusCode != 308 || to != "https://"+plain+"/get_name" {
+	to := res.Header.Get("Location")
+	if res.StatusCode != 308 || to != "https://"+plain+"/get_name" {
 		t.Errorf("over plain HTTP: got status %d to %q, want 308 to HTTPS", res.StatusCode, to)
 	}
 	request, err := http.NewRequest("GET", base+"/get_name", nil)
@@ -301,7 +302,8 @@ func TestMessageBoundaries(t *testing.T) {
 			t.Fatal(err)
 		}
 		conn.SetDeadline(time.Now().Add(5 * time.Second))
-		both := fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n", 15+len(next))
+		const two = "Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n"
+		both := fmt.Sprintf(two, 15+len(next))
 		io.WriteString(conn, form+both+"a\r\nname=Alice\r\n0\r\n\r\n"+next)
 		all, _ := io.ReadAll(conn)
 		conn.Close()

@@ -28,9 +28,11 @@ func TestPipeAsKeyFile(t *testing.T) {
 	}
 	for _, file := range []string{pipe, link} {
 		for _, args := range [][]string{
-			{"-addr", "localhost:0", "-key-file", file}, {"keys", "list", file}, {"keys", "add", file},
+			{"-addr", "localhost:0", "-key-file", file},
+			{"keys", "list", file}, {"keys", "add", file},
 			{"keys", "promote", file}, {"keys", "drop", file, "aaaaaa"}, {"keys", "replace", file},
-			{"inspect", "-key-file", file}, {"-addr", "localhost:0", "-tls-cert", file, "-tls-key", file},
+			{"inspect", "-key-file", file},
+			{"-addr", "localhost:0", "-tls-cert", file, "-tls-key", file},
 		} {
 			began := time.Now()
 			_, stderr, status := command(t, "session=x", nil, args...)
@@ -90,7 +92,8 @@ func TestFullDisk(t *testing.T) {
 	for _, args := range [][]string{{"add", file}, {"promote", file}, {"drop", file, b}} {
 		cmd := program(t, nil, append([]string{"keys"}, args...)...)
 		// A limit on the size of files is what a test can have of a full disk.
-		cmd.Args = append([]string{"sh", "-c", `ulimit -f 1; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		const limited = `ulimit -f 1; exec "$0" "$@"`
+		cmd.Args = append([]string{"sh", "-c", limited, cmd.Path}, cmd.Args[1:]...)
 		cmd.Path = sh
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.HasPrefix(string(out), "cookiesession: ") {
@@ -99,8 +102,8 @@ func TestFullDisk(t *testing.T) {
 		if testkit.ReadFile(t, file) != content {
 			t.Errorf("%s: got the file changed", args[0])
 		}
-		if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-			t.Errorf("%s: got %d files, want the key file alone", args[0], len(entries))
+		if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+			t.Errorf("%s: got %d files, want the key file and its lock", args[0], len(entries))
 		}
 	}
 }

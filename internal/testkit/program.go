@@ -64,8 +64,8 @@ func AwaitURL(t testing.TB, log *Buffer, ended <-chan error) string {
 	deadline := time.After(20 * time.Second)
 	for {
 		if m := Listening.FindStringSubmatch(log.String()); m != nil {
-			if url, port := m[1], m[2][strings.LastIndexByte(m[2], ':'):]; strings.HasSuffix(url, port) {
-				return url
+			if port := m[2][strings.LastIndexByte(m[2], ':'):]; strings.HasSuffix(m[1], port) {
+				return m[1]
 			}
 			return "http://" + m[2] // with -origin, where visitors see a proxy's address
 		}

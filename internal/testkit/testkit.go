@@ -138,7 +138,8 @@ func Metric(t testing.TB, page, start string) (sum float64) {
 	t.Helper()
 	for line := range strings.Lines(page) {
 		if strings.HasPrefix(line, start) {
-			value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " "):]), 64)
+			number := strings.TrimSpace(line[strings.LastIndex(line, " "):])
+			value, err := strconv.ParseFloat(number, 64)
 			if err != nil {
 				t.Fatal(err)
 			}

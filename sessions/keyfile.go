@@ -1,0 +1,128 @@
+package sessions
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	// maxKeyFile is how many bytes a key file may have, far more than it needs.
+	maxKeyFile = 1 << 20
+
+	// watchInterval is how often Watch looks at its file. It reads it each time,
+	// because a mounted Kubernetes secret changes behind a symbolic link.
+	watchInterval = 3 * time.Second
+)
+
+// KeyLine is a key and the line of a key file, from 1, on which it stands.
+type KeyLine struct {
+	Key  Key
+	Line int
+}
+
+// ParseKeys returns the keys in the text of a key file: one a line, in 64
+// hexadecimal digits. There may be blank lines, comments from a # to the end of
+// the line, and the byte order mark that some editors put at the head. A text
+// without keys is no error. Errors have the form "sessions: name:line: reason" and
+// never quote the text.
+func ParseKeys(name, text string) ([]KeyLine, error) {
+	var keys []KeyLine
+	lines := make(map[string]int) // by id
+	for i, line := range strings.Split(strings.TrimPrefix(text, "\uFEFF"), "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		digits := strings.Trim(line, " \t\r")
+		if digits == "" {
+			continue
+		}
+		k, err := ParseKey(digits)
+		if err != nil {
+			reason := strings.TrimPrefix(err.Error(), "sessions: ")
+			return nil, fmt.Errorf("sessions: %s:%d: %s", name, i+1, reason)
+		}
+		id, _ := k.IDs()
+		if at := lines[id]; at > 0 {
+			return nil, fmt.Errorf("sessions: %s:%d: the same key as on line %d", name, i+1, at)
+		}
+		lines[id] = i + 1
+		keys = append(keys, KeyLine{Key: k, Line: i + 1})
+	}
+	return keys, nil
+}
+
+// ReadKeyring returns a Keyring with the keys of a file, for which [ParseKeys] has
+// the form. It must be a regular file of at most 1 MiB with a key in it.
+func ReadKeyring(file string) (*Keyring, error) {
+	text, err := readKeyFile(file)
+	if err != nil {
+		return nil, err
+	}
+	k := new(Keyring)
+	return k, k.take(file, text)
+}
+
+// readKeyFile returns the text of a key file.
+func readKeyFile(file string) (text string, err error) {
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("sessions: %w", err)
+	case !info.Mode().IsRegular():
+		// Reading a pipe could wait for ever, and the second time there is nothing in it.
+		return "", fmt.Errorf("sessions: %s: not a regular file, which could be read again", file)
+	case info.Size() > maxKeyFile:
+		return "", fmt.Errorf("sessions: %s: more than %d bytes", file, maxKeyFile)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("sessions: %w", err)
+	}
+	return string(content), nil
+}
+
+// take replaces the ring's keys by those in the text of a file.
+func (k *Keyring) take(file, text string) error {
+	lines, err := ParseKeys(file, text)
+	if err != nil {
+		return err
+	}
+	if len(lines) == 0 {
+		return fmt.Errorf("sessions: %s: there is no key in it", file)
+	}
+	keys := make([]Key, len(lines))
+	for i, l := range lines {
+		keys[i] = l.Key
+	}
+	return k.Replace(keys[0], keys[1:]...)
+}
+
+// Watch keeps the ring as a file says until ctx ends: it reads the file at once
+// and every few seconds, also one that is replaced, or that a symbolic link leads
+// to. While the file is bad or gone, the ring stays as it is. If told isn't nil,
+// it is called with nil for each set of keys that was taken, and with an error once
+// for each state of the file that was bad.
+//
+//	go keys.Watch(ctx, "ring", func(err error) { slog.Info("keys read", "err", err) })
+func (k *Keyring) Watch(ctx context.Context, file string, told func(error)) {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	last := ""
+	for ctx.Err() == nil {
+		text, err := readKeyFile(file)
+		if state := fmt.Sprint(text, err); state != last {
+			last = state
+			if err == nil {
+				err = k.take(file, text)
+			}
+			if told != nil {
+				told(err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package sessions
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/gorilla/securecookie"
+)
+
+const (
+	// keyBytes is the length of a key, written as twice as many hexadecimal digits.
+	keyBytes = 32
+
+	// minDistinct is how many different bytes a key has at least. A random key
+	// of 32 bytes has fewer with a probability below 1e-12, whereas a key typed
+	// by hand or repeated from a word hardly ever has as many.
+	minDistinct = 16
+
+	// idLen is the number of characters of a key id.
+	idLen = 6
+)
+
+// purpose is what something is sealed for. Each has subkeys of its own, so that
+// nothing that was made for one passes for another.
+type purpose string
+
+const (
+	forSession    purpose = "session"
+	forTicket     purpose = "ticket"     // the device has proven itself lately
+	forIdentifier purpose = "identifier" // the browser's name for what it has registered
+	forChallenge  purpose = "challenge"  // to be signed by the device
+)
+
+var purposes = []purpose{forSession, forTicket, forIdentifier, forChallenge}
+
+// codec seals and opens cookies under one key in one mode. Its id stands at
+// the head of each cookie, so that a cookie costs one MAC however many keys
+// there are, and an unknown key is told apart from a forged cookie.
+type codec struct {
+	id        string
+	encrypted bool
+	sealers   map[purpose]*securecookie.SecureCookie
+}
+
+// seal returns KEYID.SEALED for content, which securecookie overwrites. It
+// belongs to the cookie called name. There is no padding: clients quote, cut or
+// escape "=".
+func (c *codec) seal(p purpose, name string, content []byte) (string, error) {
+	sealed, err := c.sealers[p].Encode(name, content)
+	return c.id + "." + strings.TrimRight(sealed, "="), err
+}
+
+// open undoes seal for what stands behind the dot. It wants canonical text.
+func (c *codec) open(p purpose, name, sealed string) (content []byte, ok bool) {
+	sealed += "==="[:-len(sealed)&3] // securecookie wants the padding
+	return content, c.sealers[p].Decode(name, sealed, &content) == nil
+}
+
+// base64url is the alphabet of RFC 4648, section 5.
+const base64url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// canonical reports whether s is unpadded base64url in its one spelling: the
+// last character has no bits set that it doesn't need. securecookie's decoder
+// takes others as well, and skips line breaks.
+func canonical(s string) bool {
+	if s == "" || strings.TrimLeft(s, base64url) != "" {
+		return false
+	}
+	last := strings.IndexByte(base64url, s[len(s)-1])
+	switch len(s) % 4 {
+	case 1:
+		return false
+	case 2:
+		return last&15 == 0
+	case 3:
+		return last&3 == 0
+	}
+	return true
+}
+
+// isKeyID reports whether s has the form of a key id. Only then may it stand in
+// a log: whatever a client sends is six harmless characters at most.
+func isKeyID(s string) bool {
+	return len(s) == idLen && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
+// Key is a secret of 32 random bytes and what is derived from it. The zero Key
+// is none: a [Keyring] refuses it. However a Key is printed or logged, only its
+// ids are shown.
+type Key struct{ *derived }
+
+// derived has a codec for either mode, with separate ids and subkeys. So a
+// switch of the mode is a rotation like any other, and no cookie of one mode can
+// pass for the other.
+type derived struct {
+	secret            []byte
+	signed, encrypted *codec
+}
+
+// NewKey returns a new random key.
+func NewKey() Key {
+	secret := make([]byte, keyBytes)
+	rand.Read(secret) // never fails, says its documentation
+	return newKey(secret)
+}
+
+// ParseKey returns the key that 64 hexadecimal digits spell. It refuses what is
+// too regular to be random, such as a text or a series of numbers. Its errors
+// never quote the key.
+func ParseKey(digits string) (Key, error) {
+	if len(digits) != 2*keyBytes {
+		return Key{}, fmt.Errorf("sessions: want a key of %d hexadecimal digits, have %d characters",
+			2*keyBytes, len(digits))
+	}
+	secret, err := hex.DecodeString(digits)
+	if err != nil { // the library's error quotes the character
+		return Key{}, fmt.Errorf("sessions: want a key of %d hexadecimal digits, "+
+			"found other characters as well", 2*keyBytes)
+	}
+	if regular(secret) {
+		return Key{}, errors.New("sessions: this key is too regular to be random")
+	}
+	return newKey(secret), nil
+}
+
+// regular reports whether secret looks as if somebody has made it up: few
+// different bytes, the same step from each to the next, or printable text.
+func regular(secret []byte) bool {
+	steps, printable := true, true
+	for i, b := range secret {
+		steps = steps && (i < 2 || b-secret[i-1] == secret[1]-secret[0])
+		printable = printable && ' ' <= b && b <= '~'
+	}
+	distinct := slices.Compact(slices.Sorted(slices.Values(secret)))
+	return steps || printable || len(distinct) < minDistinct
+}
+
+// newKey derives the key of a secret of keyBytes bytes. The labels are part of the
+// cookie's format: changing one ends every session.
+func newKey(secret []byte) Key {
+	derive := func(label string, n int) []byte {
+		return must(hkdf.Key(sha256.New, secret, nil, "cookiesession v1 "+label, n))
+	}
+	codec := func(mode string, encrypted bool) *codec {
+		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
+		c := &codec{
+			id: strings.ToLower(id), encrypted: encrypted,
+			sealers: make(map[purpose]*securecookie.SecureCookie),
+		}
+		for _, p := range purposes {
+			label, block := mode+" "+string(p), []byte(nil)
+			if encrypted {
+				block = derive(label+" block", 32)
+			}
+			// Age and length are checked by judge, to tell their verdicts apart.
+			c.sealers[p] = securecookie.New(derive(label+" mac", 32), block).
+				SetSerializer(securecookie.NopEncoder{}).MaxAge(0).MaxLength(0)
+		}
+		return c
+	}
+	return Key{&derived{
+		secret: secret, signed: codec("signed", false), encrypted: codec("encrypted", true),
+	}}
+}
+
+// Secret returns the key as 64 hexadecimal digits, for a key file and nothing
+// else: who has them can make any session. It is empty for the zero Key.
+func (k Key) Secret() string {
+	if k.derived == nil {
+		return ""
+	}
+	return hex.EncodeToString(k.secret)
+}
+
+// IDs returns the ids at the head of the cookies that are sealed with k, signed and
+// encrypted or only signed. They are no secrets. Those of the zero Key are empty.
+func (k Key) IDs() (encrypted, signed string) {
+	if k.derived == nil {
+		return "", ""
+	}
+	return k.encrypted.id, k.signed.id
+}
+
+// codecIn returns the codec of one mode.
+func (k Key) codecIn(signOnly bool) *codec {
+	if signOnly {
+		return k.signed
+	}
+	return k.encrypted
+}
+
+// ring is the set of keys at one time. It never changes once it is made.
+type ring struct {
+	keys   []Key             // the first one seals, all of them verify
+	codecs map[string]*codec // by id, two for each key
+}
+
+// newRing makes a ring of keys.
+func newRing(keys []Key) (*ring, error) {
+	r := &ring{keys: keys, codecs: make(map[string]*codec)}
+	for i, k := range keys {
+		if k.derived == nil {
+			return nil, errors.New("sessions: a zero Key is no key: use NewKey or ParseKey")
+		}
+		for _, c := range []*codec{k.signed, k.encrypted} {
+			if r.codecs[c.id] != nil { // which also finds two keys that share an id
+				return nil, fmt.Errorf("sessions: key %d is in the ring already: %v", i+1, k)
+			}
+			r.codecs[c.id] = c
+		}
+	}
+	return r, nil
+}
+
+// Keyring is a set of keys of which the first seals and all verify. Several
+// managers may share one, and all its methods may be called while they work. The
+// zero Keyring has no keys: [New] refuses it until [Keyring.Replace] was called.
+type Keyring struct{ current atomic.Pointer[ring] }
+
+// NewKeyring returns a Keyring that seals with first. It refuses a zero Key, and
+// one that is there twice.
+func NewKeyring(first Key, more ...Key) (*Keyring, error) {
+	k := new(Keyring)
+	return k, k.Replace(first, more...)
+}
+
+// Replace puts other keys in the place of those in the ring, for all of its
+// managers at once. If it fails, as [NewKeyring] does, the ring stays as it was.
+func (k *Keyring) Replace(first Key, more ...Key) error {
+	r, err := newRing(append([]Key{first}, more...))
+	if err == nil {
+		k.current.Store(r)
+	}
+	return err
+}
+
+// Keys returns the keys in the ring. The first one seals.
+func (k *Keyring) Keys() []Key {
+	if r := k.current.Load(); r != nil {
+		return slices.Clone(r.keys)
+	}
+	return nil
+}
+
+// must returns v, which only a mistake in this package can keep from being made.
+func must[V any](v V, err error) V {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

@@ -1,0 +1,355 @@
+package sessions
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Reason is why a response writes the cookie.
+type Reason string
+
+// The reasons.
+const (
+	Unchanged Reason = "unchanged" // it doesn't
+	Changed   Reason = "changed"   // the data has changed, or was adopted or renewed
+	Renewed   Reason = "renewed"   // a quarter of Limits.Idle has passed, or a field was forgotten
+	Resealed  Reason = "re-sealed" // it was sealed under another key, or in another mode
+	Bound     Reason = "bound"     // the session was bound to a device
+	Cleared   Reason = "cleared"   // the session is empty: the cookie is deleted
+)
+
+// Saved is what became of saving a session.
+type Saved struct {
+	Reason Reason
+	Size   int // bytes of the cookie's name and value; 0 if none was written
+}
+
+// ErrLate says that a session was changed after the response had begun, so that the
+// change is lost.
+var ErrLate = errors.New("sessions: the session was changed after the response had begun, " +
+	"so the change is lost")
+
+// ErrTryAgain says that a session can't be changed for now: its cookie is good, but a
+// device's ticket is missing, or a clock is wrong. Nothing was written, so that
+// nothing is lost. After Clear a session can always be saved.
+var ErrTryAgain = errors.New("sessions: the session can't be changed for now, try again")
+
+// TooLargeError says that a session does not fit into a cookie.
+type TooLargeError struct {
+	Over int // bytes too many
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("sessions: the session is %d bytes too large for a cookie of %d",
+		e.Over, MaxSize)
+}
+
+// sent is what Save has put into a response's header, so that it can be taken back. It
+// has a lock because a handler behind http.TimeoutHandler may still run then.
+type sent struct {
+	mu               sync.Mutex
+	lines            []string // of Set-Cookie
+	registration     string   // Secure-Session-Registration
+	data             []byte   // what was saved
+	cleared, renewed bool
+	began, written   int64 // of the session before
+	limits           Limits
+	saved            Saved
+	err              error
+}
+
+const registrationHeader = "Secure-Session-Registration"
+
+// add adds a Set-Cookie line.
+func (t *sent) add(h http.Header, c *http.Cookie) {
+	line := c.String()
+	h.Add("Set-Cookie", line)
+	t.lines = append(t.lines, line)
+}
+
+// takeBack removes from h what was sent.
+func (t *sent) takeBack(h http.Header) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
+		return slices.Contains(t.lines, line)
+	})
+	if h["Set-Cookie"] = lines; len(lines) == 0 {
+		delete(h, "Set-Cookie")
+	}
+	if t.registration != "" && h.Get(registrationHeader) == t.registration {
+		h.Del(registrationHeader)
+	}
+	t.lines, t.registration = nil, ""
+}
+
+// isIn reports whether h still has what was sent.
+func (t *sent) isIn(h http.Header) bool {
+	for _, line := range t.lines {
+		if !slices.Contains(h["Set-Cookie"], line) {
+			return false
+		}
+	}
+	return true
+}
+
+// Save adds the session's cookie to the header of w if there is a reason to, such as a
+// change. The header must not have been written yet: within [Manager.Handler], which
+// saves by itself, it fails with [ErrLate] then; elsewhere the cookie is lost. A second
+// Save replaces the first one's cookie, or takes it back.
+//
+// It fails with a [*TooLargeError] when the session doesn't fit into a cookie, with
+// [ErrTryAgain], and when the data can't be encoded, or not be decoded again, such as
+// text that isn't UTF-8. Then no cookie is set, and the visitor keeps the old one.
+func (m *Manager[T]) Save(w http.ResponseWriter, s *Session[T]) (Saved, error) {
+	if v := s.visit; v != nil {
+		if v.begun.Load() && m.isLate(s) {
+			return Saved{Reason: Unchanged}, ErrLate
+		}
+		if v.begun.Load() && s.sent != nil {
+			return s.sent.saved, s.sent.err
+		}
+		return m.save(w.Header(), s)
+	}
+	saved, err := m.save(w.Header(), s)
+	addVary(w.Header())
+	if len(s.sent.lines) > 0 {
+		setNoStore(w.Header())
+	}
+	m.tell(s.r, s, s.sent, saved, err)
+	return saved, err
+}
+
+// save is Save for a header that can still be changed.
+func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
+	if s.now == 0 { // it was made by hand
+		s.now = time.Now().Unix()
+	}
+	data, err := s.encode(m)
+	if t := s.sent; t != nil && err == nil && t.err == nil && s.isAsSent(data) && t.isIn(h) {
+		return t.saved, nil
+	}
+	t := s.newSent(h)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.data, t.cleared, t.renewed = data, s.cleared, s.renewed
+	if err != nil {
+		t.err = fmt.Errorf("sessions: the data can't be encoded: %w", err)
+		return t.saved, t.err
+	}
+	t.saved, t.err = m.write(h, s, data)
+	return t.saved, t.err
+}
+
+// newSent takes back what was sent before, if anything, and returns an empty record.
+func (s *Session[T]) newSent(h http.Header) *sent {
+	switch t := s.sent; {
+	case t == nil && s.visit != nil:
+		s.sent = &s.visit.sent
+	case t == nil:
+		s.sent = new(sent)
+	default:
+		t.takeBack(h)
+		s.began, s.written, s.limits = t.began, t.written, t.limits
+	}
+	t := s.sent
+	t.began, t.written, t.limits = s.began, s.written, s.limits
+	t.saved, t.err = Saved{Reason: Unchanged}, nil
+	return t
+}
+
+// isAsSent reports whether s, whose data is encoded, is as it was when it was saved.
+func (s *Session[T]) isAsSent(data []byte) bool {
+	t := s.sent
+	return t.cleared == s.cleared && t.renewed == s.renewed && bytes.Equal(t.data, data)
+}
+
+// isLate reports whether s has changed since it was saved, or since it was loaded if it
+// wasn't.
+func (m *Manager[T]) isLate(s *Session[T]) bool {
+	data, err := s.encode(m)
+	if err != nil {
+		return true
+	}
+	if s.sent != nil {
+		return !s.isAsSent(data)
+	}
+	why := m.reasonTo(s, data)
+	return why == Changed || why == Cleared
+}
+
+// reasonTo returns why, if at all, the cookie is to be written, with data in it. A
+// refused cookie is left alone until a handler stores or clears something: the copy
+// next door may know the key that this one doesn't.
+func (m *Manager[T]) reasonTo(s *Session[T], data []byte) Reason {
+	isNew, isEmpty := !s.continues() || !bytes.Equal(data, s.origin), bytes.Equal(data, m.zero)
+	verdict := s.Verdict()
+	switch {
+	case !isEmpty && (isNew || s.renewed):
+		return Changed
+	case isNew && (verdict == Valid || s.adopted || s.cleared && verdict != None):
+		return Cleared
+	case s.binding != nil:
+		return Bound
+	case isNew || s.Passive || s.quiet:
+		return Unchanged
+	case s.cookie.KeyID != m.sealing().id:
+		return Resealed
+	case s.stale, 4*(s.now-s.written) >= seconds(s.limits.Idle):
+		return Renewed
+	}
+	return Unchanged
+}
+
+// sealing returns the codec that seals now.
+func (m *Manager[T]) sealing() *codec {
+	return m.keys.current.Load().keys[0].codecIn(m.o.SignOnly)
+}
+
+// write puts the cookie of s, with data in it, into h if there is a reason to.
+func (m *Manager[T]) write(h http.Header, s *Session[T], data []byte) (Saved, error) {
+	why := m.reasonTo(s, data)
+	if why == Unchanged {
+		return Saved{Reason: why}, nil
+	}
+	if why == Cleared {
+		s.sent.add(h, m.newCookie(m.name, "", -1))
+		m.deleteOld(h, s)
+		m.wrote(h, s, payload{})
+		s.began, s.written, s.limits = 0, 0, Limits{}
+		return Saved{Reason: why}, nil
+	}
+	if why == Changed {
+		if s.mayProveItself() {
+			return Saved{Reason: Unchanged}, ErrTryAgain
+		}
+		if err := decodingMode.Unmarshal(data, new(T)); err != nil {
+			return Saved{Reason: Unchanged},
+				fmt.Errorf("sessions: the data can't be decoded again: %w", err)
+		}
+	}
+	p, limits := s.next(data), m.limitsOf(&s.Data)
+	c, err := m.bake(p, limits, s.now)
+	var over *TooLargeError
+	switch {
+	case errors.As(err, &over) && why != Changed:
+		// Encryption, a device or a later time makes it longer.
+		return Saved{Reason: Unchanged}, nil
+	case err != nil:
+		return Saved{Reason: Unchanged}, err
+	}
+	s.sent.add(h, c)
+	m.deleteOld(h, s)
+	m.wrote(h, s, p)
+	s.began, s.written, s.limits = int64(p.Began), p.written(), limits
+	return Saved{Reason: why, Size: len(c.Name) + len(c.Value)}, nil
+}
+
+// next returns the payload that is to be written for s, with data in it.
+func (s *Session[T]) next(data []byte) payload {
+	p := payload{Began: uint32(s.now), Data: data}
+	if !s.continues() {
+		return p
+	}
+	if p.Device = s.device(); s.binding != nil {
+		p.Device = s.binding
+	}
+	if !s.renewed {
+		p.Began = s.cookie.payload.Began
+		// The copy that began the session may be ahead of us.
+		p.Since = uint32(max(0, s.now-int64(p.Began)))
+	}
+	return p
+}
+
+// mayProveItself reports whether the cookie that was refused is a good one, for which
+// only a ticket or the time is missing. To replace it would lose what is in it.
+func (s *Session[T]) mayProveItself() bool {
+	ahead := s.written - s.now
+	return !s.cleared && (s.cookie.Verdict == Unproven ||
+		s.cookie.Verdict == FromFuture && ahead <= maxAhead)
+}
+
+// bake returns the cookie for a payload at the time now.
+func (m *Manager[T]) bake(p payload, limits Limits, now int64) (*http.Cookie, error) {
+	value, err := m.sealing().seal(forSession, m.name, p.bytes())
+	if err != nil {
+		return nil, fmt.Errorf("sessions: %w", err)
+	}
+	if over := len(m.name) + len(value) - MaxSize; over > 0 {
+		return nil, &TooLargeError{Over: over}
+	}
+	maxAge := int64(0) // the cookie ends with the browser
+	if !limits.BrowserSession {
+		// Not what is left of the idle time: whoever stayed away is to be told, and a
+		// longer Idle holds for the cookies that are out there.
+		maxAge = max(1, int64(p.Began)+seconds(limits.Lifetime)-now)
+	}
+	return m.newCookie(m.name, value, int(maxAge)), nil
+}
+
+// newCookie returns a cookie for maxAge seconds, or for as long as the browser is open
+// if that is 0. If it is negative, the cookie is deleted.
+func (m *Manager[T]) newCookie(name, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: name, Value: value, Path: m.o.Path, Domain: m.o.Domain, MaxAge: maxAge,
+		Secure: !m.o.Insecure, HttpOnly: true, SameSite: m.o.SameSite,
+		Partitioned: m.o.Partitioned,
+	}
+}
+
+// deleteOld deletes the cookie of another library, whose session was adopted or would be
+// adopted again.
+func (m *Manager[T]) deleteOld(h http.Header, s *Session[T]) {
+	old := s.old
+	if !s.adopted && (s.cleared || s.renewed) && m.o.Adopt != nil && s.r != nil {
+		if _, c, ok := m.o.Adopt(s.r); ok {
+			old = c
+		}
+	}
+	if old == nil {
+		return
+	}
+	path := old.Path
+	if path == "" {
+		path = "/"
+	}
+	s.sent.add(h, &http.Cookie{
+		Name: old.Name, Path: path, Domain: old.Domain, MaxAge: -1,
+		Secure: old.Secure || strings.HasPrefix(old.Name, "__"), HttpOnly: true,
+		SameSite: old.SameSite, Partitioned: old.Partitioned,
+	})
+}
+
+// addVary says that the response depends on the cookie.
+func addVary(h http.Header) {
+	for _, value := range h["Vary"] {
+		for name := range strings.SplitSeq(value, ",") {
+			name = strings.TrimSpace(name)
+			if name == "*" || strings.EqualFold(name, "Cookie") {
+				return
+			}
+		}
+	}
+	h.Add("Vary", "Cookie")
+}
+
+// setNoStore keeps caches from keeping a response that sets a cookie, unless the
+// handler has said so in its own way.
+func setNoStore(h http.Header) {
+	for _, value := range h["Cache-Control"] {
+		for directive := range strings.SplitSeq(value, ",") {
+			name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
+			if name == "no-store" || name == "private" {
+				return
+			}
+		}
+	}
+	h.Set("Cache-Control", "no-store")
+}
