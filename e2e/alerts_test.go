@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -253,6 +251,128 @@ func documented(t testing.TB, form string, k keyIDs) string {
 	return regexp.MustCompile(`"[A-Z]+\|[A-Z]+"`).ReplaceAllString(one, both)
 }
 
+// rotation is three copies, watched by a Prometheus while their keys change.
+type rotation struct {
+	t      *testing.T
+	prom   *promServer
+	ring   string // the operator's own key file
+	differ string // the alert's query
+	copies [3]*testkit.Server
+	admins [3]string
+}
+
+func newRotation(t *testing.T) *rotation {
+	t.Helper()
+	r := &rotation{t: t, ring: filepath.Join(t.TempDir(), "ring")}
+	mustRun(t, "keys", "add", r.ring)
+	for i := range r.copies {
+		r.admins[i] = testkit.FreeAddr(t)
+		r.copies[i] = start(t, nil, "-admin-addr", r.admins[i], "-key-file", r.give(i))
+	}
+	r.prom = startPrometheus(t, r.admins[:]...)
+	r.differ = r.prom.alertQuery("CookiesessionKeysDiffer")
+	return r
+}
+
+// give brings the operator's keys to one copy, and returns the copy's file.
+func (r *rotation) give(i int) string {
+	r.t.Helper()
+	name := fmt.Sprint(r.ring, i)
+	testkit.WriteFile(r.t, name+".new", testkit.ReadFile(r.t, r.ring))
+	if err := os.Rename(name+".new", name); err != nil {
+		r.t.Fatal(err)
+	}
+	if c := r.copies[i]; c != nil {
+		c.Cmd.Process.Signal(syscall.SIGHUP)
+	}
+	return name
+}
+
+// wantDiffer waits for the alert to name these copies.
+func (r *rotation) wantDiffer(want ...string) {
+	r.t.Helper()
+	slices.Sort(want)
+	testkit.AwaitTrue(r.t, fmt.Sprintf("the alert to name %q", want), func() bool {
+		var got []string
+		for _, s := range r.prom.query(r.differ) {
+			got = append(got, s.Metric["instance"])
+		}
+		slices.Sort(got)
+		return slices.Equal(got, want)
+	})
+}
+
+func (r *rotation) wantValue(query, want string) {
+	r.t.Helper()
+	testkit.AwaitTrue(r.t, fmt.Sprintf("%s to be %q", query, want), func() bool {
+		return r.prom.value(query) == want
+	})
+}
+
+// wantUsed waits for a key to be seen in use, and looks at the query that then has no
+// result at all.
+func (r *rotation) wantUsed(unused, when string) {
+	r.t.Helper()
+	uses := strings.TrimSuffix(unused, " == 0")
+	testkit.AwaitTrue(r.t, "the old key to be seen in use "+when, func() bool {
+		got := r.prom.value(uses)
+		return got != "" && got != "0"
+	})
+	if got := r.prom.value(unused); got == "0" {
+		r.t.Errorf("%s the old key is in use, and %s said %q", when, unused, got)
+	}
+}
+
+// spread brings the operator's keys to one copy after the other. While they are
+// on their way, a query counts the copies that have them, and the alert names
+// those that the others outnumber: here the first, and then the last.
+func (r *rotation) spread(query string, counts ...string) {
+	r.t.Helper()
+	for i := range r.copies {
+		r.give(i)
+		r.wantValue(query, counts[i])
+		switch i {
+		case 0:
+			r.wantDiffer(r.admins[0])
+		case 1:
+			r.wantDiffer(r.admins[2])
+		default:
+			r.wantDiffer()
+		}
+	}
+}
+
+// visitRegularly has a visitor come to the copies in turns, until the returned function is
+// called.
+func (r *rotation) visitRegularly() (leave func()) {
+	r.t.Helper()
+	cookies, _ := cookiejar.New(nil) // with one address for all: ports don't count
+	client, stop := &http.Client{Jar: cookies, Timeout: 10 * time.Second}, make(chan struct{})
+	_, _, err := askSite(client, r.copies[0].URL, "POST", "/set_name", "name=Regular", "")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			at := r.copies[i%len(r.copies)].URL
+			_, got, err := askSite(client, at, "GET", "/get_name", "", "")
+			if err != nil || got != "Name: Regular\n" {
+				r.t.Errorf("got %q and %v", got, err)
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+	return sync.OnceFunc(func() {
+		close(stop)
+		wg.Wait()
+	})
+}
+
 // A real Prometheus watches three copies while a key is added, promoted and
 // dropped. At each step the documentation's queries tell whether it has
 // reached every copy, and whether the old key is still in use; and the alert
@@ -264,167 +384,69 @@ func TestRotationQueries(t *testing.T) {
 	}
 	testkit.NeedTool(t, "prometheus")
 	t.Parallel()
-	dir := t.TempDir()
-	ring := filepath.Join(dir, "ring") // the operator's own
-	mustRun(t, "keys", "add", ring)
-	keys := func() []keyIDs { return listKeys(t, ring) }
-	var copies [3]*testkit.Server
-	var admins [3]string
-	give := func(i int) string {
-		name := filepath.Join(dir, fmt.Sprint("ring", i))
-		testkit.WriteFile(t, name+".new", testkit.ReadFile(t, ring))
-		if err := os.Rename(name+".new", name); err != nil {
-			t.Fatal(err)
-		}
-		return name
-	}
-	for i := range copies {
-		admins[i] = testkit.FreeAddr(t)
-		copies[i] = start(t, nil, "-admin-addr", admins[i], "-key-file", give(i))
-	}
-	p := startPrometheus(t, admins[:]...)
-
-	differ := p.alertQuery("CookiesessionKeysDiffer")
-	wantDiffer := func(want ...string) {
-		t.Helper()
-		var got []string
-		testkit.AwaitTrue(t, fmt.Sprintf("the alert to name %q", want), func() bool {
-			got = nil
-			for _, s := range p.query(differ) {
-				got = append(got, s.Metric["instance"])
-			}
-			slices.Sort(got)
-			slices.Sort(want)
-			return slices.Equal(got, want)
-		})
-	}
-	wantValue := func(query, want string) {
-		t.Helper()
-		testkit.AwaitTrue(t, fmt.Sprintf("%s to be %q", query, want), func() bool {
-			return p.value(query) == want
-		})
-	}
-	// spread brings the operator's keys to one copy after the other. While they are
-	// on their way, a query counts the copies that have them, and the alert names
-	// those that the others outnumber: here the first, and then the last.
-	spread := func(query string, counts ...string) {
-		t.Helper()
-		for i, c := range copies {
-			give(i)
-			c.Cmd.Process.Signal(syscall.SIGHUP)
-			wantValue(query, counts[i])
-			switch i {
-			case 0:
-				wantDiffer(admins[0])
-			case 1:
-				wantDiffer(admins[2])
-			default:
-				wantDiffer()
-			}
-		}
-	}
-
+	r := newRotation(t)
 	// A visitor who comes all the time, and one who is away during most of it.
-	visit := func(client *http.Client, i int, form url.Values, want string) {
-		t.Helper()
-		address := copies[i%len(copies)].URL
-		res, err := client.Get(address + "/get_name")
-		if form != nil {
-			res, err = client.PostForm(address+"/set_name", form)
-		}
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer res.Body.Close()
-		if body, err := io.ReadAll(res.Body); err != nil || string(body) != want {
-			t.Errorf("got %q and %v, want %q", body, err, want)
-		}
-	}
-	newVisitor := func(name string) *http.Client {
-		jar, _ := cookiejar.New(nil) // with one address for all: ports don't count
-		client := &http.Client{Jar: jar, Timeout: 10 * time.Second}
-		visit(client, 0, url.Values{"name": {name}}, "Name "+name+" set in session\n")
-		return client
-	}
-	regular, rare := newVisitor("Regular"), newVisitor("Rare")
-	ctx, leave := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			visit(regular, i, nil, "Name: Regular\n")
-			time.Sleep(50 * time.Millisecond)
-		}
-	})
-	defer wg.Wait()
+	leave, rare := r.visitRegularly(), newJar(t, r.copies[0].URL, "Rare")
 	defer leave()
 
 	const (
 		everywhere = `count\(cookiesession_key_info\{key_id="\w+"\}\)`
 		used       = `sum\(increase\(cookiesession_cookies_total\{[^}]*\}\[\w+\]\)\)( == 0)?`
 	)
-	// The operator looks back on days, and here it is seconds. Where the query ends
-	// with == 0, it has no result at all while the key is in use.
-	seconds := func(query string) string {
-		return regexp.MustCompile(`\[\w+\]`).ReplaceAllString(query, "[4s]")
+	// The operator looks back on days, and here it is seconds.
+	unused := func(k keyIDs) string {
+		return regexp.MustCompile(`\[\w+\]`).ReplaceAllString(documented(t, used, k), "[4s]")
 	}
-	old := keys()[0]
-	oldIsUnused := seconds(documented(t, used, old))
-	oldUses := strings.TrimSuffix(oldIsUnused, " == 0")
-	wantUsed := func(when string) {
-		t.Helper()
-		testkit.AwaitTrue(t, "the old key to be seen in use "+when, func() bool {
-			uses := p.value(oldUses)
-			return uses != "" && uses != "0"
-		})
-		if got := p.value(oldIsUnused); got == "0" {
-			t.Errorf("%s the old key is in use, and %s said %q", when, oldIsUnused, got)
-		}
-	}
-
 	// Before: only the old key is there, and in use.
-	wantValue(documented(t, everywhere, old), "3")
-	wantDiffer()
-	wantUsed("before")
+	old := listKeys(t, r.ring)[0]
+	r.wantValue(documented(t, everywhere, old), "3")
+	r.wantDiffer()
+	r.wantUsed(unused(old), "before")
 
-	mustRun(t, "keys", "add", ring)
-	added := keys()[1]
-	wantValue(documented(t, everywhere, added), "")
-	spread(documented(t, everywhere, added), "1", "2", "3")
-	wantUsed("after a key was added")
+	mustRun(t, "keys", "add", r.ring)
+	added := listKeys(t, r.ring)[1]
+	r.wantValue(documented(t, everywhere, added), "")
+	r.spread(documented(t, everywhere, added), "1", "2", "3")
+	r.wantUsed(unused(old), "after a key was added")
 
-	mustRun(t, "keys", "promote", ring)
-	seals := fmt.Sprintf(`count(cookiesession_key_info{key_id="%s",role="seals"})`, added.encrypted)
-	spread(seals, "1", "2", "3")
+	mustRun(t, "keys", "promote", r.ring)
+	const seals = `count(cookiesession_key_info{key_id="%s",role="seals"})`
+	r.spread(fmt.Sprintf(seals, added.encrypted), "1", "2", "3")
 	// The regular visitor's cookie has been sealed again, so the old key falls out
 	// of use, until the other visitor comes back with the old cookie.
-	wantValue(oldIsUnused, "0")
-	visit(rare, 0, nil, "Name: Rare\n")
-	wantUsed("after a visitor came back")
-	wantValue(oldIsUnused, "0")
-	newIsUnused := seconds(documented(t, used, added))
-	if got := p.value(newIsUnused); got == "0" {
-		t.Errorf("the new key is in use, and %s said %q", newIsUnused, got)
+	r.wantValue(unused(old), "0")
+	if got := rare.ask(r.copies[0].URL); got != "Name: Rare" {
+		t.Errorf("got %q", got)
+	}
+	r.wantUsed(unused(old), "after a visitor came back")
+	r.wantValue(unused(old), "0")
+	if got := r.prom.value(unused(added)); got == "0" {
+		t.Errorf("the new key is in use, and %s said %q", unused(added), got)
 	}
 
-	mustRun(t, "keys", "drop", ring, old.encrypted)
-	spread(documented(t, everywhere, old), "2", "1", "")
-	wantValue(documented(t, everywhere, added), "3")
-	visit(rare, 1, nil, "Name: Rare\n")
+	mustRun(t, "keys", "drop", r.ring, old.encrypted)
+	r.spread(documented(t, everywhere, old), "2", "1", "")
+	r.wantValue(documented(t, everywhere, added), "3")
+	if got := rare.ask(r.copies[1].URL); got != "Name: Rare" {
+		t.Errorf("got %q", got)
+	}
 
-	// And a copy that got a file of its own is found, and what is said of it.
 	leave()
-	wg.Wait()
-	mustRun(t, "keys", "replace", ring)
-	give(1)
-	copies[1].Cmd.Process.Signal(syscall.SIGHUP)
-	wantDiffer(admins[1])
-	want := admins[1] + " has other keys than most copies of site"
-	testkit.AwaitTrue(t, "the alert to say: "+want, func() bool {
+	r.wantStray()
+}
+
+// wantStray gives one copy a key file of its own, and waits for what the alert says of it.
+func (r *rotation) wantStray() {
+	r.t.Helper()
+	mustRun(r.t, "keys", "replace", r.ring)
+	r.give(1)
+	r.wantDiffer(r.admins[1])
+	want := r.admins[1] + " has other keys than most copies of site"
+	testkit.AwaitTrue(r.t, "the alert to say: "+want, func() bool {
 		var data struct {
 			Alerts []struct{ Labels, Annotations map[string]string }
 		}
-		p.ask("/api/v1/alerts", nil, &data)
+		r.prom.ask("/api/v1/alerts", nil, &data)
 		return len(data.Alerts) == 1 && data.Alerts[0].Annotations["summary"] == want &&
 			data.Alerts[0].Labels["alertname"] == "CookiesessionKeysDiffer"
 	})

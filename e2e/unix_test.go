@@ -26,22 +26,20 @@ func TestPipeAsKeyFile(t *testing.T) {
 	if err := os.Symlink("pipe", link); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{pipe, link} {
-		for _, args := range [][]string{
-			{"-addr", "localhost:0", "-key-file", file},
-			{"keys", "list", file}, {"keys", "add", file},
-			{"keys", "promote", file}, {"keys", "drop", file, "aaaaaa"}, {"keys", "replace", file},
-			{"inspect", "-key-file", file},
-			{"-addr", "localhost:0", "-tls-cert", file, "-tls-key", file},
-		} {
-			began := time.Now()
-			_, stderr, status := command(t, "session=x", nil, args...)
-			if took := time.Since(began); took > commandTimeout/2 {
-				t.Fatalf("%q: got an end after %v only", args, took)
-			}
-			if status != 1 || !strings.Contains(stderr, "not a regular file (") {
-				t.Errorf("%q: got status %d and %q", args, status, stderr)
-			}
+	tlsFlags := []string{"-addr", "localhost:0", "-tls-cert", pipe, "-tls-key", pipe}
+	for _, args := range [][]string{
+		{"-addr", "localhost:0", "-key-file", pipe}, {"-addr", "localhost:0", "-key-file", link},
+		{"keys", "list", pipe}, {"keys", "add", link}, {"keys", "promote", pipe},
+		{"keys", "drop", pipe, "aaaaaa"}, {"keys", "replace", pipe},
+		{"inspect", "-key-file", pipe}, tlsFlags,
+	} {
+		began := time.Now()
+		_, stderr, status := command(t, "session=x", nil, args...)
+		if took := time.Since(began); took > commandTimeout/2 {
+			t.Fatalf("%q: got an end after %v only", args, took)
+		}
+		if status != 1 || !strings.Contains(stderr, "not a regular file (") {
+			t.Errorf("%q: got status %d and %q", args, status, stderr)
 		}
 	}
 	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
