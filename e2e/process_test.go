@@ -10,7 +10,6 @@ import (
 	"net/http/cookiejar"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
@@ -77,46 +76,6 @@ func TestFlowOverTLS(t *testing.T) {
 	})
 	if log := p.Log.String(); strings.Contains(log, "Grace") || strings.Contains(log, keyA) {
 		t.Errorf("got a secret in the log: %s", log)
-	}
-}
-
-// A visitor with the real curl and its cookie jar.
-func TestCurl(t *testing.T) {
-	slow(t)
-	curl := testkit.NeedTool(t, "curl")
-	t.Parallel()
-	p := start(t, withKeyA)
-	jar := filepath.Join(t.TempDir(), "jar")
-	ask := func(want string, args ...string) string {
-		t.Helper()
-		args[len(args)-1] = p.URL + args[len(args)-1]
-		args = append([]string{"-s", "-S", "-b", jar, "-c", jar}, args...)
-		out, err := exec.Command(curl, args...).CombinedOutput()
-		if got := strings.TrimSpace(string(out)); err != nil || !strings.HasSuffix(got, want) {
-			t.Errorf("curl %q: got %q and %v, want %q", args, got, err, want)
-		}
-		return string(out)
-	}
-	ask("Name not found in session", "/get_name")
-	ask("Name Alice set in session", "-d", "name=Alice", "/set_name")
-	ask("Name: Alice", "/get_name/")
-	kept := testkit.ReadFile(t, jar)
-	if !strings.Contains(kept, "#HttpOnly_localhost\tFALSE\t/\tFALSE\t") ||
-		!strings.Contains(kept, "\t"+plainCookie+"\t") {
-		t.Errorf("got the jar %q", kept)
-	}
-	ask("Name Zoë & Co. set in session", "-F", "name=Zoë & Co.", "/set_name/")
-	ask("at most.", "-d", "name="+strings.Repeat("x", 201), "/set_name")
-	ask("from this site's own page.",
-		"-H", "Sec-Fetch-Site: cross-site", "-d", "name=Eve", "/set_name")
-	ask("Name: Zoë & Co.", "/get_name")
-	head := ask("", "-I", "/get_name")
-	if !strings.HasPrefix(head, "HTTP/1.1 200 OK\r\n") || strings.Contains(head, "Set-Cookie") {
-		t.Errorf("got %q for a HEAD", head)
-	}
-	ask("Name cleared from session", "-X", "POST", "/clear_name")
-	if kept := testkit.ReadFile(t, jar); strings.Contains(kept, "\t"+plainCookie+"\t") {
-		t.Errorf("got the cookie kept after it was cleared: %q", kept)
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 
 // Build builds the command in the folder dir into a file, with the race detector if
 // this test has it.
-func Build(dir, file string, flags ...string) error {
-	args := append([]string{"build", "-o", file}, flags...)
+func Build(dir, file string) error {
+	args := []string{"build", "-o", file}
 	race := debug.BuildSetting{Key: "-race", Value: "true"}
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, race) {
 		args = append(args, "-race")
@@ -58,8 +58,8 @@ type Server struct {
 var Listening = regexp.MustCompile(
 	`(?:msg=listening url=|"msg":"listening","url":")([^\s"]+)(?: addr=|","addr":")([^\s"]+)`)
 
-// AwaitURL waits for the log to say where the program listens.
-func AwaitURL(t testing.TB, log *Buffer, ended <-chan error) string {
+// awaitURL waits for the log to say where the program listens.
+func awaitURL(t testing.TB, log *Buffer, ended <-chan error) string {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	for {
@@ -100,7 +100,7 @@ func Start(t testing.TB, cmd *exec.Cmd) *Server {
 		cmd.Process.Signal(syscall.SIGTERM)
 		return p.Wait()
 	})
-	p.URL = AwaitURL(t, log, ended)
+	p.URL = awaitURL(t, log, ended)
 	t.Cleanup(func() { p.End() })
 	return p
 }
@@ -112,7 +112,7 @@ func Serve(t testing.TB, serve func(ctx context.Context, log io.Writer) error) *
 	ctx, cancel := context.WithCancel(context.Background())
 	log, ended := new(Buffer), make(chan error, 1)
 	go func() { ended <- serve(ctx, log) }()
-	p := &Server{Log: log, URL: AwaitURL(t, log, ended)}
+	p := &Server{Log: log, URL: awaitURL(t, log, ended)}
 	p.Wait = sync.OnceValue(func() error { return <-ended })
 	p.End = func() error {
 		cancel()
