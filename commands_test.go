@@ -56,15 +56,6 @@ func mustRun(t testing.TB, args ...string) string {
 	return stdout
 }
 
-func readFile(t testing.TB, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
 func TestKeysNew(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 3 {

@@ -6,7 +6,6 @@ import (
 	"html"
 	"io"
 	"net/http"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -526,46 +525,6 @@ func TestDescribedToRobots(t *testing.T) {
 	for _, target := range []string{"/", "/set_name", "/get_name", "/session", "/nowhere"} {
 		if page := getPage(t, a, target, ""); strings.Count(page, `<meta name="description" content="See how`) != 1 {
 			t.Errorf("%s: got no description in %s", target, page)
-		}
-	}
-}
-
-var curlLines = regexp.MustCompile(`(?s)<pre><code>(.*?)</code></pre>`)
-
-// What the session page says about a replay can be tried as it stands there: at the
-// site's own address, or else at the one where the program listens by itself.
-func TestReplay(t *testing.T) {
-	needTool(t, "curl")
-	sh := needTool(t, "sh")
-	const here = "http://localhost:8080"
-	for origin, base := range map[string]string{"": here, "http://app.test,http://b.test": "http://app.test"} {
-		var flags []string
-		if origin != "" {
-			flags = []string{"-origin", origin}
-		}
-		p := startRun(t, map[string]string{"COOKIESESSION_KEYS": keyA}, flags...)
-		to := "curl -sS --connect-to ::" + strings.TrimPrefix(p.url, "http://") + " "
-		cmd := exec.Command(sh, "-e")
-		cmd.Dir = t.TempDir()
-		run := func(lines string) string {
-			t.Helper()
-			cmd := *cmd
-			cmd.Stdin = strings.NewReader(strings.ReplaceAll(lines, "curl ", to))
-			out, err := cmd.CombinedOutput()
-			if err != nil {
-				t.Fatalf("%s: %v: %s", lines, err, out)
-			}
-			return string(out)
-		}
-		page := run("curl -H 'Accept: text/html' " + base + "/session")
-		lines := html.UnescapeString(curlLines.FindStringSubmatch(page)[1])
-		out := run(lines)
-		if !strings.Contains(lines, base+"/") ||
-			!strings.HasSuffix(out, "\nName cleared from session\nName: Alice\n") {
-			t.Errorf("%v: got %s from %s", flags, out, lines)
-		}
-		if got := run("curl -b jar " + base + "/get_name"); got != "Name not found in session\n" {
-			t.Errorf("%v: got %s after clearing", flags, got)
 		}
 	}
 }

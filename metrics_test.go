@@ -507,32 +507,3 @@ func TestShutdownDelay(t *testing.T) {
 		t.Errorf("got %v after %v, want a good end after the delay", err, time.Since(began))
 	}
 }
-
-// TestCaddy runs deploy/Caddyfile, with a certificate of Caddy's own making.
-func TestCaddy(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
-	needTool(t, "caddy")
-	t.Parallel()
-	base := "https://" + strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1)
-	var copies []string
-	for range 3 {
-		env := map[string]string{"COOKIESESSION_KEYS": keyA}
-		copies = append(copies, startProcess(t, env, "-origin", base).url)
-	}
-	_, client := startCaddy(t, base, copies...)
-	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
-		return askSite(client, base, method, path, body, cookie)
-	}
-	res, body, err := ask("POST", "/set_name", "name=Alice", "")
-	if err != nil || body != "Name Alice set in session\n" || len(res.Cookies()) != 1 || res.Cookies()[0].Name != "__Host-Http-session" || res.ProtoMajor != 2 {
-		t.Fatalf("got %q, %v and %v", body, res, err)
-	}
-	c := res.Cookies()[0]
-	for range 6 {
-		if _, body, err := ask("GET", "/get_name", "", c.Name+"="+c.Value); err != nil || body != "Name: Alice\n" {
-			t.Errorf("got %q and %v", body, err)
-		}
-	}
-}
