@@ -30,8 +30,7 @@ func parseKeys(name, text string) ([]sessions.KeyLine, error) {
 // maxKeyFile is how many bytes a key file may have, far more than it needs.
 const maxKeyFile = 1 << 20
 
-// readKeyFile returns the text of a key file, without the byte order mark that some
-// editors put at its head.
+// readKeyFile returns the text of a key file.
 func readKeyFile(name string) (string, error) {
 	info, err := os.Stat(name)
 	switch {
@@ -46,7 +45,7 @@ func readKeyFile(name string) (string, error) {
 		return "", fmt.Errorf("%s: too large for a key file", name)
 	}
 	content, err := os.ReadFile(name)
-	return strings.TrimPrefix(string(content), "\uFEFF"), err
+	return string(content), err
 }
 
 // keyBlock is a key in a key file, with the comments on the lines right above it.
@@ -98,6 +97,7 @@ func editKeyFile(name string, stderr io.Writer, change edit) (said string, err e
 	if err != nil {
 		return "", err
 	}
+	content = strings.TrimPrefix(content, "\uFEFF") // which some editors put there
 	if content != "" && !strings.HasSuffix(content, "\n") {
 		content += "\n"
 	}
