@@ -46,7 +46,8 @@ func inspect(withKeys bool, stdin string, args ...string) (stdout string, err er
 		env["COOKIESESSION_KEYS"] = keyA + "," + keyB
 	}
 	var out bytes.Buffer
-	err = command.Inspect(args, env.get, strings.NewReader(stdin), &out, sessions.Options[visitor]{})
+	in := strings.NewReader(stdin)
+	err = command.Inspect(args, env.get, in, &out, sessions.Options[visitor]{})
 	return out.String(), err
 }
 
@@ -81,7 +82,7 @@ func TestInspectFinds(t *testing.T) {
 		{stdin: "Cookie: a=b; session=" + value + "; c=d\r\n"},
 		{stdin: "cookie:session=" + value + ";c=d"},
 		{stdin: "Set-Cookie: session=" + value + "; Path=/; Max-Age=9; HttpOnly"},
-		{stdin: "# Netscape HTTP Cookie File\n\n" + jar("other", "x") + jar("__Host-Http-session", host)},
+		{stdin: "# Netscape\n\n" + jar("other", "x") + jar("__Host-Http-session", host)},
 		{stdin: "curl -b 'session=" + value + "' http://localhost"},
 		{stdin: `-H "Cookie: a=b; session=` + value + `; c=d"`},
 		{stdin: "a=b, session=" + value + ", c=d"},
@@ -90,11 +91,17 @@ func TestInspectFinds(t *testing.T) {
 		{stdin: "shop.x=" + seal(t, keyA, shop), args: []string{"-cookie-name", "shop.x"}},
 		{stdin: "__Host-Http-session=" + value, says: "not valid: tampered"}, // another's name
 		{stdin: "Cookie: mysession=" + value, says: "no session cookie on"},
-		{stdin: "Cookie: shopyx=" + value, args: []string{"-cookie-name", "shop.x"}, says: "no session cookie on"},
+		{
+			stdin: "Cookie: shopyx=" + value, args: []string{"-cookie-name", "shop.x"},
+			says: "no session cookie on",
+		},
 		{stdin: "", says: "no session cookie on"},
 		{stdin: "hello world", says: "no session cookie on"},
 		{stdin: "__Host-session-ticket=" + host, says: "of device binding"},
-		{stdin: `Secure-Session-Challenge: "` + host + `";id="` + value + `"`, says: "of device binding"},
+		{
+			stdin: `Secure-Session-Challenge: "` + host + `";id="` + value + `"`,
+			says:  "of device binding",
+		},
 	}
 	for _, tt := range tests {
 		out, err := inspect(true, tt.stdin, tt.args...)
@@ -142,8 +149,9 @@ func TestInspectTells(t *testing.T) {
 			data  bool
 		}{
 			{
-				stdin: value, want: facts("valid", ours, "session", value) + "mode          signed\n" +
-					times(idle, latest), data: true,
+				stdin: value, data: true,
+				want: facts("valid", ours, "session", value) + "mode          signed\n" +
+					times(idle, latest),
 			},
 			{
 				stdin: encrypted, data: true,
@@ -156,7 +164,8 @@ func TestInspectTells(t *testing.T) {
 					times("2000-01-01T01:00:00Z", latest),
 			},
 			{
-				stdin: value, args: []string{"-lifetime", "90m"}, says: "not valid: too old", data: true,
+				stdin: value, args: []string{"-lifetime", "90m"}, data: true,
+				says: "not valid: too old",
 				want: facts("too old", ours, "session", value) + "mode          signed\n" +
 					times("2000-01-01T01:30:00Z", "2000-01-01T01:30:00Z"),
 			},
@@ -165,8 +174,8 @@ func TestInspectTells(t *testing.T) {
 				says: "not valid: tampered (or a ticket",
 			},
 			{
-				stdin: "session=" + strange, want: facts("unknown key", strange[:6], "session", strange),
-				says: "not valid: unknown key",
+				stdin: "session=" + strange, says: "not valid: unknown key",
+				want: facts("unknown key", strange[:6], "session", strange),
 			},
 			{
 				stdin: value + strings.Repeat("A", 4096), says: "not valid: too large",
@@ -188,8 +197,10 @@ func TestInspectTells(t *testing.T) {
 					want += shown[1:]
 				}
 				out, err := inspect(true, tt.stdin, args...)
-				if out != want || !strings.Contains(fmt.Sprint(err), tt.says) || (err == nil) != (tt.says == "") {
-					t.Errorf("%.20q %q: got %q and %v, want %q and %q", tt.stdin, args, out, err, want, tt.says)
+				if out != want || !strings.Contains(fmt.Sprint(err), tt.says) ||
+					(err == nil) != (tt.says == "") {
+					t.Errorf("%.20q %q: got %q and %v, want %q and %q",
+						tt.stdin, args, out, err, want, tt.says)
 				}
 			}
 		}
@@ -232,7 +243,8 @@ func TestInspectWithoutKeys(t *testing.T) {
 		},
 		{stdin: value, want: []string{"began"}, not: []string{"Alice"}},
 		{
-			stdin: "__Host-Http-session=" + host, args: []string{"-show"}, not: []string{"began", "Alice"},
+			stdin: "__Host-Http-session=" + host, args: []string{"-show"},
+			not: []string{"began", "Alice"},
 			want: []string{
 				fmt.Sprintf("\nsize          %d of 4096", len("__Host-Http-session"+host)),
 				"key id        " + encryptedB + "\n", "sealed", "mode          encrypted",
@@ -263,7 +275,9 @@ func TestInspectWithoutKeys(t *testing.T) {
 func TestInspectAsTheSite(t *testing.T) {
 	o := sessions.Options[visitor]{
 		Name: "shop", Bind: time.Hour,
-		LimitsFor: func(v *visitor) sessions.Limits { return sessions.Limits{Lifetime: time.Minute} },
+		LimitsFor: func(*visitor) sessions.Limits {
+			return sessions.Limits{Lifetime: time.Minute}
+		},
 	}
 	file := ringFile(t, keyA)
 	synctest.Test(t, func(t *testing.T) {

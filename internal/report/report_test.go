@@ -85,6 +85,16 @@ func encoded(t *testing.T, v any) []byte {
 	return content
 }
 
+// verdictTest is a cookie of a certain age and what is to be known of it.
+type verdictTest struct {
+	verdict       sessions.Verdict
+	value         string
+	age           time.Duration
+	failed, says  string
+	parts         int
+	times, sealed bool // what is known: the session's times, that we have sealed it
+}
+
 // Every verdict is explained, with the part that failed, with no more of the MAC than its
 // first four characters, and with what is in the cookie only if it is valid.
 func TestVerdicts(t *testing.T) {
@@ -96,106 +106,114 @@ func TestVerdicts(t *testing.T) {
 			time.Sleep(2 * time.Hour)
 			future = seal(t, m, visitor{Name: "Alice"})
 		})
-		site := report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: signOnly}
 		synctest.Test(t, func(t *testing.T) {
-			good := seal(t, m, visitor{Name: "Alice"})
-			last := map[bool]string{false: "A", true: "B"}[good[len(good)-2] == 'A']
-			other := seal(t, manager[struct{ Name int }](t, ring, signOnly), struct{ Name int }{Name: 7})
-			tests := []struct {
-				verdict       sessions.Verdict
-				value         string
-				age           time.Duration
-				failed, says  string
-				parts         int
-				times, sealed bool // what is known: the session's times, that we have sealed it
-			}{
-				{verdict: "none", says: "sent no session cookie"},
-				{verdict: "malformed", value: "x" + good, says: "not have the form"},
-				{verdict: "malformed", value: good + "=", says: "not have the form"},
-				{
-					verdict: "malformed", value: other, says: "does not fit what the site keeps now",
-					failed: "payload", parts: 4, sealed: true,
-				},
-				{verdict: "too large", value: good + strings.Repeat("A", 4096), says: "larger than any"},
-				{
-					verdict: "unknown key", value: "aaaaaa" + good[6:], failed: "id", parts: 4,
-					says: "a key that this server does not have",
-				},
-				{
-					verdict: "tampered", value: good[:len(good)-2] + last + good[len(good)-1:],
-					failed: "mac", parts: 4, says: "the MAC does not match",
-				},
-				{
-					verdict: "from the future", value: future, parts: 4, says: "still to come",
-					times: true, sealed: true,
-				},
-				{
-					verdict: "valid", value: good, parts: 4, says: "found it good",
-					times: true, sealed: true,
-				},
-				{
-					verdict: "expired", value: good, age: 15 * 24 * time.Hour, parts: 4,
-					says: "not used for too long", times: true, sealed: true,
-				},
-				{
-					verdict: "too old", value: good, age: 91 * 24 * time.Hour, parts: 4,
-					says: "began too long ago", times: true, sealed: true,
-				},
-			}
-			began := time.Now()
-			for _, tt := range tests {
+			type numbered struct{ Name int }
+			other := seal(t, manager[numbered](t, ring, signOnly), numbered{Name: 7})
+			good, began := seal(t, m, visitor{Name: "Alice"}), time.Now()
+			for _, tt := range verdictTests(good, future, other) {
 				time.Sleep(time.Until(began.Add(tt.age)))
 				s := open(m, tt.value)
 				if tt.value == "" {
 					s = m.Open(nil)
 				}
+				site := report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: signOnly}
 				r := report.Of(site, s)
-				text := r.Text("session")
-				size := fmt.Sprintf("\nsize          %d of 4096 bytes", len("session"+tt.value))
-				if tt.value == "" {
-					size = ""
+				if why := report.Why(s.Cookie()); why != r.Why() {
+					t.Errorf("%s: got the reasons %q and %q", tt.verdict, why, r.Why())
 				}
-				if r.Verdict != tt.verdict || !strings.HasPrefix(text, "verdict       "+string(tt.verdict)+size+"\n") {
-					t.Errorf("%s: got %q and %s", tt.verdict, r.Verdict, text)
-				}
-				if !strings.Contains(r.Why(), tt.says) || !strings.HasSuffix(text, "\nmeaning       "+r.Why()) ||
-					r.Why() != report.Why(s.Cookie()) {
-					t.Errorf("%s: got the reason %q, want %q", tt.verdict, r.Why(), tt.says)
-				}
-				failed := ""
-				for _, p := range r.Parts {
-					if p.Failed {
-						failed += p.Class
-					}
-					if p.Class == "mac" && len(p.Text) > 4 {
-						t.Errorf("%s: got %d characters of the MAC", tt.verdict, len(p.Text))
-					}
-				}
-				if failed != tt.failed || len(r.Parts) != tt.parts ||
-					strings.Count(text, ", failed\n") != len(strings.Fields(failed)) {
-					t.Errorf("%s: got %d parts, failed %q, want %d and %q: %s",
-						tt.verdict, len(r.Parts), failed, tt.parts, tt.failed, text)
-				}
-				mode := "\nmode          signed and encrypted\n"
-				if signOnly {
-					mode = "\nmode          signed\n"
-				}
-				if r.Verified() != tt.sealed || strings.Contains(text, mode) != tt.sealed {
-					t.Errorf("%s: got verified %v, want %v: %s", tt.verdict, r.Verified(), tt.sealed, text)
-				}
-				if got := strings.Contains(text, "\nbegan "); got != tt.times || r.Began.IsZero() == tt.times {
-					t.Errorf("%s: got the times told: %v, want %v", tt.verdict, got, tt.times)
-				}
-				isValid := tt.verdict == sessions.Valid
-				if r.Readable != isValid || strings.Contains(text, "Alice") != isValid ||
-					strings.Contains(r.Notation, "Alice") != isValid {
-					t.Errorf("%s: got what is in the cookie told: %s, %s", tt.verdict, text, r.Notation)
-				}
+				tt.checkText(t, r, signOnly)
+				tt.checkParts(t, r)
 			}
 		})
 	}
-	if got := report.Why(sessions.Cookie{Verdict: sessions.Revoked}); !strings.Contains(got, "has ended") {
-		t.Errorf("revoked: got %q", got)
+}
+
+// verdictTests returns the tests in the order of their ages. One value is a good cookie's,
+// one will be, and one of another type of session.
+func verdictTests(good, future, other string) []verdictTest {
+	changed := map[bool]string{false: "A", true: "B"}[good[len(good)-2] == 'A']
+	return []verdictTest{
+		{verdict: "none", says: "sent no session cookie"},
+		{verdict: "malformed", value: "x" + good, says: "not have the form"},
+		{verdict: "malformed", value: good + "=", says: "not have the form"},
+		{
+			verdict: "malformed", value: other, failed: "payload", parts: 4, sealed: true,
+			says: "does not fit what the site keeps now",
+		},
+		{verdict: "too large", value: good + strings.Repeat("A", 4096), says: "larger than any"},
+		{
+			verdict: "unknown key", value: "aaaaaa" + good[6:], failed: "id", parts: 4,
+			says: "a key that this server does not have",
+		},
+		{
+			verdict: "tampered", value: good[:len(good)-2] + changed + good[len(good)-1:],
+			failed: "mac", parts: 4, says: "the MAC does not match",
+		},
+		{
+			verdict: "from the future", value: future, parts: 4, says: "still to come",
+			times: true, sealed: true,
+		},
+		{
+			verdict: "valid", value: good, parts: 4, says: "found it good",
+			times: true, sealed: true,
+		},
+		{
+			verdict: "expired", value: good, age: 15 * 24 * time.Hour, parts: 4,
+			says: "not used for too long", times: true, sealed: true,
+		},
+		{
+			verdict: "too old", value: good, age: 91 * 24 * time.Hour, parts: 4,
+			says: "began too long ago", times: true, sealed: true,
+		},
+	}
+}
+
+func (tt verdictTest) checkText(t *testing.T, r report.Report, signOnly bool) {
+	t.Helper()
+	text := r.Text("session")
+	head := "verdict       " + string(tt.verdict) + "\n"
+	if tt.value != "" {
+		head += fmt.Sprintf("size          %d of 4096 bytes\n", len("session"+tt.value))
+	}
+	if r.Verdict != tt.verdict || !strings.HasPrefix(text, head) {
+		t.Errorf("%s: got %q and %s", tt.verdict, r.Verdict, text)
+	}
+	if why := r.Why(); !strings.Contains(why, tt.says) ||
+		!strings.HasSuffix(text, "\nmeaning       "+why) {
+		t.Errorf("%s: got the reason %q, want %q", tt.verdict, why, tt.says)
+	}
+	mode := "\nmode          signed and encrypted\n"
+	if signOnly {
+		mode = "\nmode          signed\n"
+	}
+	if r.Verified() != tt.sealed || strings.Contains(text, mode) != tt.sealed {
+		t.Errorf("%s: want verified %v: %s", tt.verdict, tt.sealed, text)
+	}
+	if told := strings.Contains(text, "\nbegan "); told != tt.times || r.Began.IsZero() == told {
+		t.Errorf("%s: got the times told: %v, want %v", tt.verdict, told, tt.times)
+	}
+	isValid := tt.verdict == sessions.Valid
+	if r.Readable != isValid || strings.Contains(text, "Alice") != isValid ||
+		strings.Contains(r.Notation, "Alice") != isValid {
+		t.Errorf("%s: got its content told: %s, %s", tt.verdict, text, r.Notation)
+	}
+}
+
+func (tt verdictTest) checkParts(t *testing.T, r report.Report) {
+	t.Helper()
+	failed, text := "", r.Text("session")
+	for _, p := range r.Parts {
+		if p.Failed {
+			failed += p.Class
+		}
+		if p.Class == "mac" && len(p.Text) > 4 {
+			t.Errorf("%s: got %d characters of the MAC", tt.verdict, len(p.Text))
+		}
+	}
+	if failed != tt.failed || len(r.Parts) != tt.parts ||
+		strings.Count(text, ", failed\n") != len(strings.Fields(failed)) {
+		t.Errorf("%s: got %d parts, failed %q, want %d and %q: %s",
+			tt.verdict, len(r.Parts), failed, tt.parts, tt.failed, text)
 	}
 }
 
@@ -375,8 +393,8 @@ func TestPeek(t *testing.T) {
 			notation: `[1767225600, 0, {"Name": "Alice"}]`,
 		},
 		{
-			name: "random bytes", value: made(append([]byte("\x84\xff\xff\xff\x58\x21"), device...)),
-			mode: "encrypted, or another program's",
+			name: "random bytes", mode: "encrypted, or another program's",
+			value: made(append([]byte("\x84\xff\xff\xff\x58\x21"), device...)),
 		},
 	}
 	for _, tt := range tests {
@@ -385,7 +403,8 @@ func TestPeek(t *testing.T) {
 			r.Readable != tt.readable || r.Bound != tt.bound || r.Verified() {
 			t.Errorf("%s: got %+v", tt.name, r)
 		}
-		isUnverified := strings.HasPrefix(r.Text("inspect"), "verdict       not verified, there is no key\n")
+		const unverified = "verdict       not verified, there is no key\n"
+		isUnverified := strings.HasPrefix(r.Text("inspect"), unverified)
 		if isUnverified != (tt.verdict == "") || r.Sealed.Equal(at) != (tt.verdict == "") {
 			t.Errorf("%s: got %s", tt.name, r.Text("inspect"))
 		}
@@ -428,7 +447,8 @@ func TestTimes(t *testing.T) {
 			rep := report.Of(report.Site{Cookie: "session", Keys: ring}, open(m, value))
 			now := time.Now().UTC()
 			if !rep.Began.Equal(began) || !rep.Written.Equal(now) || !rep.Now.Equal(now) ||
-				rep.IdleEnd.Sub(began) != tt.idleEnd*time.Second || rep.End.Sub(began) != 250*time.Second {
+				rep.IdleEnd.Sub(began) != tt.idleEnd*time.Second ||
+				rep.End.Sub(began) != 250*time.Second {
 				t.Errorf("after %d seconds: got %+v", tt.age, rep)
 			}
 		}
@@ -455,14 +475,17 @@ func TestKeysAndSeveralCookies(t *testing.T) {
 		if rep.Role != role || rep.KeyID != id || rep.Sealing != sealing || rep.Good != 2 {
 			t.Errorf("got %+v, want a key that %s", rep, role)
 		}
-		for _, want := range []string{"key id        " + id + " " + role + "\n", "\ncookies       2 valid ones"} {
-			if !strings.Contains(rep.Text("session"), want) || !strings.Contains(rep.Text("inspect"), want) {
-				t.Errorf("got no %q in %s", want, rep.Text("session"))
+		for _, kind := range []string{"session", "inspect"} {
+			text := rep.Text(kind)
+			if !strings.Contains(text, "\nkey id        "+id+" "+role+"\n") ||
+				!strings.Contains(text, "\ncookies       2 valid ones") {
+				t.Errorf("got %s", text)
 			}
 		}
 		site.SignOnly = false
 		encrypted, _ := ring.Keys()[0].IDs()
-		if rep := report.Of(site, open(m, value)); rep.Sealing != encrypted || strings.Contains(rep.Text("session"), "cookies") {
+		rep = report.Of(site, open(m, value))
+		if rep.Sealing != encrypted || strings.Contains(rep.Text("session"), "cookies") {
 			t.Errorf("got %+v", rep)
 		}
 	}
@@ -499,7 +522,8 @@ func TestDevice(t *testing.T) {
 	}
 	for _, tt := range tests {
 		text, tells := tt.report.Text("session"), tt.device != ""
-		if tt.report.OnBinding() != tells || strings.Contains(text, "\nthief         "+tt.report.Thief()) != tells {
+		toldThief := strings.Contains(text, "\nthief         "+tt.report.Thief())
+		if tt.report.OnBinding() != tells || toldThief != tells {
 			t.Errorf("got %s", text)
 		}
 		if tells && (!strings.Contains(text, "\ndevice        "+tt.device+"\n") ||
