@@ -340,6 +340,34 @@ func TestWhereThePartsAre(t *testing.T) {
 	}
 }
 
+// Of a cookie in another spelling no part is said to be at fault: nobody has looked.
+func TestNoPartIsBlamed(t *testing.T) {
+	value, ok := strings.CutSuffix(made(encoded(t, []any{1767225600, 0, visitor{Name: "Al"}})), "0")
+	if value += "1"; !ok { // it has a bit more than is needed
+		t.Fatal("got another spelling")
+	}
+	r := report.Of(report.Site{}, open(manager[visitor](t, keys(t, keyA), true), value))
+	isFailed := func(p report.Part) bool { return p.Failed }
+	if r.Verdict != sessions.Malformed || len(r.Parts) != 4 || slices.ContainsFunc(r.Parts, isFailed) {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// What is shown of a long session has an end.
+func TestShorten(t *testing.T) {
+	fits := strings.Repeat("ž", 256)
+	if got := report.Shorten(fits); got != fits {
+		t.Errorf("got %q", got)
+	}
+	if got, want := report.Shorten(fits+"žž"), fits+"… and 2 more characters"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	value := made(encoded(t, []any{1767225600, 0, visitor{Name: strings.Repeat("x", 2000)}}))
+	if r := report.Peek("session", value); len(r.Notation) > 300 || len(r.Parts[2].Text) != 256 {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // A cookie of any length can be taken apart, also one from before September 2001, when
 // the time had nine digits, and whatever is in it can be shown.
 func TestDissect(t *testing.T) {
@@ -391,6 +419,10 @@ func TestPeek(t *testing.T) {
 		{
 			name: "bound", value: made(bound), mode: "signed", readable: true, bound: true,
 			notation: `[1767225600, 0, {"Name": "Alice"}]`,
+		},
+		{
+			name: "another program's array", value: made(encoded(t, []int{1, 2})),
+			mode: "encrypted, or another program's",
 		},
 		{
 			name: "random bytes", mode: "encrypted, or another program's",
@@ -472,7 +504,8 @@ func TestKeysAndSeveralCookies(t *testing.T) {
 		rep := report.Of(site, m.Load(r))
 		_, id := k.IDs()
 		_, sealing := ring.Keys()[0].IDs()
-		if rep.Role != role || rep.KeyID != id || rep.Sealing != sealing || rep.Good != 2 {
+		if rep.Role != role || rep.KeyID != id || rep.Sealing != sealing || rep.Good != 2 ||
+			rep.Now.Nanosecond() != 0 {
 			t.Errorf("got %+v, want a key that %s", rep, role)
 		}
 		for _, kind := range []string{"session", "inspect"} {
