@@ -8,45 +8,41 @@ import (
 	"unicode/utf8"
 
 	"github.com/gorilla/mux"
+
+	"cookiesession/internal/lesson"
+	"cookiesession/internal/web"
+	"cookiesession/sessions"
 )
 
-// session is what this site remembers of a visitor.
-type session struct {
-	Name string
+// assets are files of templates/ that are the same for every visitor.
+var assets = []web.Asset{
+	{Path: "/style.css", File: "style.css", Kind: "text/css; charset=utf-8"},
+	{Path: "/icon.svg", File: "icon.svg", Kind: "image/svg+xml; charset=utf-8"},
+	{Path: "/favicon.ico", File: "icon.svg", Kind: "image/svg+xml; charset=utf-8"},
+	{Path: "/robots.txt", File: "robots.txt", Kind: "text/plain; charset=utf-8"},
 }
-
-// example is a session to show to a visitor who has none.
-var example = session{Name: "Alice"}
 
 // routes fills the router: the table of contents. Addresses may end with a slash.
-func (a *app) routes(router *mux.Router) {
+func routes(router *mux.Router, site *web.Site[session], about lesson.Config[session]) {
 	get, post := []string{http.MethodGet, http.MethodHead}, http.MethodPost
 
-	router.HandleFunc("/", a.visitor(a.home)).Methods(get...).Name("home")
-	router.HandleFunc("/set_name", a.visitor(a.nameForm)).Methods(get...).Name("set_name")
-	router.HandleFunc("/set_name", a.visitor(a.setName)).Methods(post).Name("set_name")
-	router.HandleFunc("/get_name", a.visitor(a.getName)).Methods(get...).Name("get_name")
-	router.HandleFunc("/clear_name", a.visitor(a.clearName)).Methods(post).Name("clear_name")
-	router.HandleFunc("/session", a.visitor(a.showSession)).Methods(get...).Name("session")
-	router.HandleFunc("/forge", a.visitor(a.forge)).Methods(post).Name("forge")
+	router.HandleFunc("/", site.Action(home)).Methods(get...).Name("home")
+	router.HandleFunc("/set_name", site.Action(nameForm)).Methods(get...).Name("set_name")
+	router.HandleFunc("/set_name", site.Action(setName)).Methods(post).Name("set_name")
+	router.HandleFunc("/get_name", site.Action(getName)).Methods(get...).Name("get_name")
+	router.HandleFunc("/clear_name", site.Action(clearName)).Methods(post).Name("clear_name")
 
-	router.HandleFunc(registerPath, a.bindingStep(a.registerDevice)).Methods(post).Name("register")
-	router.HandleFunc(refreshPath, a.bindingStep(a.binding.refresh)).Methods(post).Name("refresh")
-
-	router.HandleFunc("/healthz", a.health).Methods(get...).Name("health")
-	router.Handle("/style.css", a.style).Methods(get...).Name("style")
-	router.Handle("/icon.svg", a.icon).Methods(get...).Name("icon")
-	router.Handle("/favicon.ico", a.icon).Methods(get...).Name("favicon")
-	router.Handle("/robots.txt", a.robots).Methods(get...).Name("robots")
+	// To take the lesson out: this line, internal/lesson and templates/lesson.
+	lesson.Routes(router, site, about)
 }
 
-func (a *app) home(_ *http.Request, v *visit[session]) (answer, error) {
+func home(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {
 	text := "A session in a signed cookie: " +
 		"POST name=... to /set_name, then GET /get_name or /session, POST to /clear_name."
-	if v.session.Name != "" {
-		text += " Name: " + v.session.Name
+	if s.Data.Name != "" {
+		text += " Name: " + s.Data.Name
 	}
-	return answer{Text: text, Page: "home", Data: field{}}, nil
+	return web.Answer{Text: text, Page: "home", Data: field{}}, nil
 }
 
 // field is a form's text field: what to fill in, and what was wrong with it.
@@ -55,49 +51,38 @@ type field struct {
 	Focus          bool // it is what the page is for
 }
 
-func (a *app) nameForm(_ *http.Request, v *visit[session]) (answer, error) {
-	return answer{Page: "set_name", Data: field{Value: v.session.Name, Focus: true}}, nil
+func nameForm(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {
+	return web.Answer{Page: "set_name", Data: field{Value: s.Data.Name, Focus: true}}, nil
 }
 
-func (a *app) setName(r *http.Request, v *visit[session]) (answer, error) {
-	form, err := readForm(r)
+func setName(r *http.Request, s *sessions.Session[session]) (web.Answer, error) {
+	form, err := web.Form(r)
 	if err != nil {
-		return answer{}, err
+		return web.Answer{}, err
 	}
 	name, wrong := checkName(form["name"])
 	if wrong != "" {
 		typed := strings.ToValidUTF8(strings.Join(form["name"], " "), "\uFFFD")
 		data := field{Value: typed, Problem: wrong, Focus: true}
-		return answer{Status: 422, Text: wrong, Page: "set_name", Data: data}, nil
+		return web.Answer{Status: 422, Text: wrong, Page: "set_name", Data: data}, nil
 	}
-	v.session.Name = name
-	return message("Name " + name + " set in session"), nil
+	s.Data.Name = name
+	answer := web.Message("set", "Name "+name+" set in session")
+	// What was typed stays in the form, should the session not be changed for now.
+	answer.Again = &web.Answer{Page: "set_name", Data: field{Value: name, Focus: true}}
+	return answer, nil
 }
 
-func (a *app) getName(_ *http.Request, v *visit[session]) (answer, error) {
-	if v.session.Name == "" {
-		return message("Name not found in session"), nil
+func getName(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {
+	if s.Data.Name == "" {
+		return web.Message("get", "Name not found in session"), nil
 	}
-	return message("Name: " + v.session.Name), nil
+	return web.Message("get", "Name: "+s.Data.Name), nil
 }
 
-func (a *app) clearName(_ *http.Request, v *visit[session]) (answer, error) {
-	v.clear()
-	return message("Name cleared from session"), nil
-}
-
-func (a *app) showSession(_ *http.Request, v *visit[session]) (answer, error) {
-	text := reportText("session", describe(a.sessions, v))
-	return answer{Text: text, Page: "session"}, nil
-}
-
-// health tells a load balancer whether to send visitors here.
-func (a *app) health(w http.ResponseWriter, r *http.Request) {
-	said := answer{Text: "ok"}
-	if a.draining.Load() {
-		said = answer{Status: http.StatusServiceUnavailable, Text: "shutting down"}
-	}
-	a.send(w, r, page{answer: said}) // which can't fail without a template
+func clearName(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {
+	s.Clear()
+	return web.Message("clear", "Name cleared from session"), nil
 }
 
 // maxName is how many Unicode code points a name may have.

@@ -31,7 +31,7 @@ type cart struct {
 }
 
 // templateDir has the pages of the lesson.
-const templateDir = "../../templates_new/lesson"
+const templateDir = "../../templates/lesson"
 
 // site is a small site with the lesson.
 type site struct {
