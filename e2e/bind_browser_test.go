@@ -11,9 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,23 +65,15 @@ func (s *bindSite) url() string { return "https://" + s.addr }
 func (s *bindSite) startBrowser(t *testing.T, profile string, able bool) (
 	c *chromium, end func()) {
 	t.Helper()
-	exe := testkit.NeedTool(t, "chromium")
+	testkit.NeedTool(t, "chromium")
 	block, _ := pem.Decode([]byte(testkit.ReadFile(t, s.cert)))
 	parsed, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pin := sha256.Sum256(parsed.RawSubjectPublicKeyInfo)
-	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.UserDataDir(profile),
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
-		chromedp.Flag("ignore-certificate-errors-spki-list",
-			base64.StdEncoding.EncodeToString(pin[:])),
-		chromedp.WSURLReadTimeout(time.Minute),
-	)
+	options := browserOptions(profile, chromedp.Flag("ignore-certificate-errors-spki-list",
+		base64.StdEncoding.EncodeToString(pin[:])))
 	if able {
 		options = append(options, chromedp.Flag("enable-features",
 			"DeviceBoundSessions:RequireOriginTrialTokens/false/RefreshQuota/false,"+
@@ -134,12 +124,7 @@ func newBindTab(c *chromium, base string) *tab {
 // curl makes a request as a thief does who has copied the browser's cookies.
 func (s *bindSite) curl(t *testing.T, cookies, path string) string {
 	t.Helper()
-	out, err := exec.Command(testkit.NeedTool(t, "curl"), "-sS", "--cacert", s.cert,
-		"-H", "Cookie: "+cookies, s.url()+path).CombinedOutput()
-	if err != nil {
-		t.Fatalf("curl: %v: %s", err, out)
-	}
-	return string(out)
+	return tool(t, "", "curl", "-sS", "--cacert", s.cert, "-H", "Cookie: "+cookies, s.url()+path)
 }
 
 // cookiesOf returns all that a browser holds for the site, as they stand in a header.
@@ -230,54 +215,17 @@ func TestBindBrowser(t *testing.T) {
 	if got := s.curl(t, stolen, "/get_name"); got != "Name not found in session\n" {
 		t.Errorf("the thief at the end: got %q", got)
 	}
-	if bound := count(p, newlyBound); bound != 1 || strings.Contains(p.Log.String(), "refused_") {
+	if bound := count(p, newlyBound); bound != 1 || p.Log.Has("refused_") {
 		t.Errorf("got %d sessions bound: %s", bound, p.Log)
 	}
 }
 
-// bindHAProxy ends TLS for copies of the program that take turns.
-const bindHAProxy = `
-defaults
-	mode http
-	timeout connect 2s
-	timeout client 30s
-	timeout server 30s
-	retries 3
-	retry-on conn-failure empty-response
-	option redispatch 1
-frontend visitors
-	bind 127.0.0.1:%s ssl crt %s alpn h2,http/1.1
-	default_backend copies
-backend copies
-	balance roundrobin
-	option httpchk GET /healthz
-	http-check expect status 200
-	default-server check inter 500ms fall 1 rise 1
-`
-
 // startHAProxy serves the site's address by copies of the program.
 func (s *bindSite) startHAProxy(t *testing.T, copies ...string) {
 	t.Helper()
-	dir := t.TempDir()
-	pem := filepath.Join(dir, "site.pem")
-	testkit.WriteFile(t, pem, testkit.ReadFile(t, s.cert)+testkit.ReadFile(t, s.key))
-	config := fmt.Sprintf(bindHAProxy, strings.TrimPrefix(s.addr, "localhost:"), pem)
-	for i, addr := range copies {
-		config += fmt.Sprintf("\tserver copy%d %s\n", i+1, addr)
-	}
-	testkit.WriteFile(t, filepath.Join(dir, "haproxy.cfg"), config)
-	haproxy := testkit.NeedTool(t, "haproxy")
-	args := []string{haproxy, "-db", "-f", filepath.Join(dir, "haproxy.cfg")}
-	p := &proxy{t: t, args: args, home: dir}
-	p.start()
-	testkit.AwaitTrue(t, "HAProxy", func() bool {
-		conn, err := net.Dial("tcp", s.addr)
-		if err != nil {
-			return false
-		}
-		conn.Close()
-		return true
-	})
+	secure := strings.Replace(s.addr, "localhost", "127.0.0.1", 1)
+	runHAProxy(t, s.cert, s.key, testkit.FreeAddr(t), secure, copies...)
+	testkit.AwaitTrue(t, "HAProxy", func() bool { return isHealthy(s.client(t), s.url()) })
 }
 
 // behindProxy are the flags of a copy for which a proxy ends TLS.
@@ -311,19 +259,20 @@ func TestBindBrowserServers(t *testing.T) {
 		}
 	}
 
-	p.Cmd.Process.Kill()
-	p.Wait()
+	kill := func() {
+		p.Cmd.Process.Kill()
+		p.Wait()
+	}
+	kill()
 	p = s.start(t, "-key-file", ring)
 	time.Sleep(ranOut)
 	wantAlice("after a restart")
 
-	p.Cmd.Process.Kill()
-	p.Wait()
+	kill()
+	addrs := []string{testkit.FreeAddr(t), testkit.FreeAddr(t)}
 	var copies []*testkit.Server
-	var addrs []string
-	for range 2 {
-		addrs = append(addrs, testkit.FreeAddr(t))
-		copies = append(copies, start(t, s.env, s.behindProxy(addrs[len(addrs)-1],
+	for _, addr := range addrs {
+		copies = append(copies, start(t, s.env, s.behindProxy(addr,
 			"-key-file", ring, "-bind", bindTicket.String())...))
 	}
 	s.startHAProxy(t, addrs...)
@@ -331,22 +280,15 @@ func TestBindBrowserServers(t *testing.T) {
 	wantAlice("with two copies")
 
 	old := listKeys(t, ring)[0].encrypted
-	loaded := func(n int) {
-		t.Helper()
-		for _, p := range copies {
-			b.await(func() error {
-				if strings.Count(p.Log.String(), "key file loaded") < n {
-					return fmt.Errorf("the key file was not loaded: %s", p.Log)
-				}
-				return nil
-			})
-		}
-	}
 	for i, step := range [][]string{
 		{"keys", "add", ring}, {"keys", "promote", ring}, {"keys", "drop", ring, old},
 	} {
 		mustRun(t, step...)
-		loaded(i + 1)
+		for _, p := range copies {
+			testkit.AwaitTrue(t, "the key file to be loaded", func() bool {
+				return strings.Count(p.Log.String(), "key file loaded") > i
+			})
+		}
 		wantAlice("after keys " + step[1])
 	}
 	time.Sleep(ranOut)
@@ -492,11 +434,7 @@ func TestBindBrowserWithout(t *testing.T) {
 	curl := func(args ...string) string {
 		t.Helper()
 		args = append([]string{"-sS", "--cacert", s.cert, "-b", jar, "-c", jar}, args...)
-		out, err := exec.Command(testkit.NeedTool(t, "curl"), args...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("curl: %v: %s", err, out)
-		}
-		return string(out)
+		return tool(t, "", "curl", args...)
 	}
 	b.setName("Alice")
 	curl("-d", "name=Carl", p.URL+"/set_name")
@@ -529,8 +467,7 @@ func TestBindFleet(t *testing.T) {
 	t.Parallel()
 	s := newBindSite(t)
 	testkit.NeedTool(t, "haproxy")
-	copies := make([]*testkit.Server, 3)
-	addrs := make([]string, 3)
+	copies, addrs := make([]*testkit.Server, 3), make([]string, 3)
 	start := func(i int, more ...string) {
 		t.Helper()
 		more = append(more, "-shutdown-delay", "2s")
@@ -541,93 +478,106 @@ func TestBindFleet(t *testing.T) {
 		start(i)
 	}
 	s.startHAProxy(t, addrs...)
-
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	var asked, refreshes, bound atomic.Int64
-	client := s.client(t)
-	visitor := func(name string, able bool) {
-		over := testkit.Over(client, s.url())
-		b := testkit.NewBindClient(t, func(method, path, body string, header http.Header) (
-			*http.Response, string, error) {
-			asked.Add(1)
-			return over(method, path, body, header)
-		})
-		b.Unable = !able
-		for n := 0; ; n++ {
-			want := fmt.Sprintf("%s.%d", name, n)
-			if _, text := b.Ask("POST", "/set_name", "name="+want); !strings.Contains(text, want) {
-				t.Errorf("set: got %q, want %s", text, want)
-			}
-			for range 10 {
-				time.Sleep(200 * time.Millisecond)
-				res, text := b.Ask("GET", "/get_name", "")
-				if text != "Name: "+want+"\n" || res.StatusCode != 200 {
-					t.Errorf("got %q, want %s, with the identifier %q", text, want, b.ID)
-				}
-				select {
-				case <-stop:
-					refreshes.Add(int64(b.Refreshes))
-					if _, there := b.Cookies()[ticketCookie]; there {
-						bound.Add(1)
-					}
-					return
-				default:
-				}
-			}
-		}
-	}
-	for i := range 10 {
-		wg.Go(func() { visitor(fmt.Sprint("plain ", i), false) })
-		wg.Go(func() { visitor(fmt.Sprint("able ", i), true) })
-	}
+	visitors := s.startVisitors(t)
 	c, _ := s.startBrowser(t, t.TempDir(), true)
 	b := newBindTab(c, s.url())
 	b.setName("Alice")
-	look := func(n int) {
-		for range n {
+	look := func() {
+		for range 2 {
 			b.open("/get_name")
 			b.wantText("Name: Alice")
 		}
 	}
-	look(2)
-	for _, mode := range []string{bindTicket.String(), "0"} {
+	look()
+	restart := func(mode string) {
 		for i, p := range copies {
 			if err := p.End(); err != nil {
 				t.Errorf("a copy ended with %v: %s", err, p.Log)
 			}
 			start(i, "-bind", mode)
-			time.Sleep(time.Second) // until HAProxy has seen it
-			look(2)
+			time.Sleep(1500 * time.Millisecond) // until HAProxy has seen it
+			look()
 		}
-		if mode == "0" {
-			continue
-		}
-		b.setName("Alice") // the cookie is as it was, so nothing is offered
-		b.setName("Bob")   // but now
-		b.setName("Alice")
-		wantBound(b)
-		time.Sleep(ranOut)
-		look(2)
-		wantBound(b)
 	}
+	restart(bindTicket.String())
+	b.setName("Alice") // the cookie is as it was, so nothing is offered
+	b.setName("Bob")   // but now
+	b.setName("Alice")
+	wantBound(b)
+	time.Sleep(ranOut)
+	look()
+	wantBound(b)
+	restart("0")
 	time.Sleep(ranOut) // all tickets of before have run out
-	look(2)
+	look()
 	b.open("/session")
 	b.wantText("asks for no ticket")
-	close(stop)
-	wg.Wait()
-	if bound.Load() != 10 {
-		t.Errorf("got %d of 10 visitors bound", bound.Load())
+	visitors.wantGood(copies)
+}
+
+// bindVisitors are simulated visitors, half of whom can bind their sessions.
+type bindVisitors struct {
+	t                       *testing.T
+	wg                      sync.WaitGroup
+	over                    atomic.Bool
+	asked, refreshes, bound atomic.Int64
+}
+
+// startVisitors has twenty come all the time.
+func (s *bindSite) startVisitors(t *testing.T) *bindVisitors {
+	v := &bindVisitors{t: t}
+	over := testkit.Over(s.client(t), s.url())
+	send := func(method, path, body string, header http.Header) (*http.Response, string, error) {
+		v.asked.Add(1)
+		return over(method, path, body, header)
 	}
-	for _, p := range copies {
-		log := p.Log.String()
-		if strings.Contains(log, "level=ERROR") || strings.Contains(log, "unproven") {
-			t.Errorf("got the log %s", log)
+	for i := range 20 {
+		b := testkit.NewBindClient(t, send)
+		b.Unable = i%2 == 0
+		v.wg.Go(func() { v.come(b, fmt.Sprint("visitor ", i)) })
+	}
+	return v
+}
+
+// come has one set a name of its own, and ask for it, by turns.
+func (v *bindVisitors) come(b *testkit.BindClient, name string) {
+	for n := 0; ; n++ {
+		want := fmt.Sprintf("%s.%d", name, n)
+		if _, text := b.Ask("POST", "/set_name", "name="+want); !strings.Contains(text, want) {
+			v.t.Errorf("set: got %q, want %s", text, want)
+		}
+		for range 10 {
+			time.Sleep(200 * time.Millisecond)
+			res, text := b.Ask("GET", "/get_name", "")
+			if text != "Name: "+want+"\n" || res.StatusCode != 200 {
+				v.t.Errorf("got %q, want %s, with the identifier %q", text, want, b.ID)
+			}
+			if v.over.Load() {
+				v.refreshes.Add(int64(b.Refreshes))
+				if _, there := b.Cookies()[ticketCookie]; there {
+					v.bound.Add(1)
+				}
+				return
+			}
 		}
 	}
-	t.Logf("20 visitors and a browser made %d requests, %d of them for tickets, during 6 restarts",
-		asked.Load(), refreshes.Load())
+}
+
+// wantGood ends their coming, and checks what they and the copies have seen.
+func (v *bindVisitors) wantGood(copies []*testkit.Server) {
+	v.t.Helper()
+	v.over.Store(true)
+	v.wg.Wait()
+	if got := v.bound.Load(); got != 10 {
+		v.t.Errorf("got %d of 10 visitors bound", got)
+	}
+	for _, p := range copies {
+		if p.Log.Has("level=ERROR") || p.Log.Has("unproven") {
+			v.t.Errorf("got the log %s", p.Log)
+		}
+	}
+	v.t.Logf("20 visitors made %d requests, %d of them for tickets, during 6 restarts",
+		v.asked.Load(), v.refreshes.Load())
 }
 
 // client returns one that trusts the site's certificate.

@@ -230,7 +230,7 @@ func serveInImage(t *testing.T, files string) {
 	if got := newJar(t, p.URL, "Alice").ask(p.URL); got != "Name: Alice" {
 		t.Errorf("got %q", got)
 	}
-	if err := p.End(); err != nil || strings.Contains(p.Log.String(), "level=ERROR") {
+	if err := p.End(); err != nil || p.Log.Has("level=ERROR") {
 		t.Errorf("ended with %v: %s", err, p.Log)
 	}
 }

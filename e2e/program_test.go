@@ -15,6 +15,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,7 +58,11 @@ func slow(t testing.TB) {
 // they have it.
 var programFile = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(scratch, "cookiesession.exe")
-	return file, testkit.Build(root, file)
+	info, ok := debug.ReadBuildInfo()
+	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return file, build(root, file, "-race")
+	}
+	return file, build(root, file)
 })
 
 // plainFile builds it without the race detector, which has a memory of its own.

