@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,11 +129,11 @@ func (s *bindSite) curl(t *testing.T, cookies, path string) string {
 // cookiesOf returns all that a browser holds for the site, as they stand in a header.
 func cookiesOf(b *tab) string {
 	b.t.Helper()
-	all := make(map[string]string)
+	var all []string
 	for _, c := range b.cookies() {
-		all[c.Name] = c.Value
+		all = append(all, c.Name+"="+c.Value)
 	}
-	return testkit.CookieLine(all)
+	return strings.Join(all, "; ")
 }
 
 // wantBound fails unless the tab's session is bound, and proven to be.
@@ -225,7 +224,8 @@ func (s *bindSite) startHAProxy(t *testing.T, copies ...string) {
 	t.Helper()
 	secure := strings.Replace(s.addr, "localhost", "127.0.0.1", 1)
 	runHAProxy(t, s.cert, s.key, testkit.FreeAddr(t), secure, copies...)
-	testkit.AwaitTrue(t, "HAProxy", func() bool { return isHealthy(s.client(t), s.url()) })
+	client := newVisitor(t, s.url(), s.trusts(t)).client
+	testkit.AwaitTrue(t, "HAProxy", func() bool { return isHealthy(client, s.url()) })
 }
 
 // behindProxy are the flags of a copy for which a proxy ends TLS.
@@ -461,8 +461,8 @@ func TestBindBrowserWithout(t *testing.T) {
 	}
 }
 
-// Binding is switched on and off again on a fleet of three, one copy at a time.
-// Neither those who are bound, nor the others, lose anything.
+// Binding is switched on and off again on a fleet of three, one copy at a time. Neither
+// a visitor who is bound, nor others, lose anything.
 func TestBindFleet(t *testing.T) {
 	t.Parallel()
 	s := newBindSite(t)
@@ -478,25 +478,26 @@ func TestBindFleet(t *testing.T) {
 		start(i)
 	}
 	s.startHAProxy(t, addrs...)
-	visitors := s.startVisitors(t)
+	others := namedVisitors(t, 10, func() *visitor { return newVisitor(t, s.url(), s.trusts(t)) })
+	defer keepChecking(others, func(err error) {
+		t.Errorf("who can't bind: %v", err)
+		time.Sleep(time.Second)
+	})()
 	c, _ := s.startBrowser(t, t.TempDir(), true)
 	b := newBindTab(c, s.url())
 	b.setName("Alice")
-	look := func() {
-		for range 2 {
-			b.open("/get_name")
-			b.wantText("Name: Alice")
-		}
-	}
-	look()
 	restart := func(mode string) {
 		for i, p := range copies {
-			if err := p.End(); err != nil {
-				t.Errorf("a copy ended with %v: %s", err, p.Log)
+			ended := make(chan error, 1)
+			go func() { ended <- p.End() }()
+			b.wantAliceUntil(ended)
+			if p.Log.Has("level=ERROR") || p.Log.Has("unproven") {
+				t.Errorf("got the log %s", p.Log)
 			}
 			start(i, "-bind", mode)
-			time.Sleep(1500 * time.Millisecond) // until HAProxy has seen it
-			look()
+			seen := make(chan error, 1)
+			time.AfterFunc(1500*time.Millisecond, func() { seen <- nil }) // by HAProxy
+			b.wantAliceUntil(seen)
 		}
 	}
 	restart(bindTicket.String())
@@ -505,90 +506,38 @@ func TestBindFleet(t *testing.T) {
 	b.setName("Alice")
 	wantBound(b)
 	time.Sleep(ranOut)
-	look()
 	wantBound(b)
 	restart("0")
 	time.Sleep(ranOut) // all tickets of before have run out
-	look()
+	b.open("/get_name")
+	b.wantText("Name: Alice")
 	b.open("/session")
 	b.wantText("asks for no ticket")
-	visitors.wantGood(copies)
 }
 
-// bindVisitors are simulated visitors, half of whom can bind their sessions.
-type bindVisitors struct {
-	t                       *testing.T
-	wg                      sync.WaitGroup
-	over                    atomic.Bool
-	asked, refreshes, bound atomic.Int64
-}
-
-// startVisitors has twenty come all the time.
-func (s *bindSite) startVisitors(t *testing.T) *bindVisitors {
-	v := &bindVisitors{t: t}
-	over := testkit.Over(s.client(t), s.url())
-	send := func(method, path, body string, header http.Header) (*http.Response, string, error) {
-		v.asked.Add(1)
-		return over(method, path, body, header)
-	}
-	for i := range 20 {
-		b := testkit.NewBindClient(t, send)
-		b.Unable = i%2 == 0
-		v.wg.Go(func() { v.come(b, fmt.Sprint("visitor ", i)) })
-	}
-	return v
-}
-
-// come has one set a name of its own, and ask for it, by turns.
-func (v *bindVisitors) come(b *testkit.BindClient, name string) {
-	for n := 0; ; n++ {
-		want := fmt.Sprintf("%s.%d", name, n)
-		if _, text := b.Ask("POST", "/set_name", "name="+want); !strings.Contains(text, want) {
-			v.t.Errorf("set: got %q, want %s", text, want)
-		}
-		for range 10 {
-			time.Sleep(200 * time.Millisecond)
-			res, text := b.Ask("GET", "/get_name", "")
-			if text != "Name: "+want+"\n" || res.StatusCode != 200 {
-				v.t.Errorf("got %q, want %s, with the identifier %q", text, want, b.ID)
+// wantAliceUntil looks at Alice's name until something is over without an error.
+func (b *tab) wantAliceUntil(over <-chan error) {
+	b.t.Helper()
+	for {
+		b.open("/get_name")
+		b.wantText("Name: Alice")
+		select {
+		case err := <-over:
+			if err != nil {
+				b.t.Error(err)
 			}
-			if v.over.Load() {
-				v.refreshes.Add(int64(b.Refreshes))
-				if _, there := b.Cookies()[ticketCookie]; there {
-					v.bound.Add(1)
-				}
-				return
-			}
+			return
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// wantGood ends their coming, and checks what they and the copies have seen.
-func (v *bindVisitors) wantGood(copies []*testkit.Server) {
-	v.t.Helper()
-	v.over.Store(true)
-	v.wg.Wait()
-	if got := v.bound.Load(); got != 10 {
-		v.t.Errorf("got %d of 10 visitors bound", got)
-	}
-	for _, p := range copies {
-		if p.Log.Has("level=ERROR") || p.Log.Has("unproven") {
-			v.t.Errorf("got the log %s", p.Log)
-		}
-	}
-	v.t.Logf("20 visitors made %d requests, %d of them for tickets, during 6 restarts",
-		v.asked.Load(), v.refreshes.Load())
-}
-
-// client returns one that trusts the site's certificate.
-func (s *bindSite) client(t *testing.T) *http.Client {
+// trusts returns a client's settings that trust the site's certificate.
+func (s *bindSite) trusts(t *testing.T) *tls.Config {
 	t.Helper()
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(testkit.ReadFile(t, s.cert))) {
 		t.Fatal("the certificate can't be read")
 	}
-	return &http.Client{
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}},
-		Timeout:   20 * time.Second,
-	}
+	return &tls.Config{RootCAs: pool}
 }

@@ -352,19 +352,6 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// restarted are visitors of a site whose proxy is restarted.
-func restarted(t *testing.T, n int, one func() *visitor) (all []*visitor) {
-	t.Helper()
-	for i := range n {
-		v := one()
-		if err := v.set(fmt.Sprint("visitor ", i)); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, v)
-	}
-	return all
-}
-
 // kill kills the proxy, and awaits a failure.
 func (p *proxy) kill(failed func() bool) {
 	p.t.Helper()
@@ -391,7 +378,7 @@ func TestHAProxyRestarts(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	defer f.end()
-	all := restarted(t, 20, f.newVisitor)
+	all := namedVisitors(t, 20, f.newVisitor)
 	stop := keepChecking(all, func(err error) { t.Errorf("during a reload: %v", err) })
 	for range 2 {
 		time.Sleep(500 * time.Millisecond)
@@ -410,13 +397,9 @@ func TestCaddyRestarts(t *testing.T) {
 	slow(t)
 	t.Parallel()
 	front := "https://" + strings.Replace(testkit.FreeAddr(t), "127.0.0.1", "localhost", 1)
-	var copies []string
-	for range 3 {
-		copies = append(copies, start(t, withKeyA, "-origin", front).URL)
-	}
-	caddy, client := startCaddy(t, front, copies...)
+	caddy, client := startCaddy(t, front, startBehind(t, front)...)
 	trusts := client.Transport.(*http.Transport).TLSClientConfig
-	all := restarted(t, 10, func() *visitor { return newVisitor(t, front, trusts) })
+	all := namedVisitors(t, 10, func() *visitor { return newVisitor(t, front, trusts) })
 	var failed atomic.Int64
 	stop := keepChecking(all, func(err error) {
 		if errors.Is(err, errWrongName) {

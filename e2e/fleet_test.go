@@ -245,6 +245,19 @@ func (v *visitor) ask(path string, form url.Values) (string, error) {
 	return strings.TrimSpace(body), err
 }
 
+// namedVisitors makes so many visitors, each with a name.
+func namedVisitors(t *testing.T, n int, one func() *visitor) (all []*visitor) {
+	t.Helper()
+	for i := range n {
+		v := one()
+		if err := v.set(fmt.Sprint("visitor ", i)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
 // keepChecking has visitors ask for their names all the time, until stop is called.
 func keepChecking(visitors []*visitor, failed func(error)) (stop func()) {
 	var over atomic.Bool

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/cookiejar"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,13 +77,7 @@ func startHAProxy(t testing.TB, plain, secure string, copies ...string) (*proxy,
 	t.Helper()
 	cert, key, pool := testkit.NewCertificate(t)
 	p := runHAProxy(t, cert, key, plain, secure, copies...)
-	jar, _ := cookiejar.New(nil)
-	client := &http.Client{
-		Jar: jar, Timeout: 20 * time.Second,
-		Transport: &http.Transport{
-			ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool},
-		},
-	}
+	client := newVisitor(t, "", &tls.Config{RootCAs: pool}).client
 	testkit.AwaitTrue(t, "HAProxy", func() bool { return isHealthy(client, "https://"+secure) })
 	return p, client
 }
@@ -109,18 +102,15 @@ func startCaddy(t testing.TB, front string, copies ...string) (*proxy, *http.Cli
 	config := strings.Replace(read(t, "deploy/Caddyfile"), "example.com {",
 		"{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\n"+
 			front+" {\n\ttls internal", 1)
-	for i, url := range copies {
-		old := fmt.Sprintf("127.0.0.1:808%d ", i+1)
-		config = strings.Replace(config, old, strings.TrimPrefix(url, "http://")+" ", 1)
+	for i, addr := range copies {
+		config = strings.Replace(config, fmt.Sprintf("127.0.0.1:808%d ", i+1), addr+" ", 1)
 	}
 	file := filepath.Join(dir, "Caddyfile")
 	testkit.WriteFile(t, file, config)
 	args := []string{caddy, "run", "--config", file, "--adapter", "caddyfile"}
 	p := &proxy{t: t, args: args, home: dir}
 	p.start()
-	client := &http.Client{Transport: &http.Transport{
-		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-	}}
+	client := newVisitor(t, "", &tls.Config{InsecureSkipVerify: true}).client
 	testkit.AwaitTrue(t, "Caddy", func() bool { return isHealthy(client, front) })
 	return p, client
 }
@@ -140,50 +130,56 @@ func TestHAProxyEndsTLS(t *testing.T) {
 	slow(t)
 	testkit.NeedTool(t, "haproxy")
 	plain, secure := testkit.FreeAddr(t), testkit.FreeAddr(t)
-	base := "https://" + secure
-	var copies []string
-	for range 3 {
-		addr := testkit.FreeAddr(t)
-		start(t, withKeyA, "-addr", addr, "-origin", base)
-		copies = append(copies, addr)
+	_, client := startHAProxy(t, plain, secure, startBehind(t, "https://"+secure)...)
+	wantServed(t, client, "https://"+secure)
+	wantStrictTLS(t, secure)
+	res, _ := testkit.Send(t, "GET", "http://"+plain+"/get_name", "", http.Header{})
+	to := res.Header.Get("Location")
+	if res.StatusCode != 308 || to != "https://"+plain+"/get_name" {
+		t.Errorf("over plain HTTP: got status %d to %q, want 308 to HTTPS", res.StatusCode, to)
 	}
-	_, client := startHAProxy(t, plain, secure, copies...)
+}
 
-	res, _, err := askSite(client, base, "POST", "/set_name", "name=Alice", "")
-	if err != nil {
-		t.Fatal(err)
+// TestCaddy runs deploy/Caddyfile, with a certificate of Caddy's own making.
+func TestCaddy(t *testing.T) {
+	slow(t)
+	testkit.NeedTool(t, "caddy")
+	base := "https://" + strings.Replace(testkit.FreeAddr(t), "127.0.0.1", "localhost", 1)
+	_, client := startCaddy(t, base, startBehind(t, base)...)
+	wantServed(t, client, base)
+}
+
+// startBehind starts three copies whose visitors come to an origin, and returns their
+// addresses.
+func startBehind(t *testing.T, origin string) (addrs []string) {
+	t.Helper()
+	for range 3 {
+		p := start(t, withKeyA, "-origin", origin)
+		addrs = append(addrs, strings.TrimPrefix(p.URL, "http://"))
 	}
-	cookies := res.Cookies()
-	if len(cookies) != 1 || cookies[0].Name != secureCookie || !cookies[0].Secure {
-		t.Fatalf("got the cookies %v", cookies)
+	return addrs
+}
+
+// wantServed has a visitor set a name over HTTP/2, and each copy asked for it twice.
+func wantServed(t *testing.T, client *http.Client, base string) {
+	t.Helper()
+	res, body, err := askSite(client, base, "POST", "/set_name", "name=Alice", "")
+	if err != nil || body != "Name Alice set in session\n" || len(res.Cookies()) != 1 ||
+		res.Cookies()[0].Name != secureCookie || !res.Cookies()[0].Secure || res.ProtoMajor != 2 {
+		t.Fatalf("got %q, %v and %v", body, res, err)
 	}
-	if res.ProtoMajor != 2 {
-		t.Errorf("got HTTP/%d, want HTTP/2", res.ProtoMajor)
-	}
-	for range 6 { // each copy twice
+	for range 6 {
 		_, body, err := askSite(client, base, "GET", "/get_name", "", "")
 		if err != nil || body != "Name: Alice\n" {
 			t.Errorf("got %q and %v", body, err)
 		}
 	}
+}
 
-	res, _ = testkit.Send(t, "GET", "http://"+plain+"/get_name", "", http.Header{})
-	to := res.Header.Get("Location")
-	if res.StatusCode != 308 || to != "https://"+plain+"/get_name" {
-		t.Errorf("over plain HTTP: got status %d to %q, want 308 to HTTPS", res.StatusCode, to)
-	}
-	request, err := http.NewRequest("GET", base+"/get_name", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Host = "evil.example"
-	if res, err = client.Do(request); err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusMisdirectedRequest || len(res.Cookies()) > 0 {
-		t.Errorf("for another host: got status %d, want 421", res.StatusCode)
-	}
+// wantStrictTLS fails unless an address refuses what is old or weak, and the site behind
+// it another host.
+func wantStrictTLS(t *testing.T, addr string) {
+	t.Helper()
 	for what, config := range map[string]*tls.Config{
 		"TLS 1.1": {MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
 		"a suite without authenticated encryption": {
@@ -192,38 +188,16 @@ func TestHAProxyEndsTLS(t *testing.T) {
 		},
 	} {
 		config.InsecureSkipVerify = true
-		if conn, err := tls.Dial("tcp", secure, config); err == nil {
+		if conn, err := tls.Dial("tcp", addr, config); err == nil {
 			conn.Close()
 			t.Errorf("%s was accepted", what)
 		}
 	}
-}
-
-// TestCaddy runs deploy/Caddyfile, with a certificate of Caddy's own making.
-func TestCaddy(t *testing.T) {
-	slow(t)
-	testkit.NeedTool(t, "caddy")
-	t.Parallel()
-	base := "https://" + strings.Replace(testkit.FreeAddr(t), "127.0.0.1", "localhost", 1)
-	var copies []string
-	for range 3 {
-		copies = append(copies, start(t, withKeyA, "-origin", base).URL)
-	}
-	_, client := startCaddy(t, base, copies...)
-	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
-		return askSite(client, base, method, path, body, cookie)
-	}
-	res, body, err := ask("POST", "/set_name", "name=Alice", "")
-	if err != nil || body != "Name Alice set in session\n" || len(res.Cookies()) != 1 ||
-		res.Cookies()[0].Name != secureCookie || res.ProtoMajor != 2 {
-		t.Fatalf("got %q, %v and %v", body, res, err)
-	}
-	c := res.Cookies()[0]
-	for range 6 {
-		_, body, err := ask("GET", "/get_name", "", c.Name+"="+c.Value)
-		if err != nil || body != "Name: Alice\n" {
-			t.Errorf("got %q and %v", body, err)
-		}
+	got := sendRaw(t, func() (net.Conn, error) {
+		return tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	}, "GET /get_name HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+	if !strings.HasPrefix(got, "HTTP/1.1 421 ") {
+		t.Errorf("for another host: got %s, want 421", got)
 	}
 }
 
