@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -64,26 +65,12 @@ func (c *codec) open(p purpose, name, sealed string) (content []byte, ok bool) {
 	return content, c.sealers[p].Decode(name, sealed, &content) == nil
 }
 
-// base64url is the alphabet of RFC 4648, section 5.
-const base64url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-// canonical reports whether s is unpadded base64url in its one spelling: the
-// last character has no bits set that it doesn't need. securecookie's decoder
-// takes others as well, and skips line breaks.
+// canonical reports whether s is unpadded base64url (RFC 4648, 5) in its one spelling.
+// securecookie's decoder takes others as well: its last character may have bits set
+// that it doesn't need, and line breaks are skipped.
 func canonical(s string) bool {
-	if s == "" || strings.TrimLeft(s, base64url) != "" {
-		return false
-	}
-	last := strings.IndexByte(base64url, s[len(s)-1])
-	switch len(s) % 4 {
-	case 1:
-		return false
-	case 2:
-		return last&15 == 0
-	case 3:
-		return last&3 == 0
-	}
-	return true
+	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && s != "" && !strings.ContainsAny(s, "\r\n")
 }
 
 // isKeyID reports whether s has the form of a key id. Only then may it stand in
