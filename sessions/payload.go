@@ -68,16 +68,21 @@ var encodingMode = must(func() (cbor.EncMode, error) {
 }())
 
 // decodingMode refuses what encodingMode never makes: a key that is there twice, an
-// indefinite length, a tag. strictMode refuses fields that aren't known as well.
+// indefinite length, a tag. dataMode is for the data, which lies in a payload, and so
+// can be less deep. strictMode refuses fields that aren't known as well.
 var (
-	decodingMode = newDecodingMode(cbor.ExtraDecErrorNone)
-	strictMode   = newDecodingMode(cbor.ExtraDecErrorUnknownField)
+	decodingMode = newDecodingMode(maxDepth, cbor.ExtraDecErrorNone)
+	dataMode     = newDecodingMode(maxDepth-1, cbor.ExtraDecErrorNone)
+	strictMode   = newDecodingMode(maxDepth-1, cbor.ExtraDecErrorUnknownField)
 )
 
-func newDecodingMode(extra cbor.ExtraDecErrorCond) cbor.DecMode {
+// maxDepth is how many arrays and maps a payload may have within each other.
+const maxDepth = 16
+
+func newDecodingMode(depth int, extra cbor.ExtraDecErrorCond) cbor.DecMode {
 	return must(cbor.DecOptions{
 		DupMapKey: cbor.DupMapKeyEnforcedAPF, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-		IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, MaxNestedLevels: 16,
+		IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, MaxNestedLevels: depth,
 		TextUnmarshaler: cbor.TextUnmarshalerTextString, ExtraReturnErrors: extra,
 	}.DecMode())
 }
@@ -93,7 +98,7 @@ type fields map[rawKey]cbor.RawMessage
 
 // parseFields returns the fields of data, or nil if it is no map.
 func parseFields(data []byte) (f fields) {
-	if decodingMode.Unmarshal(data, &f) != nil {
+	if dataMode.Unmarshal(data, &f) != nil {
 		return nil
 	}
 	return f
@@ -110,7 +115,7 @@ func encode[T any](data T) (cbor.RawMessage, error) {
 
 // decode puts into data what was encoded.
 func decode[T any](encoded cbor.RawMessage, data *T) error {
-	if err := decodingMode.Unmarshal(encoded, data); err != nil {
+	if err := dataMode.Unmarshal(encoded, data); err != nil {
 		return fmt.Errorf("sessions: the data can't be decoded again: %w", err)
 	}
 	return nil
