@@ -103,8 +103,11 @@ type Cookie struct {
 	*judged
 }
 
-// judged is what must not be printed by accident.
-type judged struct {
+// judged is what must not be printed by accident. fmt follows one pointer at most, and
+// does so even where it may not ask the Cookie.
+type judged struct{ *known }
+
+type known struct {
 	value   string
 	content []byte // the payload once the MAC has matched
 	codec   *codec // of the key id; nil if the ring has none
@@ -143,7 +146,7 @@ func (c Cookie) Value() string {
 // session comes from the device that it is bound to is for prove to say.
 func (m *Manager[T]) judge(value string, now int64) *Session[T] {
 	value = unquoted(value)
-	j := &judged{value: value}
+	j := &judged{&known{value: value}}
 	s := &Session[T]{now: now, cookie: Cookie{Size: len(m.name) + len(value), judged: j}}
 	if s.cookie.Size > MaxSize {
 		return s.refuse(passedPresent)

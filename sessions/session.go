@@ -8,7 +8,8 @@ import (
 // Session is what a site remembers of a visitor during one request, and what became
 // of the cookie that brought it. A Session that is made by hand, like
 // &Session[T]{Data: data}, is a new one. A Session belongs to one goroutine, and is
-// not to be copied. However it is printed, it shows nothing of its data.
+// not to be copied. However it is printed, it shows nothing of its data, but in an
+// unexported field of another struct, where fmt can't ask it.
 type Session[T any] struct {
 	// Data is what the site keeps. Change it as you like: Save and Handler notice.
 	Data T
