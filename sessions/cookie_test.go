@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -44,8 +45,13 @@ func ringOf(t testing.TB, digits ...string) *sessions.Keyring {
 	return ring
 }
 
-// fixed is a session of the tests.
+// fixed is the data of most sessions in the tests.
 type fixed struct{ Name string }
+
+type (
+	options = sessions.Options[fixed]
+	session = sessions.Session[fixed]
+)
 
 // managerOf returns a manager with hexA for its key, unless it is told others.
 func managerOf[T any](t testing.TB, o sessions.Options[T], digits ...string) *sessions.Manager[T] {
@@ -158,7 +164,7 @@ func flipped(value string) string {
 
 func TestEveryChangedCharacterIsRefused(t *testing.T) {
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		m := managerOf(t, sessions.Options[fixed]{SignOnly: signOnly})
+		m := managerOf(t, options{SignOnly: signOnly})
 		for n := range 3 { // all lengths modulo 4 but 1
 			c, err := m.Seal(fixed{Name: strings.Repeat("x", 3*n+1)})
 			if err != nil {
@@ -170,7 +176,8 @@ func TestEveryChangedCharacterIsRefused(t *testing.T) {
 					if octet == c.Value[i] {
 						continue
 					}
-					s, want := valueOf(m, c.Value[:i]+string(octet)+c.Value[i+1:]), sessions.Tampered
+					s := valueOf(m, c.Value[:i]+string(octet)+c.Value[i+1:])
+					want := sessions.Tampered
 					if i < 6 {
 						want = sessions.UnknownKey
 					}
@@ -191,12 +198,11 @@ func TestEveryChangedCharacterIsRefused(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	const day = 24 * 3600
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		m := managerOf(t, sessions.Options[fixed]{SignOnly: signOnly})
+		m := managerOf(t, options{SignOnly: signOnly})
 		good := aged(t, m, signOnly, 10, 10)
 		raw := func(content string) string {
 			return forge(t, hexA, signOnly, m.CookieName(), []byte(content))
 		}
-		base := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 		payload := payloadOf(t, 10, 10, fixed{Name: "Alice"})
 		rival := forge(t, hexB, signOnly, m.CookieName(), payload)
 		otherMode := forge(t, hexA, !signOnly, m.CookieName(), payload)
@@ -221,12 +227,12 @@ func TestVerdicts(t *testing.T) {
 			{"another app's", "MTc1Nnxnb2I=", sessions.Malformed, 2},
 			{"other key", rival, sessions.UnknownKey, 3},
 			{"other key under our id", good[:6] + rival[6:], sessions.Tampered, 4},
-			{"other cookie's name", forge(t, hexA, signOnly, "session", payload), sessions.Tampered, 4},
+			{"other name", forge(t, hexA, signOnly, "session", payload), sessions.Tampered, 4},
 			{"other mode", otherMode, sessions.Valid, 11},
 			{"other mode under our id", good[:6] + otherMode[6:], sessions.Tampered, 4},
 			{"flipped", flipped(good), sessions.Tampered, 4},
-			{"empty MAC", good[:7] + base("1|MQ==|"), sessions.Tampered, 4},
-			{"no parts", good[:7] + base("123456"), sessions.Tampered, 4},
+			{"empty MAC", good[:7] + "MXxNUT09fA", sessions.Tampered, 4},
+			{"no parts", good[:7] + "MTIzNDU2", sessions.Tampered, 4},
 			{"JSON object", raw(`{"Name":"Alice"}`), sessions.Malformed, 5},
 			{"JSON array", raw(`["Alice"]`), sessions.Malformed, 5},
 			{"no payload", raw(" "), sessions.Malformed, 5},
@@ -260,8 +266,8 @@ func TestVerdicts(t *testing.T) {
 				c.Value() != tt.value || c.Size != len(m.CookieName())+len(tt.value) ||
 				c.Written.IsZero() != (tt.passed < 6 || strings.HasPrefix(tt.name, "beginning")) ||
 				tt.passed >= 5 && c.Encrypted == (signOnly == (tt.name != "other mode")) {
-				t.Errorf("%s: got key id %q, payload %x, %d bytes, written %v, encrypted %v", tt.name,
-					c.KeyID, c.Payload(), c.Size, c.Written, c.Encrypted)
+				t.Errorf("%s: got key id %q, payload %x, %d bytes, written %v, encrypted %v",
+					tt.name, c.KeyID, c.Payload(), c.Size, c.Written, c.Encrypted)
 			}
 		}
 		for i := range len(good) {
@@ -269,7 +275,7 @@ func TestVerdicts(t *testing.T) {
 				got != sessions.Tampered {
 				t.Errorf("cut after %d characters: got %v", i, got)
 			}
-			for _, extra := range []string{"A", "=", "==", "====", "AAAA", ".", "\n", "\r\n\r\n", `"`} {
+			for _, extra := range []string{"A", "=", "==", "====", "AAAA", ".", "\r\n\r\n", `"`} {
 				if got := valueOf(m, good[:i]+extra+good[i:]).Verdict(); got == sessions.Valid {
 					t.Errorf("with %q inserted at %d: got valid", extra, i)
 				}
@@ -281,14 +287,14 @@ func TestVerdicts(t *testing.T) {
 // Every cookie has one spelling. Its last character could be written in others, which
 // securecookie's decoder takes for the same.
 func TestOneSpelling(t *testing.T) {
-	m := managerOf(t, sessions.Options[fixed]{SignOnly: true})
+	m := managerOf(t, options{SignOnly: true})
 	found := 0
 	for n := range 3 {
 		c, err := m.Seal(fixed{Name: strings.Repeat("x", 3*n+1)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Trim(c.Value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		if !regexp.MustCompile(`^[a-z2-7]{6}\.[A-Za-z0-9_-]+$`).MatchString(c.Value) {
 			t.Errorf("got %q, want letters, digits, - and _ alone", c.Value)
 		}
 		sealed := c.Value[7:]
@@ -308,7 +314,8 @@ func TestOneSpelling(t *testing.T) {
 			sealed + "=", sealed + "==", "\n" + sealed, sealed + "\r\n",
 			strings.ReplaceAll(strings.ReplaceAll(sealed, "-", "+"), "_", "/"),
 		} {
-			if got := valueOf(m, c.Value[:7]+other).Verdict(); other != sealed && got != sessions.Malformed {
+			got := valueOf(m, c.Value[:7]+other).Verdict()
+			if other != sealed && got != sessions.Malformed {
 				t.Errorf("got %v for %q, want malformed", got, other)
 			}
 		}
@@ -320,27 +327,29 @@ func TestOneSpelling(t *testing.T) {
 
 // Quotes are no part of a value: Java's own cookie store always sends them.
 func TestQuotes(t *testing.T) {
-	m := managerOf(t, sessions.Options[fixed]{Insecure: true})
+	m := managerOf(t, options{Insecure: true})
 	c, err := m.Seal(fixed{Name: "Alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for header, want := range map[string]sessions.Verdict{
-		"session=" + c.Value: sessions.Valid,
-		`$Version="1"; session="` + c.Value + `";$Path="/"`:                sessions.Valid,
-		`$Version="1"; session="` + c.Value + `";$Path="/";$Domain="a.de"`: sessions.Valid,
-		`a="x y"; session="` + c.Value + `"; b=`:                           sessions.Valid,
-		`session=""` + c.Value + `""`:                                      sessions.None, // Go drops it
-		`session="` + c.Value:                                              sessions.None,
-		`session=""`:                                                       sessions.Malformed,
+		`session=VALUE`: sessions.Valid,
+		`$Version="1"; session="VALUE";$Path="/"`:             sessions.Valid,
+		`$Version="1"; session="VALUE";$Path="/";$Domain="a"`: sessions.Valid,
+		`a="x y"; session="VALUE"; b=`:                        sessions.Valid,
+		`session=""VALUE""`:                                   sessions.None, // Go drops it
+		`session="VALUE`:                                      sessions.None,
+		`session=""`:                                          sessions.Malformed,
 	} {
+		header = strings.Replace(header, "VALUE", c.Value, 1)
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Cookie", header)
-		if s := m.Load(r); s.Verdict() != want || (s.Data.Name == "Alice") != (want == sessions.Valid) {
+		if s := m.Load(r); s.Verdict() != want || (s.Data.Name != "") != (want == sessions.Valid) {
 			t.Errorf("%s: got %v %+v, want %v", header, s.Verdict(), s.Data, want)
 		}
 	}
-	if s := valueOf(m, `"`+c.Value+`"`); s.Verdict() != sessions.Valid || s.Cookie().Value() != c.Value {
+	s := valueOf(m, `"`+c.Value+`"`)
+	if s.Verdict() != sessions.Valid || s.Cookie().Value() != c.Value {
 		t.Errorf("got %v with the value %s, want no quotes", s.Verdict(), s.Cookie().Value())
 	}
 	for _, value := range []string{`"`, `"` + c.Value, c.Value + `"`, `""` + c.Value + `""`} {
@@ -369,7 +378,7 @@ func TestLimitsAtTheSecond(t *testing.T) {
 		{"busy, clock ahead by more", 10, -61, sessions.FromFuture},
 	}
 	synctest.Test(t, func(t *testing.T) {
-		m := managerOf(t, sessions.Options[fixed]{
+		m := managerOf(t, options{
 			Limits: sessions.Limits{Idle: idle * time.Second, Lifetime: lifetime * time.Second},
 		})
 		for _, tt := range tests {
@@ -396,7 +405,7 @@ func TestLimitsAtTheSecond(t *testing.T) {
 // one, the verdict is that of the cookie that passed the most checks. Four are looked at.
 func TestSeveralCookies(t *testing.T) {
 	const day = 24 * 3600
-	m := managerOf(t, sessions.Options[fixed]{}, hexA, hexB)
+	m := managerOf(t, options{}, hexA, hexB)
 	seal := func(key, name string, began, written int64) string {
 		return forge(t, key, false, m.CookieName(), payloadOf(t, began, written, fixed{Name: name}))
 	}
@@ -424,10 +433,12 @@ func TestSeveralCookies(t *testing.T) {
 		{"rubbish after a large one", []string{large, "x"}, sessions.Malformed, 1, 0},
 		{"an unknown key after rubbish", []string{"x", unknown}, sessions.UnknownKey, 1, 0},
 		{"rubbish after an unknown key", []string{unknown, "x"}, sessions.UnknownKey, 0, 0},
-		{"tampered after an unknown key", []string{unknown, flipped(good)}, sessions.Tampered, 1, 0},
+		{"tampered after an unknown key", []string{unknown, flipped(good)},
+			sessions.Tampered, 1, 0},
 		{"other types after a tampered one", []string{flipped(bob), otherTypes},
 			sessions.Malformed, 1, 0},
-		{"from the future after other types", []string{otherTypes, future}, sessions.FromFuture, 1, 0},
+		{"from the future after other types", []string{otherTypes, future},
+			sessions.FromFuture, 1, 0},
 		{"too old before from the future", []string{tooLong, future}, sessions.TooOld, 0, 0},
 		{"expired after too old", []string{tooLong, old}, sessions.Expired, 1, 0},
 		{"two pieces of rubbish", []string{"x", "y"}, sessions.Malformed, 0, 0},
@@ -451,7 +462,7 @@ func TestSeveralCookies(t *testing.T) {
 // Only who asks for a page, or fetches, renews the session.
 func TestWhoRenews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := managerOf(t, sessions.Options[fixed]{})
+		m := managerOf(t, options{})
 		c, err := m.Seal(fixed{Name: "Alice"})
 		if err != nil {
 			t.Fatal(err)
@@ -511,7 +522,7 @@ func TestWhoRenews(t *testing.T) {
 // In signed mode the payload can be read, in encrypted mode it can't.
 func TestWhoCanRead(t *testing.T) {
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		m := managerOf(t, sessions.Options[fixed]{SignOnly: signOnly})
+		m := managerOf(t, options{SignOnly: signOnly})
 		c, err := m.Seal(fixed{Name: "Alice"})
 		if err != nil {
 			t.Fatal(err)
@@ -537,9 +548,8 @@ func TestWhoCanRead(t *testing.T) {
 // The checks are a copy, and each verdict but valid is one's.
 func TestChecks(t *testing.T) {
 	want := []sessions.Verdict{
-		sessions.None, sessions.TooLarge, sessions.Malformed, sessions.UnknownKey, sessions.Tampered,
-		sessions.Malformed, sessions.FromFuture, sessions.TooOld, sessions.Expired, sessions.Unproven,
-		sessions.Revoked,
+		"none", "too large", "malformed", "unknown key", "tampered", "malformed", "from the future",
+		"too old", "expired", "unproven", "revoked",
 	}
 	sessions.Checks()[0] = sessions.Check{}
 	var got []sessions.Verdict
@@ -553,7 +563,7 @@ func TestChecks(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	var none sessions.Cookie
-	if none.Payload() != nil || none.Value() != "" || new(sessions.Session[fixed]).Cookie().Verdict != "none" {
+	if none.Payload() != nil || none.Value() != "" || new(session).Cookie().Verdict != "none" {
 		t.Error("got something of no cookie")
 	}
 }
@@ -571,7 +581,7 @@ func FuzzForgedCookie(f *testing.F) {
 	}
 	f.Add("aaaaaa.")
 	f.Add(ours[0][:7] + strings.Repeat("A", 120))
-	m := managerOf(f, sessions.Options[fixed]{
+	m := managerOf(f, options{
 		Insecure: true, Limits: sessions.Limits{Idle: 400 * day, Lifetime: 400 * day},
 	})
 	f.Fuzz(func(t *testing.T, value string) {

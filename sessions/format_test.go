@@ -86,7 +86,7 @@ func TestVectors(t *testing.T) {
 func checkVector(t *testing.T, v vector) {
 	name, isHost := strings.CutPrefix(v.Cookie, "__Host-Http-")
 	signOnly := v.Mode == "signed"
-	m := managerOf(t, sessions.Options[fixed]{
+	m := managerOf(t, options{
 		Name: name, Insecure: !isHost, SignOnly: signOnly,
 	}, v.Keys...)
 	r := httptest.NewRequest("GET", "/", nil)
@@ -112,7 +112,8 @@ func checkVector(t *testing.T, v vector) {
 		again = append(again, c.Value)
 	}
 	for _, value := range again {
-		if (value == v.Value) != signOnly || value[:7] != v.Value[:7] || len(value) != len(v.Value) {
+		if (value == v.Value) != signOnly || value[:7] != v.Value[:7] ||
+			len(value) != len(v.Value) {
 			t.Errorf("%s: got %s, want %s", v.About, value, v.Value)
 		}
 	}
@@ -124,28 +125,28 @@ func TestSetCookieLine(t *testing.T) {
 	short := sessions.Limits{Idle: time.Hour, Lifetime: 2 * time.Hour}
 	browser := func(*fixed) sessions.Limits { return sessions.Limits{BrowserSession: true} }
 	tests := []struct {
-		o                sessions.Options[fixed]
+		o                options
 		name, path, rest string
 		maxAge           string
 	}{
-		{sessions.Options[fixed]{}, "__Host-Http-session", "/", "Secure; SameSite=Lax", lifetime},
-		{sessions.Options[fixed]{Insecure: true}, "session", "/", "SameSite=Lax", lifetime},
-		{sessions.Options[fixed]{Name: "a", Limits: short}, "__Host-Http-a", "/",
+		{options{}, "__Host-Http-session", "/", "Secure; SameSite=Lax", lifetime},
+		{options{Insecure: true}, "session", "/", "SameSite=Lax", lifetime},
+		{options{Name: "a", Limits: short}, "__Host-Http-a", "/",
 			"Secure; SameSite=Lax", "; Max-Age=7200"},
-		{sessions.Options[fixed]{SameSite: http.SameSiteDefaultMode,
+		{options{SameSite: http.SameSiteDefaultMode,
 			Limits: sessions.Limits{BrowserSession: true}},
 			"__Host-Http-session", "/", "Secure; SameSite=Lax", ""},
-		{sessions.Options[fixed]{LimitsFor: browser}, "__Host-Http-session", "/",
+		{options{LimitsFor: browser}, "__Host-Http-session", "/",
 			"Secure; SameSite=Lax", ""},
-		{sessions.Options[fixed]{Domain: "example.com"}, "__Http-session", "/; Domain=example.com",
+		{options{Domain: "example.com"}, "__Http-session", "/; Domain=example.com",
 			"Secure; SameSite=Lax", lifetime},
-		{sessions.Options[fixed]{Path: "/shop"}, "__Http-session", "/shop", "Secure; SameSite=Lax",
+		{options{Path: "/shop"}, "__Http-session", "/shop", "Secure; SameSite=Lax",
 			lifetime},
-		{sessions.Options[fixed]{SameSite: none, Partitioned: true}, "__Host-Http-session", "/",
+		{options{SameSite: none, Partitioned: true}, "__Host-Http-session", "/",
 			"Secure; SameSite=None; Partitioned", lifetime},
-		{sessions.Options[fixed]{SameSite: http.SameSiteStrictMode}, "__Host-Http-session", "/",
+		{options{SameSite: http.SameSiteStrictMode}, "__Host-Http-session", "/",
 			"Secure; SameSite=Strict", lifetime},
-		{sessions.Options[fixed]{Insecure: true, Path: "/a/", Domain: "a.de"}, "session",
+		{options{Insecure: true, Path: "/a/", Domain: "a.de"}, "session",
 			"/a/; Domain=a.de", "SameSite=Lax", lifetime},
 	}
 	for _, tt := range tests {

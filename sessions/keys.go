@@ -104,8 +104,8 @@ func NewKey() Key {
 // never quote the key.
 func ParseKey(digits string) (Key, error) {
 	if len(digits) != 2*keyBytes {
-		return Key{}, fmt.Errorf("sessions: want a key of %d hexadecimal digits, have %d characters",
-			2*keyBytes, len(digits))
+		return Key{}, fmt.Errorf("sessions: want a key of %d hexadecimal digits, "+
+			"have %d characters", 2*keyBytes, len(digits))
 	}
 	secret, err := hex.DecodeString(digits)
 	if err != nil { // the library's error quotes the character

@@ -191,39 +191,43 @@ var goodName = regexp.MustCompile(`^_?[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 // check finds contradictions. Its errors begin with the option's name, and don't quote
 // what it says, which could be a key that was put there by mistake.
 func (o *Options[T]) check() error {
-	lower, binds := strings.ToLower(o.Name), o.Bind != 0
-	none := o.SameSite == http.SameSiteNoneMode
-	within := strings.TrimSuffix(o.Path, "/") + "/"
-	for _, c := range []struct {
-		wrong bool
-		why   string
-	}{
-		{len(o.Name) > 64 || !goodName.MatchString(o.Name), "Name must be letters, digits, -, " +
-			"_ and ., 64 at most, and begin with a letter or digit, or one _"},
-		{strings.HasPrefix(lower, "http-") || strings.HasPrefix(lower, "host-"),
-			"Name must not begin with Http- or Host-, which browsers give a meaning"},
-		{none && o.Insecure, "SameSite: None needs HTTPS, and contradicts Insecure"},
-		{o.SameSite < 0 || o.SameSite > http.SameSiteNoneMode,
-			"SameSite must be one of net/http's modes"},
-		{o.Partitioned && o.Insecure, "Partitioned needs HTTPS, and contradicts Insecure"},
-		{o.Path[0] != '/', "Path must begin with a slash"},
-		{o.Idle < time.Second || o.Idle > maxLimit, "Idle must be between a second and 400 days"},
-		{o.Lifetime < time.Second || o.Lifetime > maxLimit,
-			"Lifetime must be between a second and 400 days"},
-		{binds && o.Bind < time.Second, "Bind must be at least a second, and better ten minutes"},
-		// Or a ticket could outlive the key that has sealed it.
-		{o.Bind > min(o.Idle, o.Lifetime), "Bind must not be longer than Idle or Lifetime"},
-		{binds && o.Insecure, "Bind needs HTTPS, and contradicts Insecure"},
-		{binds && o.Domain != "", "Bind contradicts Domain: a device proves itself to one host"},
-		{binds && (!isPath(o.BindPath) || !strings.HasPrefix(o.BindPath, within) ||
-			strings.HasSuffix(o.BindPath, "/")),
-			"BindPath must be a path within Path, without a slash at the end"},
-		{binds && slices.ContainsFunc(o.Assets, func(path string) bool { return !isPath(path) }),
-			"Assets must be paths"},
-	} {
-		if c.wrong {
-			return errors.New(c.why)
-		}
+	lower, within := strings.ToLower(o.Name), strings.TrimSuffix(o.Path, "/")+"/"
+	why := ""
+	switch {
+	case len(o.Name) > 64 || !goodName.MatchString(o.Name):
+		why = "Name must be letters, digits, -, _ and ., 64 at most, and begin with a letter or " +
+			"digit, or one _"
+	case strings.HasPrefix(lower, "http-") || strings.HasPrefix(lower, "host-"):
+		why = "Name must not begin with Http- or Host-, which browsers give a meaning"
+	case o.SameSite < 0 || o.SameSite > http.SameSiteNoneMode:
+		why = "SameSite must be one of net/http's modes"
+	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
+		why = "SameSite: None needs HTTPS, and contradicts Insecure"
+	case o.Partitioned && o.Insecure:
+		why = "Partitioned needs HTTPS, and contradicts Insecure"
+	case o.Path[0] != '/':
+		why = "Path must begin with a slash"
+	case o.Idle < time.Second || o.Idle > maxLimit:
+		why = "Idle must be between a second and 400 days"
+	case o.Lifetime < time.Second || o.Lifetime > maxLimit:
+		why = "Lifetime must be between a second and 400 days"
+	case o.Bind == 0:
+	case o.Bind < time.Second:
+		why = "Bind must be at least a second, and better ten minutes"
+	case o.Bind > min(o.Idle, o.Lifetime): // or a ticket could outlive the key that has sealed it
+		why = "Bind must not be longer than Idle or Lifetime"
+	case o.Insecure:
+		why = "Bind needs HTTPS, and contradicts Insecure"
+	case o.Domain != "":
+		why = "Bind contradicts Domain: a device proves itself to one host"
+	case !isPath(o.BindPath) || !strings.HasPrefix(o.BindPath, within) ||
+		strings.HasSuffix(o.BindPath, "/"):
+		why = "BindPath must be a path within Path, without a slash at the end"
+	case slices.ContainsFunc(o.Assets, func(path string) bool { return !isPath(path) }):
+		why = "Assets must be paths"
+	}
+	if why != "" {
+		return errors.New(why)
 	}
 	sample := http.Cookie{Name: o.Name, Path: o.Path, Domain: o.Domain}
 	if err := sample.Valid(); err != nil {

@@ -81,9 +81,10 @@ const maxDepth = 16
 
 func newDecodingMode(depth int, extra cbor.ExtraDecErrorCond) cbor.DecMode {
 	return must(cbor.DecOptions{
-		DupMapKey: cbor.DupMapKeyEnforcedAPF, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-		IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, MaxNestedLevels: depth,
-		TextUnmarshaler: cbor.TextUnmarshalerTextString, ExtraReturnErrors: extra,
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive, TagsMd: cbor.TagsForbidden,
+		TextUnmarshaler: cbor.TextUnmarshalerTextString,
+		MaxNestedLevels: depth, ExtraReturnErrors: extra,
 	}.DecMode())
 }
 

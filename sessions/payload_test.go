@@ -205,10 +205,10 @@ func TestChangesAreFound(t *testing.T) {
 		{"a byte", func(s *kinds) { s.Bytes[1]-- }, sessions.Changed},
 		{"a new entry", func(s *kinds) { s.Map["c"] = 0 }, sessions.Changed},
 		{"an entry less", func(s *kinds) { delete(s.Map, "") }, sessions.Changed},
-		{"inside a struct's slice", func(s *kinds) { s.Place.Seen[0] = time.Time{} }, sessions.Changed},
+		{"inside a struct", func(s *kinds) { s.Place.Seen[0] = time.Time{} }, sessions.Changed},
 		{"behind a pointer", func(s *kinds) { s.Home.City = "Praha" }, sessions.Changed},
 		{"a pointer, to nil", func(s *kinds) { s.Maybe = nil }, sessions.Changed},
-		{"inside a map of structs", func(s *kinds) { s.Visited["Graz"] = place{} }, sessions.Changed},
+		{"inside a map", func(s *kinds) { s.Visited["Graz"] = place{} }, sessions.Changed},
 		{"an embedded field", func(s *kinds) { s.Embedded = "" }, sessions.Changed},
 		{"a flash that is taken", func(s *kinds) { s.Flash.Take() }, sessions.Changed},
 
@@ -395,7 +395,7 @@ func TestFieldOfOtherCaseIsAnother(t *testing.T) {
 	type small struct {
 		Name string `cbor:"name"`
 	}
-	big, tiny := managerOf(t, sessions.Options[fixed]{}), managerOf(t, sessions.Options[small]{})
+	big, tiny := managerOf(t, options{}), managerOf(t, sessions.Options[small]{})
 	value := begun(t, big, fixed{Name: "Alice"})
 	value, _ = turn(t, tiny, value, func(s *small) { s.Name += "Bob" })
 	if a, b := look(t, big, value).Name, look(t, tiny, value).Name; a != "Alice" || b != "Bob" {
@@ -550,7 +550,8 @@ func TestStoringWhatCantBeOpened(t *testing.T) {
 			}
 		}
 		c, err := m.Seal(tt.data)
-		if (c == nil) != (tt.says != "") || tt.says != "" && !strings.Contains(err.Error(), tt.says) {
+		if (c == nil) != (tt.says != "") ||
+			tt.says != "" && !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: Seal: got %v and %v", tt.name, c, err)
 		}
 	}
@@ -582,11 +583,11 @@ func TestOneDecodeAndOneEncode(t *testing.T) {
 func TestBytesOfACookie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for signOnly, want := range map[bool]int{true: 112, false: 140} {
-			m := managerOf(t, sessions.Options[fixed]{SignOnly: signOnly, Insecure: true})
+			m := managerOf(t, options{SignOnly: signOnly, Insecure: true})
 			for began, more := range map[int64]int{0: 0, 90 * 86400: 8} {
 				got := len(m.CookieName() + aged(t, m, signOnly, began, 0))
 				if got > want+more {
-					t.Errorf("got %d bytes for Alice, want %d (signed alone: %v)", got, want+more, signOnly)
+					t.Errorf("signed alone: %v: got %d bytes, want %d", signOnly, got, want+more)
 				}
 			}
 		}

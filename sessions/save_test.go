@@ -21,7 +21,7 @@ type visits struct {
 }
 
 // visit has do change the session, saves it, and wants a reason.
-func (b *visits) visit(want sessions.Reason, do func(s *sessions.Session[fixed])) *sessions.Session[fixed] {
+func (b *visits) visit(want sessions.Reason, do func(*session)) *session {
 	b.t.Helper()
 	r := comes(b.m)
 	if b.cookie != "" {
@@ -38,17 +38,17 @@ func (b *visits) visit(want sessions.Reason, do func(s *sessions.Session[fixed])
 }
 
 // named returns a change of the name.
-func named(name string) func(*sessions.Session[fixed]) {
-	return func(s *sessions.Session[fixed]) { s.Data.Name = name }
+func named(name string) func(*session) {
+	return func(s *session) { s.Data.Name = name }
 }
 
-func nothing(*sessions.Session[fixed])  {}
-func renew(s *sessions.Session[fixed])  { s.Renew() }
-func clears(s *sessions.Session[fixed]) { s.Clear() }
+func nothing(*session)  {}
+func renew(s *session)  { s.Renew() }
+func clears(s *session) { s.Clear() }
 
 func TestRenewedAfterAQuarterOfTheIdleTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &visits{t: t, m: managerOf(t, sessions.Options[fixed]{
+		b := &visits{t: t, m: managerOf(t, options{
 			Limits: sessions.Limits{Idle: 400 * time.Second, Lifetime: 1000 * time.Second},
 		})}
 		began := time.Now()
@@ -85,7 +85,7 @@ func TestRenewedAfterAQuarterOfTheIdleTime(t *testing.T) {
 func TestMaxAgeIsWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := sessions.Limits{Idle: 100 * time.Second, Lifetime: 250 * time.Second}
-		m := managerOf(t, sessions.Options[fixed]{Limits: limits})
+		m := managerOf(t, options{Limits: limits})
 		for began, want := range map[int64]int{0: 250, 150: 100, 249: 1, 250: 1} {
 			s := m.Load(comes(m, aged(t, m, false, began, 0)))
 			s.Data.Name = "Bob"
@@ -100,7 +100,7 @@ func TestMaxAgeIsWhatIsLeft(t *testing.T) {
 			t.Errorf("got %v, want expired", got)
 		}
 		limits.Idle = 200 * time.Second
-		m = managerOf(t, sessions.Options[fixed]{Limits: limits})
+		m = managerOf(t, options{Limits: limits})
 		if got := valueOf(m, value).Verdict(); got != sessions.Valid {
 			t.Errorf("got %v after raising Idle, want valid", got)
 		}
@@ -110,7 +110,7 @@ func TestMaxAgeIsWhatIsLeft(t *testing.T) {
 // Two copies whose clocks differ serve one visitor.
 func TestSkewedClocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := managerOf(t, sessions.Options[fixed]{})
+		m := managerOf(t, options{})
 		b := &visits{t: t, m: m, cookie: aged(t, m, false, -50, -50)}
 		b.visit(sessions.Changed, named("Bob"))
 		s := valueOf(m, b.cookie)
@@ -124,7 +124,7 @@ func TestSkewedClocks(t *testing.T) {
 // A refused cookie is left alone until something is stored or cleared.
 func TestRefusedCookieIsLeftAlone(t *testing.T) {
 	const idle, lifetime = 14 * 24 * 3600, 90 * 24 * 3600
-	m := managerOf(t, sessions.Options[fixed]{})
+	m := managerOf(t, options{})
 	for want, value := range map[sessions.Verdict]string{
 		sessions.Malformed: "x",
 		sessions.TooLarge:  strings.Repeat("x", 5000),
@@ -141,8 +141,8 @@ func TestRefusedCookieIsLeftAlone(t *testing.T) {
 		}
 		b.visit(sessions.Unchanged, renew)
 		s := b.visit(sessions.Changed, named("Alice")) // also if it says the same
-		if age := time.Since(s.Began()); age > time.Minute || valueOf(m, b.cookie).Data.Name != "Alice" {
-			t.Errorf("%v: got a session that began %v ago", want, age)
+		if time.Since(s.Began()) > time.Minute || valueOf(m, b.cookie).Data.Name != "Alice" {
+			t.Errorf("%v: got a session that began %v", want, s.Began())
 		}
 		b.cookie = value
 		if b.visit(sessions.Cleared, clears); b.cookie != "" {
@@ -154,7 +154,7 @@ func TestRefusedCookieIsLeftAlone(t *testing.T) {
 // A good session whose time hasn't come is not replaced, unless it is cleared.
 func TestTryAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := managerOf(t, sessions.Options[fixed]{})
+		m := managerOf(t, options{})
 		for ahead, want := range map[int64]error{
 			61: sessions.ErrTryAgain, 3600: sessions.ErrTryAgain, 3601: nil,
 		} {
@@ -166,7 +166,7 @@ func TestTryAgain(t *testing.T) {
 				t.Errorf("%d seconds ahead: got %v, want %v", ahead, err, want)
 			}
 			b := &visits{t: t, m: m, cookie: value}
-			b.visit(sessions.Changed, func(s *sessions.Session[fixed]) { s.Clear(); named("Bob")(s) })
+			b.visit(sessions.Changed, func(s *session) { s.Clear(); named("Bob")(s) })
 			b = &visits{t: t, m: m, cookie: value}
 			b.visit(sessions.Unchanged, nothing)
 			b.visit(sessions.Cleared, clears)
@@ -176,7 +176,7 @@ func TestTryAgain(t *testing.T) {
 
 func TestRotation(t *testing.T) {
 	ring := ringOf(t, hexA)
-	m, err := sessions.New(ring, sessions.Options[fixed]{})
+	m, err := sessions.New(ring, options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,10 +196,10 @@ func TestRotation(t *testing.T) {
 	if b.visit(sessions.Resealed, nothing); b.cookie[:6] != id {
 		t.Errorf("got key id %s, want %s", b.cookie[:6], id)
 	}
-	b.visit(sessions.Unchanged, func(s *sessions.Session[fixed]) {
+	b.visit(sessions.Unchanged, func(s *session) {
 		replace(hexB, hexC, hexA) // the keys may be read again between load and save
 	})
-	b.visit(sessions.Resealed, func(s *sessions.Session[fixed]) { replace(hexC) })
+	b.visit(sessions.Resealed, func(s *session) { replace(hexC) })
 	b.cookie = first
 	s := b.visit(sessions.Unchanged, nothing)
 	if c := s.Cookie(); c.Verdict != sessions.UnknownKey || c.KeyID != first[:6] || c.Encrypted {
@@ -208,7 +208,7 @@ func TestRotation(t *testing.T) {
 	replace(hexC, hexA)
 	b.visit(sessions.Resealed, nothing)
 	// A switch of the mode is a rotation, too.
-	b.m, err = sessions.New(ring, sessions.Options[fixed]{SignOnly: true})
+	b.m, err = sessions.New(ring, options{SignOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestRotation(t *testing.T) {
 // TooLargeError says by how many bytes, in every mode, and nothing is written.
 func TestTooLarge(t *testing.T) {
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		m := managerOf(t, sessions.Options[fixed]{SignOnly: signOnly})
+		m := managerOf(t, options{SignOnly: signOnly})
 		fits := 0
 		for n := 2000; n < 2400; n++ {
 			s := m.Load(comes(m))
@@ -236,7 +236,8 @@ func TestTooLarge(t *testing.T) {
 				continue
 			}
 			var over *sessions.TooLargeError
-			if !errors.As(err, &over) || over.Over != size-sessions.MaxSize || why != sessions.Unchanged ||
+			if !errors.As(err, &over) || over.Over != size-sessions.MaxSize ||
+				why != sessions.Unchanged ||
 				err.Error() != fmt.Sprintf("sessions: the session is %d bytes too large "+
 					"for a cookie of 4096", over.Over) {
 				t.Fatalf("%d bytes: got %v", size, err)
@@ -252,16 +253,16 @@ func TestTooLarge(t *testing.T) {
 // again, without any change, stays as it is.
 func TestCloseToTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		signed := managerOf(t, sessions.Options[fixed]{SignOnly: true})
+		signed := managerOf(t, options{SignOnly: true})
 		value := ""
 		for n := 2400; value == ""; n-- {
 			if c, err := signed.Seal(fixed{Name: strings.Repeat("x", n)}); err == nil {
 				value = c.Value
 			}
 		}
-		b := &visits{t: t, m: managerOf(t, sessions.Options[fixed]{}), cookie: value}
+		b := &visits{t: t, m: managerOf(t, options{}), cookie: value}
 		b.visit(sessions.Unchanged, nothing) // would be re-sealed
-		b.visit(sessions.Changed, func(s *sessions.Session[fixed]) { s.Data.Name = s.Data.Name[100:] })
+		b.visit(sessions.Changed, func(s *session) { s.Data.Name = s.Data.Name[100:] })
 		b.m, b.cookie = signed, value
 		time.Sleep(4 * day)
 		b.visit(sessions.Unchanged, nothing) // would be renewed, with a longer time
@@ -271,9 +272,9 @@ func TestCloseToTheLimit(t *testing.T) {
 // Renew begins the session anew with the same data.
 func TestRenew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &visits{t: t, m: managerOf(t, sessions.Options[fixed]{})}
+		b := &visits{t: t, m: managerOf(t, options{})}
 		b.visit(sessions.Unchanged, renew)
-		b.visit(sessions.Changed, func(s *sessions.Session[fixed]) { renew(s); named("Alice")(s) })
+		b.visit(sessions.Changed, func(s *session) { renew(s); named("Alice")(s) })
 		time.Sleep(time.Minute)
 		first := b.cookie
 		s := b.visit(sessions.Changed, renew)
@@ -282,7 +283,7 @@ func TestRenew(t *testing.T) {
 			t.Errorf("got a session that began %v ago", time.Since(s.Began()))
 		}
 		b.cookie = first
-		s = b.visit(sessions.Unchanged, func(s *sessions.Session[fixed]) { s.Renew(); s.Undo() })
+		s = b.visit(sessions.Unchanged, func(s *session) { s.Renew(); s.Undo() })
 		if time.Since(s.Began()) != time.Minute {
 			t.Errorf("got a session that began %v ago after Undo", time.Since(s.Began()))
 		}
@@ -300,7 +301,7 @@ func TestRenew(t *testing.T) {
 
 func TestClearAndUndo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &visits{t: t, m: managerOf(t, sessions.Options[fixed]{})}
+		b := &visits{t: t, m: managerOf(t, options{})}
 		b.visit(sessions.Changed, named("Alice"))
 		first := b.cookie
 		time.Sleep(time.Minute)
@@ -310,12 +311,12 @@ func TestClearAndUndo(t *testing.T) {
 			t.Errorf("got %v, %v and %v of no session", s.Began(), s.Written(), s.Ends())
 		}
 		b.cookie = first
-		s = b.visit(sessions.Changed, func(s *sessions.Session[fixed]) { s.Clear(); named("Alice")(s) })
+		s = b.visit(sessions.Changed, func(s *session) { s.Clear(); named("Alice")(s) })
 		if time.Since(s.Began()) != 0 {
 			t.Error("got a session that goes on after Clear")
 		}
 		b.cookie = first
-		s = b.visit(sessions.Unchanged, func(s *sessions.Session[fixed]) {
+		s = b.visit(sessions.Unchanged, func(s *session) {
 			s.Clear()
 			s.Data.Name = "Bob"
 			s.Undo()
@@ -324,7 +325,7 @@ func TestClearAndUndo(t *testing.T) {
 			t.Errorf("got %+v and %v after Undo", s.Data, s.Limits())
 		}
 		// A new session is empty again, and one made by hand is new.
-		s = &sessions.Session[fixed]{Data: fixed{Name: "Bob"}}
+		s = &session{Data: fixed{Name: "Bob"}}
 		if s.Verdict() != sessions.None || !s.Began().IsZero() {
 			t.Errorf("got %v for a new session", s.Verdict())
 		}
@@ -340,7 +341,7 @@ func TestClearAndUndo(t *testing.T) {
 
 // A second Save replaces the first one's cookie, or takes it back.
 func TestSecondSave(t *testing.T) {
-	m := managerOf(t, sessions.Options[fixed]{})
+	m := managerOf(t, options{})
 	s := m.Load(comes(m))
 	w := httptest.NewRecorder()
 	http.SetCookie(w, &http.Cookie{Name: "other", Value: "x"})
@@ -359,8 +360,9 @@ func TestSecondSave(t *testing.T) {
 		named(tt.name)(s)
 		saved, err := m.Save(w, s)
 		lines := w.Header()["Set-Cookie"]
-		if saved.Reason != tt.want || (err != nil) != (tt.name == "\xff") || len(lines) != tt.ours+1 ||
-			!strings.HasPrefix(lines[0], "other=") || s.Began().IsZero() != (tt.ours == 0) {
+		if saved.Reason != tt.want || (err != nil) != (tt.name == "\xff") ||
+			len(lines) != tt.ours+1 || !strings.HasPrefix(lines[0], "other=") ||
+			s.Began().IsZero() != (tt.ours == 0) {
 			t.Errorf("%q: got %v, %v and %q", tt.name, saved, err, lines)
 		}
 		if slices.Equal(before, lines) != tt.same {
@@ -388,7 +390,7 @@ func TestSecondSave(t *testing.T) {
 
 // Save without Handler says what caches must know.
 func TestSaveForCaches(t *testing.T) {
-	m := managerOf(t, sessions.Options[fixed]{})
+	m := managerOf(t, options{})
 	for _, tt := range []struct{ vary, control, wantVary, wantControl string }{
 		{"", "", "Cookie", "no-store"},
 		{"Accept", "max-age=60", "Accept|Cookie", "no-store"},
@@ -399,10 +401,11 @@ func TestSaveForCaches(t *testing.T) {
 	} {
 		for _, name := range []string{"Alice", ""} {
 			w := httptest.NewRecorder()
-			for header, value := range map[string]string{"Vary": tt.vary, "Cache-Control": tt.control} {
-				if value != "" {
-					w.Header().Set(header, value)
-				}
+			if tt.vary != "" {
+				w.Header().Set("Vary", tt.vary)
+			}
+			if tt.control != "" {
+				w.Header().Set("Cache-Control", tt.control)
 			}
 			s := m.Load(comes(m))
 			s.Data.Name = name
@@ -424,10 +427,11 @@ func TestSaveForCaches(t *testing.T) {
 // Without Handler each Save is told.
 func TestSaveIsObserved(t *testing.T) {
 	var got []string
-	m := managerOf(t, sessions.Options[fixed]{Observe: func(r *http.Request, e sessions.Event) {
-		got = append(got, fmt.Sprintln(r != nil, e.Cookie.Verdict, e.Saved.Reason, e.Err != nil, e.Step))
+	m := managerOf(t, options{Observe: func(r *http.Request, e sessions.Event) {
+		got = append(got, fmt.Sprintln(
+			r != nil, e.Cookie.Verdict, e.Saved.Reason, e.Err != nil, e.Step))
 	}})
-	for _, s := range []*sessions.Session[fixed]{m.Load(comes(m)), {}, m.Load(comes(m, "x"))} {
+	for _, s := range []*session{m.Load(comes(m)), {}, m.Load(comes(m, "x"))} {
 		s.Data.Name = "Alice"
 		m.Save(httptest.NewRecorder(), s)
 		s.Data.Name = "\xff"

@@ -18,7 +18,7 @@ func checkType(t reflect.Type, place string, seen map[reflect.Type]bool) error {
 	seen[t] = true
 	switch t.Kind() {
 	case reflect.Interface:
-		return fmt.Errorf("%s is an interface: what is in it would come back as another type", place)
+		return fmt.Errorf("%s is an interface: what is in it comes back as another type", place)
 	case reflect.Chan, reflect.Func, reflect.Uintptr, reflect.UnsafePointer,
 		reflect.Complex64, reflect.Complex128:
 		return fmt.Errorf("%s is a %v, which a cookie can't carry", place, t.Kind())
