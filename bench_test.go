@@ -226,7 +226,7 @@ func peerPages(get getter, set setter) http.Handler {
 // newSites returns this app and its peers, all with the same two pages.
 func newSites(b *testing.B, signed bool, name string) []site {
 	a := newTestApp(b, options{signed: signed, log: io.Discard})
-	a.log = newBoundedLog(slog.New(slog.DiscardHandler))
+	a.log = slog.New(slog.DiscardHandler)
 
 	bare := peerPages(
 		func(*http.Request) string { return name },

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"regexp"
-	"time"
 )
 
 // bindingStep makes a handler of a step of device binding.
@@ -36,38 +34,15 @@ func (a *app) registerDevice(w http.ResponseWriter, r *http.Request) (event, int
 // tokenForm matches what could be a token, or a session cookie's value.
 var tokenForm = regexp.MustCompile(`\b[a-z2-7]{6}\.[A-Za-z0-9_-]+=*`)
 
-// tokenReport is what inspect tells of a token of device binding.
-type tokenReport struct {
-	Kind           tokenKind
-	KeyID, Role    string
-	Time, Session  time.Time
-	Expired, Fresh bool // a challenge without a device is for a registration
-}
-
-// inspectToken returns a report on the first token of device binding in text,
-// or "" if there is none that a key of the ring has sealed, and an error if it
-// is not good any more. The report contains nothing of the device's key.
-func inspectToken(text string, r *ring) (report string, err error) {
-	now := time.Now()
+// tokenIn returns the kind of the first token of device binding in text that a key of
+// the ring has sealed, or "" if there is none.
+func tokenIn(text string, r *ring) tokenKind {
 	for _, value := range tokenForm.FindAllString(text, -1) {
 		for _, k := range tokenKinds {
-			t, ok := r.openToken(k, value)
-			if !ok {
-				continue
+			if _, ok := r.openToken(k, value); ok {
+				return k
 			}
-			rep := tokenReport{
-				Kind: k, KeyID: value[:idLen], Role: role(r, value[:idLen]),
-				Time:    time.Unix(int64(t.Time), 0).UTC(),
-				Session: time.Unix(int64(t.Session), 0).UTC(),
-				Fresh:   len(t.Device) == 0,
-			}
-			rep.Expired = k == ticketKind && now.After(rep.Time) ||
-				k == challengeKind && now.After(rep.Time.Add(challengeAge*time.Second))
-			if rep.Expired {
-				err = fmt.Errorf("the %s is not valid: expired", k)
-			}
-			return reportText("token", rep), err
 		}
 	}
-	return "", nil
+	return ""
 }

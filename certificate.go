@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"crypto/tls"
 	"fmt"
 	"sync/atomic"
@@ -10,33 +9,26 @@ import (
 // certificate is a TLS certificate and its key, in PEM files that are read
 // again when they change.
 type certificate struct {
+	*watchedFiles
 	certFile, keyFile string
 	current           atomic.Pointer[tls.Certificate]
-	last              string // what the files said, or why they couldn't be read
 }
 
-// load reads the files and takes the certificate into use, if there is
-// something new in them or force is set. A bad pair leaves the old one in use.
-func (c *certificate) load(force bool) (isNew bool, err error) {
-	cert, certErr := readRegular(c.certFile)
-	key, keyErr := readRegular(c.keyFile)
-	said := fmt.Sprintf("%q %q", cert, key)
-	if err = cmp.Or(certErr, keyErr); err != nil {
-		said = err.Error()
-	}
-	if said == c.last && !force {
-		return false, nil
-	}
-	c.last = said
+// certificateIn returns the certificate in two files, which are still to be loaded.
+func certificateIn(certFile, keyFile string) *certificate {
+	c := &certificate{certFile: certFile, keyFile: keyFile}
+	c.watchedFiles = &watchedFiles{names: []string{certFile, keyFile}, use: c.replace}
+	return c
+}
+
+// replace takes a certificate and its key into use. A bad pair leaves the old one there.
+func (c *certificate) replace(contents []string) error {
+	pair, err := tls.X509KeyPair([]byte(contents[0]), []byte(contents[1]))
 	if err != nil {
-		return true, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return true, fmt.Errorf("%s, %s: %w", c.certFile, c.keyFile, err)
+		return fmt.Errorf("%s, %s: %w", c.certFile, c.keyFile, err)
 	}
 	c.current.Store(&pair)
-	return true, nil
+	return nil
 }
 
 // config returns the configuration of a server with this certificate. TLS 1.2

@@ -19,7 +19,7 @@ import (
 func newTestCertificate(t testing.TB) *certificate {
 	t.Helper()
 	cert, key, _ := newCertificate(t)
-	c := &certificate{certFile: cert, keyFile: key}
+	c := certificateIn(cert, key)
 	if isNew, err := c.load(false); !isNew || err != nil {
 		t.Fatalf("got new %v and error %v", isNew, err)
 	}

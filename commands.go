@@ -10,25 +10,22 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
 // keyCommand is a subcommand of keys.
 type keyCommand struct {
 	name, args, help string
-	run              func(args []string) (said string, err error)
+	run              func(args []string, stderr io.Writer) (said string, err error)
 }
 
 // keyCommands are all of them, in the order of a rotation.
 var keyCommands = []keyCommand{
 	{
 		name: "new", help: "Prints a new key and nothing else.",
-		run: func([]string) (string, error) { return newSecret(), nil },
+		run: func([]string, io.Writer) (string, error) { return newSecret(), nil },
 	},
 	{
 		name: "list", args: "FILE", run: listKeys,
@@ -53,13 +50,13 @@ var keyCommands = []keyCommand{
 }
 
 // runKeys runs one of the keyCommands.
-func runKeys(args []string, stdout io.Writer) error {
+func runKeys(args []string, stdout, stderr io.Writer) error {
 	const usage = "cookiesession keys new|list|add|promote|drop|replace [FILE] [ID]"
 	fs := flag.NewFlagSet("cookiesession keys", flag.ContinueOnError)
 	help := "\n"
 	for _, c := range keyCommands {
 		if len(args) > 0 && args[0] == c.name {
-			return c.runWith(fs, args[1:], stdout)
+			return c.runWith(fs, args[1:], stdout, stderr)
 		}
 		help += fmt.Sprintf("\n%-7s  %s", c.name, c.help)
 	}
@@ -70,7 +67,7 @@ func runKeys(args []string, stdout io.Writer) error {
 }
 
 // runWith runs a subcommand with the arguments behind its name.
-func (c keyCommand) runWith(fs *flag.FlagSet, args []string, stdout io.Writer) error {
+func (c keyCommand) runWith(fs *flag.FlagSet, args []string, stdout, stderr io.Writer) error {
 	usage := strings.TrimSpace("cookiesession keys " + c.name + " " + c.args)
 	if err := parseArgs(fs, args, stdout, usage+"\n\n"+c.help); err != nil {
 		return usageError{err}
@@ -78,7 +75,7 @@ func (c keyCommand) runWith(fs *flag.FlagSet, args []string, stdout io.Writer) e
 	if fs.NArg() != len(strings.Fields(c.args)) {
 		return usageError{errors.New("usage: " + usage)}
 	}
-	said, err := c.run(fs.Args())
+	said, err := c.run(fs.Args(), stderr)
 	if err == nil {
 		_, err = fmt.Fprintln(stdout, said)
 	}
@@ -92,30 +89,29 @@ func newKeyLine(secret string) string {
 
 const addedOn = " # added "
 
-func listKeys(args []string) (string, error) {
+func listKeys(args []string, _ io.Writer) (string, error) {
 	content, err := readKeyFile(args[0])
 	if err != nil {
 		return "", err
 	}
-	keys, err := parseKeyFile(args[0], content)
+	keys, err := parseKeys(args[0], content)
 	if err != nil {
 		return "", err
 	}
-	const line = "%-8v  %-8s  %-9s  %-6s  %s"
-	said := fmt.Sprintf(line, "POSITION", "ROLE", "ENCRYPTED", "SIGNED", "AGE")
-	role := "seals"
-	for i, b := range keyBlocks(string(content), keys) {
-		age := b.age(string(content))
-		said += fmt.Sprintf("\n"+line, i+1, role, b.encrypted.id, b.signed.id, age)
+	const row = "%-8v  %-8s  %-9s  %-6s  %s"
+	said := fmt.Sprintf(row, "POSITION", "ROLE", "ENCRYPTED", "SIGNED", "AGE")
+	role, lines := "seals", strings.Split(content, "\n")
+	for i, k := range keys {
+		age := keyAge(lines[k.line-1])
+		said += fmt.Sprintf("\n"+row, i+1, role, k.encrypted.id, k.signed.id, age)
 		role = "verifies"
 	}
 	return said, nil
 }
 
-// age returns how many days ago the key was added, if the file says so.
-func (b keyBlock) age(file string) string {
-	lines := strings.Split(strings.TrimSpace(file[b.start:b.end]), "\n")
-	_, date, _ := strings.Cut(lines[len(lines)-1], addedOn) // the key's own line
+// keyAge returns how many days ago the key on a line was added, if the line says so.
+func keyAge(line string) string {
+	_, date, _ := strings.Cut(line, addedOn)
 	added, err := time.Parse(time.DateOnly, date[:min(len(date), len(time.DateOnly))])
 	if err != nil {
 		return "unknown"
@@ -127,68 +123,72 @@ func (b keyBlock) age(file string) string {
 	return fmt.Sprintf("%d days", days)
 }
 
-func addKey(args []string) (string, error) {
+func addKey(args []string, stderr io.Writer) (string, error) {
 	secret := newSecret()
-	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		role, end := "it seals", 0
 		if n := len(blocks); n > 0 {
 			role, end = "it only verifies: promote it when every copy has it", blocks[n-1].end
 		}
-		if strings.TrimSpace(file[end:]) != "" {
-			file += "\n" // or the comment at the end would become the new key's
+		if strings.TrimSpace(strings.Join(lines[end:], "")) != "" {
+			lines = append(lines, "\n") // or the comment at the end would become the new key's
 		}
 		said = fmt.Sprintf("added %s, %s", must(parseKey(secret)), role)
-		return file + newKeyLine(secret), said, nil
+		return append(lines, newKeyLine(secret)), said, nil
 	}
-	return editKeyFile(args[0], edit)
+	return editKeyFile(args[0], stderr, edit)
 }
 
-func promoteKey(args []string) (string, error) {
-	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
+func promoteKey(args []string, stderr io.Writer) (string, error) {
+	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		if len(blocks) < 2 {
-			return "", "", errors.New("there is no second key (see: cookiesession keys add)")
+			return nil, "", errors.New("there is no second key (see: cookiesession keys add)")
 		}
-		first, last := blocks[0].start, blocks[len(blocks)-1]
-		after = file[:first] + file[last.start:last.end] + file[first:last.start] + file[last.end:]
-		return after, fmt.Sprintf("promoted %s, it seals", last), nil
+		last := blocks[len(blocks)-1]
+		moved := slices.Clone(lines[last.start:last.end])
+		lines = slices.Delete(lines, last.start, last.end)
+		lines = slices.Insert(lines, blocks[0].start, moved...)
+		return lines, fmt.Sprintf("promoted %s, it seals", last), nil
 	}
-	return editKeyFile(args[0], edit)
+	return editKeyFile(args[0], stderr, edit)
 }
 
-func dropKey(args []string) (string, error) {
+func dropKey(args []string, stderr io.Writer) (string, error) {
 	id := args[1]
 	if !isKeyID(id) { // it might be a key, which must not be printed
 		return "", errors.New("this is not a key id (see: cookiesession keys list FILE)")
 	}
-	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		i := slices.IndexFunc(blocks, func(b keyBlock) bool { return b.has(id) })
 		switch {
 		case i < 0:
-			return "", "", fmt.Errorf("there is no key with the id %s (see: keys list FILE)", id)
+			return nil, "", fmt.Errorf("there is no key with the id %s (see: keys list FILE)", id)
 		case len(blocks) == 1:
-			return "", "", fmt.Errorf("%s is the only key (add another with: keys add FILE)", id)
+			return nil, "", fmt.Errorf("%s is the only key (add another with: keys add FILE)", id)
 		case i == 0:
-			return "", "", fmt.Errorf("%s seals (promote another with: keys promote FILE)", id)
+			return nil, "", fmt.Errorf("%s seals (promote another with: keys promote FILE)", id)
 		}
-		after = file[:blocks[i].start] + file[blocks[i].end:]
-		return after, fmt.Sprintf("dropped %s", blocks[i]), nil
+		lines = slices.Delete(lines, blocks[i].start, blocks[i].end)
+		return lines, fmt.Sprintf("dropped %s", blocks[i]), nil
 	}
-	return editKeyFile(args[0], edit)
+	return editKeyFile(args[0], stderr, edit)
 }
 
-func replaceKeys(args []string) (string, error) {
+func replaceKeys(args []string, stderr io.Writer) (string, error) {
 	secret := newSecret()
-	edit := func(file string, blocks []keyBlock) (after, said string, err error) {
+	edit := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
 		if len(blocks) == 0 {
-			return "", "", errNoKey
+			return nil, "", errNoKey
 		}
-		head, rest := file[:blocks[0].start], file[blocks[0].start:]
-		return head + newKeyLine(secret) + keyLines.ReplaceAllString(rest, ""),
-			fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every session ends "+
-				"at each copy as soon as it has this file",
-				must(parseKey(secret)), len(blocks)), nil
+		for _, b := range slices.Backward(blocks) {
+			lines = slices.Delete(lines, b.start, b.end)
+		}
+		lines = slices.Insert(lines, blocks[0].start, newKeyLine(secret))
+		return lines, fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every "+
+			"session ends at each copy as soon as it has this file",
+			must(parseKey(secret)), len(blocks)), nil
 	}
-	return editKeyFile(args[0], edit)
+	return editKeyFile(args[0], stderr, edit)
 }
 
 // String returns the ids, which is all of a key that may be shown.
@@ -197,36 +197,33 @@ func (k key) String() string { return k.encrypted.id + " (signed: " + k.signed.i
 // keyBlock is a key in a key file, with the comments on the lines right above it.
 type keyBlock struct {
 	key
-	start, end int // of its bytes
+	start, end int // of its lines
 }
 
-// keyLines matches what is a keyBlock in a good key file.
-var keyLines = regexp.MustCompile(`(?m)^(?:[ \t]*#.*\n)*[ \t\r]*[[:xdigit:]].*\n?`)
-
-// keyBlocks finds the keys of a file in it.
-func keyBlocks(file string, keys []key) (blocks []keyBlock) {
-	for i, at := range keyLines.FindAllStringIndex(file, -1) {
-		blocks = append(blocks, keyBlock{key: keys[i], start: at[0], end: at[1]})
+// keyBlocks returns the keys of a file with their comments.
+func keyBlocks(lines []string, keys []key) (blocks []keyBlock) {
+	for _, k := range keys {
+		start := k.line - 1
+		for start > 0 && strings.HasPrefix(strings.Trim(lines[start-1], " \t\r"), "#") {
+			start--
+		}
+		blocks = append(blocks, keyBlock{key: k, start: start, end: k.line})
 	}
 	return blocks
 }
 
-// editKeyFile replaces the content of the key file called name by what edit
-// makes of it, and returns what edit says. Another command that edits a file of
-// the same folder waits meanwhile. The file must be good, but it may have no
-// keys, or not be there.
-func editKeyFile(name string,
-	edit func(file string, blocks []keyBlock) (after, said string, err error)) (string, error) {
+// editKeyFile replaces the lines of the key file called name by what edit makes of
+// them, and returns what edit says. Another command that edits the file waits
+// meanwhile. The file must be good, but it may have no keys, or not be there.
+func editKeyFile(name string, stderr io.Writer,
+	edit func(lines []string, blocks []keyBlock) (after []string, said string, err error),
+) (string, error) {
 	target, err := behindLinks(name)
 	if err != nil {
 		return "", err
 	}
-	folder := filepath.Dir(target)
-	lock := flock.New(folder, flock.SetFlag(os.O_RDONLY))
-	if runtime.GOOS == "windows" { // which can't lock a folder
-		lock = flock.New(filepath.Join(folder, ".cookiesession.lock"))
-	}
-	if err := lock.Lock(); err != nil {
+	lock, err := lockFile(target+".lock", stderr)
+	if err != nil {
 		return "", err
 	}
 	defer lock.Close()
@@ -235,45 +232,61 @@ func editKeyFile(name string,
 	if missing != nil && !errors.Is(missing, os.ErrNotExist) {
 		return "", missing
 	}
-	keys, err := parseKeyFile(name, content)
+	keys, err := parseKeys(name, content)
 	if err != nil && !errors.Is(err, errNoKey) {
 		return "", err
 	}
-	file := string(content)
-	if file != "" && !strings.HasSuffix(file, "\n") {
-		file += "\n"
+	if content != "" && !strings.HasSuffix(content, "\n") {
+		content += "\n"
 	}
-	file, said, err := edit(file, keyBlocks(file, keys))
+	lines := slices.Collect(strings.Lines(content))
+	lines, said, err := edit(lines, keyBlocks(lines, keys))
 	switch {
 	case err != nil && missing != nil:
 		return "", missing
 	case err != nil:
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	return said, replaceFile(target, []byte(file))
+	return said, replaceFile(target, []byte(strings.Join(lines, "")))
 }
 
-// behindLinks returns the file that name leads to through symbolic links, even
-// where nothing is there yet.
-func behindLinks(name string) (target string, err error) {
-	if _, err := os.Stat(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err // such as links that lead round in a circle
-	}
-	folder := ""
+// errLocked says that another program has the lock.
+var errLocked = errors.New("locked")
+
+// lockPatience is for how long a command waits for a lock without a word.
+const lockPatience = 3 * time.Second
+
+// lockFile makes the file called name, if it isn't there, and locks it until it is
+// closed, or the program ends in whatever way. The file stays: whoever waits for it
+// has it open.
+func lockFile(name string, stderr io.Writer) (*os.File, error) {
+	began, told := time.Now(), false
 	for {
-		if folder != "" && !filepath.IsAbs(name) {
-			name = folder + string(filepath.Separator) + name
+		lock, err := tryLock(name)
+		if !errors.Is(err, errLocked) {
+			return lock, err
 		}
-		// Not cleaned: what stands before ".." may be a link itself.
-		dir, base := filepath.Split(name)
-		if folder, err = filepath.EvalSymlinks(cmp.Or(dir, ".")); err != nil {
-			return "", err
+		if !told && time.Since(began) > lockPatience {
+			told = true
+			fmt.Fprintln(stderr, "cookiesession: waiting for another program that has locked", name)
 		}
-		target = filepath.Join(folder, base)
-		if name, err = os.Readlink(target); err != nil { // it is no link
-			return target, nil
-		}
+		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// behindLinks returns the file that name leads to through symbolic links. Where name
+// itself is nothing yet, that is a file in the folder behind the links before it.
+func behindLinks(name string) (target string, err error) {
+	if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
+		dir, file := filepath.Split(name)
+		folder, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
+		return filepath.Join(folder, file), err
+	}
+	target, err = filepath.EvalSymlinks(name)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%s: a link to a file that isn't there (give the file's own name)", name)
+	}
+	return target, err
 }
 
 // replaceFile gives the file called name new content, its mode and owner kept,
@@ -281,7 +294,7 @@ func behindLinks(name string) (target string, err error) {
 // the new one.
 func replaceFile(name string, content []byte) error {
 	// Always the same name, so that what a crash has left is not there for ever.
-	// It is nobody else's: the folder is locked.
+	// It is nobody else's: the file is locked.
 	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
 	os.Remove(temporary)
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -331,9 +344,8 @@ func runInspect(args []string, getenv getenv, stdin io.Reader, stdout io.Writer)
 	cookies := findCookies(string(input), cfg.cookie)
 	// A ticket may come alone, or under a name of its own.
 	if len(cookies) == 0 || len(strings.Fields(string(input))) == 1 {
-		if said, problem := inspectToken(string(input), r); said != "" {
-			fmt.Fprintln(stdout, said)
-			return problem
+		if k := tokenIn(string(input), r); k != "" {
+			return fmt.Errorf("there is no session in this: it is the %s of device binding", k)
 		}
 	}
 	if len(cookies) == 0 {

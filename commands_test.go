@@ -56,15 +56,6 @@ func mustRun(t testing.TB, args ...string) string {
 	return stdout
 }
 
-func readFile(t testing.TB, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
 func TestKeysNew(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 3 {
@@ -111,7 +102,8 @@ func TestKeysRotation(t *testing.T) {
 	keysIn := func() []string {
 		var keys []string
 		for line := range strings.SplitSeq(readFile(t, file), "\n") {
-			if text := keyText(line); text != "" {
+			text, _, _ := strings.Cut(line, "#")
+			if text = strings.TrimSpace(text); text != "" {
 				keys = append(keys, text)
 			}
 		}
@@ -418,7 +410,7 @@ func TestKeysDropRepeatsOnlyIDs(t *testing.T) {
 	}
 }
 
-// A link to the file stays a link, also where nothing is behind it yet.
+// A link to the file stays a link, and nothing is made behind one that leads nowhere.
 func TestKeysThroughALink(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -459,26 +451,12 @@ func TestKeysThroughALink(t *testing.T) {
 			before: 1,
 		},
 		{
-			name:  "dangling, absolute",
-			links: [][2]string{{"links/3", path("real/3")}},
-			file:  "real/3",
-		},
-		{
-			name:  "dangling, relative",
-			links: [][2]string{{"links/4", "../real/4"}},
-			file:  "real/4",
-		},
-		{
-			name: "a dangling chain",
+			name: "a chain",
 			links: [][2]string{
-				{"links/5", "5a"}, {"links/5a", path("real/5b")}, {"real/5b", "deep/5"},
+				{"links/5", "5a"}, {"links/5a", path("real/5b")}, {"real/5b", "there"},
 			},
-			file: "real/deep/5",
-		},
-		{
-			name:  "dangling, through a folder",
-			links: [][2]string{{"links/folder/6", "../6"}},
-			file:  "real/6",
+			file:   "real/there",
+			before: 5,
 		},
 	}
 	for _, tt := range tests {
@@ -505,19 +483,24 @@ func TestKeysThroughALink(t *testing.T) {
 	}
 	// Links that lead nowhere, or round in a circle, are an error at once.
 	for link, to := range map[string]string{
-		"links/nowhere": "../missing/ring", "links/round": "circle", "links/circle": "round",
+		"links/nowhere": "../real/none", "links/round": "circle", "links/circle": "round",
 	} {
 		if err := os.Symlink(filepath.FromSlash(to), path(link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, link := range []string{"links/nowhere", "links/round"} {
-		for _, subcommand := range []string{"add", "replace", "promote", "list"} {
+	for link, says := range map[string]string{
+		"links/nowhere": "a link to a file that isn't there (", "links/round": "too many links",
+	} {
+		for _, subcommand := range []string{"add", "replace", "promote"} {
 			_, stderr, status := command(t, "", nil, "keys", subcommand, path(link))
-			if status != 1 || strings.Count(stderr, "\n") != 1 {
+			if status != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, says) {
 				t.Errorf("%s %s: got status %d and %q", subcommand, link, status, stderr)
 			}
 		}
+	}
+	if _, err := os.Lstat(path("real/none")); !os.IsNotExist(err) {
+		t.Errorf("got %v, want nothing made behind a link that leads nowhere", err)
 	}
 	if entries, _ := os.ReadDir(root); len(entries) != 2 {
 		t.Errorf("got %d folders, want nothing made in the wrong place", len(entries))
@@ -642,8 +625,8 @@ func TestBadKeyFiles(t *testing.T) {
 			}
 		}
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-		t.Errorf("got %d files, want nothing left behind", len(entries))
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+		t.Errorf("got %d files, want the key file and its lock", len(entries))
 	}
 	writeFile(t, file, keyA)
 	env := map[string]string{"COOKIESESSION_KEYS": keyA}
@@ -703,7 +686,7 @@ func TestKeysFileCalledLikeACommand(t *testing.T) {
 func TestKeysHelp(t *testing.T) {
 	help := func(args ...string) string {
 		var out bytes.Buffer
-		if err := runKeys(args, &out); !errors.Is(err, flag.ErrHelp) {
+		if err := runKeys(args, &out, nil); !errors.Is(err, flag.ErrHelp) {
 			t.Errorf("%q: got %v", args, err)
 		}
 		return out.String()
@@ -728,7 +711,7 @@ func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no space
 
 // A key that was never written down must not look as if it were.
 func TestCommandCannotPrint(t *testing.T) {
-	if err := runKeys([]string{"new"}, failingWriter{}); err == nil {
+	if err := runKeys([]string{"new"}, failingWriter{}, nil); err == nil {
 		t.Error("got no error")
 	}
 }
@@ -742,48 +725,62 @@ func TestTwoWritersAtOnce(t *testing.T) {
 		wg.Go(func() { mustRun(t, "keys", "add", file) })
 	}
 	wg.Wait()
-	keys, err := parseKeyFile(file, []byte(readFile(t, file)))
+	keys, err := parseKeys(file, readFile(t, file))
 	if err != nil || len(keys) != writers {
 		t.Errorf("got %d keys and %v, want %d", len(keys), err, writers)
 	}
 }
 
-// The lock on the folder ends with each edit, not only with the process.
-func TestLockEndsWithTheEdit(t *testing.T) {
+// The lock ends with each edit, not only with the process. One that is held is waited
+// for, and told after a while.
+func TestLock(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ring")
-	done := make(chan error, 1)
-	go func() {
-		_, first := addKey([]string{file})
-		_, refused := dropKey([]string{file, "aaaaaa"})
-		_, second := addKey([]string{file})
-		if refused == nil {
-			t.Error("got a key dropped that isn't there")
+	synctest.Test(t, func(t *testing.T) {
+		for range 2 {
+			if _, err := addKey([]string{file}, t.Output()); err != nil {
+				t.Fatal(err)
+			}
 		}
-		done <- errors.Join(first, second)
-	}()
-	select {
-	case err := <-done:
+		lock, err := tryLock(file + ".lock")
 		if err != nil {
+			t.Fatal(err)
+		}
+		var told lockedBuffer
+		done := make(chan error)
+		go func() {
+			_, err := addKey([]string{file}, &told)
+			done <- err
+		}()
+		time.Sleep(lockPatience - 100*time.Millisecond)
+		if told.String() != "" {
+			t.Errorf("got %q at once", &told)
+		}
+		time.Sleep(time.Minute)
+		if got := told.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, file+".lock\n") {
+			t.Errorf("got %q, want one line with the lock's name", got)
+		}
+		if keys, err := keysFromFile(file); err != nil || len(keys) != 2 {
+			t.Errorf("got %d keys and %v while the file was locked, want 2", len(keys), err)
+		}
+		lock.Close()
+		if err := <-done; err != nil {
 			t.Error(err)
 		}
-	case <-time.After(commandTimeout):
-		t.Error("got the second edit waiting for the first")
+	})
+	if info, err := os.Stat(file + ".lock"); err != nil || runtime.GOOS != "windows" && info.Mode() != 0o600 {
+		t.Errorf("got %v and %v, want a lock that nobody else can hold", info, err)
 	}
 }
 
 // Where no lock can be had, nothing is edited: two commands at once could undo
 // each other's work.
-func TestFolderThatCannotBeLocked(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "ring")
+func TestLockThatCannotBeHad(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
 	writeFile(t, file, keyA)
-	os.Chmod(dir, 0o300)
-	defer os.Chmod(dir, 0o700)
-	if f, err := os.Open(dir); err == nil {
-		f.Close()
-		t.Skip("every folder can be opened here, as by root")
+	if err := os.Mkdir(file+".lock", 0o700); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := addKey([]string{file}); err == nil || readFile(t, file) != keyA {
+	if _, err := addKey([]string{file}, t.Output()); err == nil || readFile(t, file) != keyA {
 		t.Errorf("got %v and the file %q", err, readFile(t, file))
 	}
 }
@@ -811,7 +808,7 @@ func TestKilledWriter(t *testing.T) {
 		if !strings.HasPrefix(after, before) || strings.Count(after, "\n")-strings.Count(before, "\n") > 1 {
 			t.Fatalf("got a file of %d bytes after one of %d", len(after), len(before))
 		}
-		if _, err := parseKeyFile(file, []byte(after)); err != nil {
+		if _, err := parseKeys(file, after); err != nil {
 			t.Fatal(err)
 		}
 		before = after
@@ -822,8 +819,8 @@ func TestKilledWriter(t *testing.T) {
 	// What a crash between the writing and the renaming leaves is in nobody's way.
 	writeFile(t, filepath.Join(dir, ".ring.new"), "half a ke")
 	mustRun(t, "keys", "add", file)
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-		t.Errorf("got %d files, want the key file alone", len(entries))
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+		t.Errorf("got %d files, want the key file and its lock", len(entries))
 	}
 }
 
@@ -1137,6 +1134,7 @@ func TestKeysThroughLinkedFolders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	writeFile(t, "cap/shared/ring", keyA)
 	for name, file := range map[string]string{"cap/ring": "cap/shared/ring", "link/../ring": "other/ring"} {
 		for _, args := range [][]string{{"add", name}, {"add", name}, {"replace", name}} {
 			mustRun(t, append([]string{"keys"}, args...)...)

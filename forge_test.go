@@ -6,16 +6,11 @@ import (
 	"html"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/network"
 )
 
 var forgeParts = []string{"id", "stamp", "payload", "mac", "key"}
@@ -25,14 +20,7 @@ func init() {
 	for _, part := range forgeParts {
 		x := exchange{method: "POST", target: "/forge", body: "part=" + part}
 		lessonVisits = append(lessonVisits, x)
-		press := func(b *tab) { b.open("/session"); b.click(fmt.Sprintf("button[value=%q]", part)) }
-		pageStates = append(pageStates, pageState{"forged-sample-" + part, press})
 	}
-	pageStates = append(pageStates, pageState{"forged", func(b *tab) {
-		b.setName("Alice")
-		b.open("/session")
-		b.click(`button[value="payload"]`)
-	}})
 }
 
 // forged asks for a report on a forged cookie.
@@ -283,81 +271,6 @@ func TestForgeALongCookie(t *testing.T) {
 	_, page := forged(t, a, value, "part=payload", browser)
 	if !strings.Contains(page, "<mark>") || !regexp.MustCompile(`… and \d+ more characters`).MatchString(page) {
 		t.Errorf("got %s", page)
-	}
-}
-
-// A visitor presses each of the buttons, with a cookie and without.
-func TestBrowserForge(t *testing.T) {
-	inBothSchemes(t, func(t *testing.T, c *chromium, start func(map[string]string, ...string) *started) {
-		for _, mode := range []string{"-encrypt=true", "-encrypt=false"} {
-			p := start(map[string]string{"COOKIESESSION_KEYS": keyA}, mode)
-			b := c.newTab(p.url)
-			call(b, network.ClearBrowserCookies, cdp.Empty{})
-			for _, own := range []bool{false, true} {
-				if own {
-					b.setName("Alice")
-				}
-				before := b.cookies()
-				b.open("/session")
-				for _, part := range forgeParts { // the next is on the page with the report
-					b.click(fmt.Sprintf("button[value=%q]", part))
-					verdict, ticked := "tampered", 4
-					if part == "id" {
-						verdict, ticked = "unknown key", 3
-					}
-					b.wantText("Verdict on the forged copy: " + verdict + ".")
-					if got := eval[int](b, `document.querySelectorAll(".ladder .passed").length`); got != ticked {
-						t.Errorf("%s: got %d checks passed, want %d", part, got, ticked)
-					}
-					if own {
-						b.wantText("Your own cookie is still valid.")
-					} else {
-						b.wantText("a sample that this server made was forged")
-						b.wantText("You still have no cookie.")
-					}
-					marks := map[bool]int{part != "key": 1}[true]
-					if got := eval[int](b, `document.querySelectorAll(".cookie mark").length`); got != marks {
-						t.Errorf("%s: got %d characters marked, want %d", part, got, marks)
-					}
-				}
-				after := b.cookies()
-				if len(before) != len(after) || own && before[0].Value != after[0].Value {
-					t.Errorf("got %d cookies for %d, want the same", len(after), len(before))
-				}
-			}
-			b.click(`main a[href="/session"]`)
-			b.wantText("Verdict: valid.")
-			p.end()
-		}
-	})
-}
-
-// Who does not want the lesson in an own site takes it out by deleting files
-// and the route: the rest builds, and its tests pass.
-func TestLessonComesOut(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow: it builds and tests another copy of the program")
-	}
-	t.Parallel()
-	dir := copyProject(t)
-	for _, name := range []string{"forge.go", "forge_test.go", "templates/forge.html", "templates/lesson"} {
-		if err := os.RemoveAll(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file := filepath.Join(dir, "handlers.go")
-	source := readFile(t, file)
-	without := regexp.MustCompile(`(?m)^.*"/forge".*\n`).ReplaceAllString(source, "")
-	if strings.Count(source, "\n")-strings.Count(without, "\n") != 1 {
-		t.Fatal("handlers.go has no single line for the route /forge")
-	}
-	writeFile(t, file, without)
-	runIn(t, dir, "", "go", "vet", "./...")
-	runIn(t, dir, "", "go", "build", "-o", filepath.Join(dir, "without.exe"), ".")
-	runIn(t, dir, "", "go", "test", "-short", "./...")
-	page := runIn(t, dir, "", "grep", "-rl", "forge", "--include=*.go", "--include=*.html", ".")
-	if strings.Contains(page, "handlers.go") {
-		t.Errorf("got the lesson still in %s", page)
 	}
 }
 

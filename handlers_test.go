@@ -127,26 +127,6 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// send makes a real request and follows no redirect.
-func send(t testing.TB, method, target, body string, header http.Header) (*http.Response, string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header = header
-	res, err := http.DefaultTransport.RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res, string(b)
-}
-
 func checkCookie(t *testing.T, name string, a *app, res *http.Response, want string) {
 	t.Helper()
 	got := ""

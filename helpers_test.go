@@ -15,13 +15,6 @@ import (
 	"time"
 )
 
-// Keys of the tests alone.
-const (
-	keyA = "6f1ded005aa5b1b4c3e1e9c8d3a4f00b7d1a0c5e92f84b36d7e0815ac94b2f63"
-	keyB = "0b9f4e2d8c7a615034fedcba98765432100123456789abcdef5a6b7c8d9eafb0"
-	keyC = "c2a7d94e1f603b85c2d4e6f8091b3a5d7c9e0f214365879babcd1e2f30415263"
-)
-
 // options are how a test wants its app; the zero value is the program's default
 // but for the key, which is keyA.
 type options struct {
@@ -52,7 +45,7 @@ func newTestSessions[T any](t testing.TB, o options) *sessions[T] {
 	if o.keys == nil {
 		o.keys = []string{keyA}
 	}
-	keys, err := parseKeyList("keys", strings.Join(o.keys, ","))
+	keys, err := parseKeys("keys", strings.Join(o.keys, "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,16 +156,6 @@ func setCookie(t testing.TB, a *app, res *http.Response) *http.Cookie {
 // openValue has m judge one cookie.
 func openValue[T any](m *sessions[T], value string) *visit[T] {
 	return m.open(&http.Cookie{Name: m.cookie, Value: value}, time.Now().Unix())
-}
-
-// awaitTrue waits until done says so.
-func awaitTrue(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 // buildAlone vets what stands in a folder and builds it into shop.exe, with

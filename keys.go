@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -67,7 +67,10 @@ func (c *codec) seal(name string, content []byte) (string, error) {
 // key is what is derived from one secret: a codec for either mode, with
 // separate ids and subkeys. So a switch of the mode is a rotation like any
 // other, and no cookie of one mode can pass for the other.
-type key struct{ signed, encrypted *codec }
+type key struct {
+	signed, encrypted *codec
+	line              int // on which it stood where it was read, from 1
+}
 
 // newKey derives the key of a secret of keyBytes bytes. The labels are part of the
 // cookie's format: changing one ends every session.
@@ -145,60 +148,37 @@ func parseKey(text string) (key, error) {
 	return newKey(secret), nil
 }
 
-// parseKeyList reads keys that are separated by commas. Its errors call the
-// list name.
-func parseKeyList(name, list string) ([]key, error) {
-	texts := strings.Split(list, ",")
-	places := make([]string, len(texts))
-	for i := range texts {
-		texts[i], places[i] = strings.TrimSpace(texts[i]), fmt.Sprintf("%s: key %d", name, i+1)
-	}
-	return parseKeys(texts, places)
-}
-
 // errNoKey says that a key file is there, and no key in it.
 var errNoKey = errors.New("there is no key in it (put one there with: cookiesession keys add FILE)")
 
-// parseKeyFile reads a key file: one key a line, blank lines, and comments
-// from a # to the end of the line. Its errors have the form name:line: reason,
-// but for a file without keys, which is an errNoKey.
-func parseKeyFile(name string, content []byte) ([]key, error) {
-	var texts, places []string
-	for i, line := range strings.Split(string(content), "\n") {
-		if text := keyText(line); text != "" {
-			texts, places = append(texts, text), append(places, fmt.Sprintf("%s:%d", name, i+1))
+// parseKeys reads keys as they stand in a key file: one a line, with blank lines, and
+// comments from a # to the end of the line. It refuses a key that is there twice. Its
+// errors have the form name:line: reason, but for the errNoKey of a file without keys.
+func parseKeys(name, content string) ([]key, error) {
+	var keys []key
+	lines := make(map[string]int) // by id, which also finds two keys that share one
+	for i, line := range strings.Split(content, "\n") {
+		text, _, _ := strings.Cut(line, "#")
+		if text = strings.Trim(text, " \t\r"); text == "" {
+			continue
 		}
-	}
-	if len(texts) == 0 {
-		return nil, fmt.Errorf("%s: %w", name, errNoKey)
-	}
-	return parseKeys(texts, places)
-}
-
-// keyText returns the key that is on a line of a key file, if there is one.
-func keyText(line string) string {
-	text, _, _ := strings.Cut(line, "#")
-	return strings.Trim(text, " \t\r")
-}
-
-// parseKeys returns the keys that texts spell, each of which stands at a place
-// that errors name. It refuses one that is there twice.
-func parseKeys(texts, places []string) ([]key, error) {
-	keys := make([]key, len(texts))
-	first := make(map[string]string) // places by id, which also finds two keys that share one
-	for i, text := range texts {
 		k, err := parseKey(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w (make one with: cookiesession keys new)", places[i], err)
+			return nil, fmt.Errorf("%s:%d: %w (make one with: cookiesession keys new)",
+				name, i+1, err)
 		}
+		k.line = i + 1
 		for _, id := range []string{k.signed.id, k.encrypted.id} {
-			if first[id] != "" {
-				return nil, fmt.Errorf("%s: the same key as in %s (remove one of them)",
-					places[i], first[id])
+			if lines[id] != 0 {
+				return nil, fmt.Errorf("%s:%d: the same key as in %s:%d (remove one of them)",
+					name, k.line, name, lines[id])
 			}
-			first[id] = places[i]
+			lines[id] = k.line
 		}
-		keys[i] = k
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: %w", name, errNoKey)
 	}
 	return keys, nil
 }
@@ -212,27 +192,30 @@ func newSecret() string {
 
 // readKeyFile returns what is in the key file called name, without the byte
 // order mark that some editors put at its head.
-func readKeyFile(name string) ([]byte, error) {
+func readKeyFile(name string) (string, error) {
 	content, err := readRegular(name)
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
 	}
-	return bytes.TrimPrefix(content, []byte("\uFEFF")), err
+	return strings.TrimPrefix(content, byteOrderMark), err
 }
 
+const byteOrderMark = "\uFEFF"
+
 // readRegular reads a file that is read again when it changes.
-func readRegular(name string) ([]byte, error) {
+func readRegular(name string) (string, error) {
 	info, err := os.Stat(name)
 	switch {
 	case err != nil:
-		return nil, err
+		return "", err
 	case !info.Mode().IsRegular():
 		// Reading a pipe could wait forever, and the second time there is nothing in it.
-		return nil, fmt.Errorf("%s: not a regular file (it is read again when it changes)", name)
+		return "", fmt.Errorf("%s: not a regular file (it is read again when it changes)", name)
 	case info.Size() > maxFile:
-		return nil, fmt.Errorf("%s: too large, it may have %d bytes at most", name, maxFile)
+		return "", fmt.Errorf("%s: too large, it may have %d bytes at most", name, maxFile)
 	}
-	return os.ReadFile(name)
+	content, err := os.ReadFile(name)
+	return string(content), err
 }
 
 // keysFromFile returns the keys that are in the key file called name.
@@ -241,31 +224,41 @@ func keysFromFile(name string) ([]key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseKeyFile(name, content)
+	return parseKeys(name, content)
 }
 
-// keyFile is a file whose keys are in use.
-type keyFile struct {
-	name    string
-	encrypt bool
-	use     func(*ring) // takes a new ring into use
-	last    string      // what the file said, or why it couldn't be read
+// watchedFiles are files that are read again when they change.
+type watchedFiles struct {
+	names []string
+	use   func(contents []string) error // takes them into use, or says what is bad about them
+	last  string                        // what they said, or why they couldn't be read
 }
 
-// load reads the file and takes its ring into use, if there is something new
-// in it or force is set. When the file is bad, the ring stays as it is.
-func (f *keyFile) load(force bool) (isNew bool, err error) {
-	content, err := readKeyFile(f.name)
+// newKeyFile returns the key file called name. Its keys are used as rings.
+func newKeyFile(name string, encrypt bool, use func(*ring)) *watchedFiles {
+	return &watchedFiles{names: []string{name}, use: func(contents []string) error {
+		keys, err := parseKeys(name, strings.TrimPrefix(contents[0], byteOrderMark))
+		if err == nil {
+			use(newRing(keys, encrypt))
+		}
+		return err
+	}}
+}
+
+// load reads the files and takes them into use, if there is something new in them or
+// force is set. When they are bad, what was in use stays.
+func (f *watchedFiles) load(force bool) (isNew bool, err error) {
+	var contents []string
+	for _, name := range f.names {
+		content, e := readRegular(name)
+		contents, err = append(contents, content), cmp.Or(err, e)
+	}
 	before := f.last
-	if f.last = fmt.Sprintf("%s\n%v", content, err); f.last == before && !force {
+	if f.last = fmt.Sprintf("%q %v", contents, err); f.last == before && !force {
 		return false, nil
 	}
-	var keys []key
 	if err == nil {
-		keys, err = parseKeyFile(f.name, content)
-	}
-	if err == nil {
-		f.use(newRing(keys, f.encrypt))
+		err = f.use(contents)
 	}
 	return true, err
 }
@@ -276,8 +269,7 @@ const reloadInterval = 3 * time.Second
 
 // watch calls load again and again until ctx ends, and with force when hup says
 // so. It tells of each time that something new was loaded, or was bad.
-func watch(ctx context.Context, hup <-chan os.Signal,
-	load func(force bool) (isNew bool, err error), told func(error)) {
+func (f *watchedFiles) watch(ctx context.Context, hup <-chan os.Signal, told func(error)) {
 	tick := time.Tick(reloadInterval)
 	for {
 		force := false
@@ -288,7 +280,7 @@ func watch(ctx context.Context, hup <-chan os.Signal,
 			force = true
 		case <-tick:
 		}
-		if isNew, err := load(force); isNew {
+		if isNew, err := f.load(force); isNew {
 			told(err)
 		}
 	}

@@ -30,12 +30,12 @@ func watchFile(t *testing.T, file string) *watched {
 	log := new(lockedBuffer)
 	a := newTestApp(t, options{log: log, signed: true})
 	w := &watched{app: a, file: file, hup: make(chan os.Signal), log: log}
-	f := &keyFile{name: file, use: a.useRing}
+	f := newKeyFile(file, false, a.useRing)
 	if _, err := f.load(true); err != nil { // as the server does at its start
 		t.Fatal(err)
 	}
 	a.metrics.keysLoaded(nil)
-	go watch(t.Context(), w.hup, f.load, func(err error) { a.keysReloaded(file, err) })
+	go f.watch(t.Context(), w.hup, func(err error) { a.keysReloaded(file, err) })
 	synctest.Wait()
 	return w
 }
@@ -89,7 +89,7 @@ func TestReload(t *testing.T) {
 		w.wantSeals(t, signedB, 2)
 		w.wantSeals(t, signedB, 2)
 		count("level=ERROR", 3)
-		count("make one with: cookiesession keys add FILE", 1) // a file that is missing
+		count("put the last good file back", 1) // a new one would be a ring of its own
 
 		writeFile(t, file, keyA)
 		w.wantSeals(t, signedA, 1)
@@ -262,11 +262,11 @@ func TestUnreadableKeyFile(t *testing.T) {
 	if _, err := keysFromFile(file); err == nil || errors.Is(err, errNoKey) {
 		t.Errorf("got %v, want the reason", err)
 	}
-	f := &keyFile{name: file, use: func(*ring) { t.Error("got a ring") }}
+	f := newKeyFile(file, false, func(*ring) { t.Error("got a ring") })
 	if _, err := f.load(false); err == nil || errors.Is(err, errNoKey) {
 		t.Errorf("got %v, want the reason", err)
 	}
-	said, err := addKey([]string{file})
+	said, err := addKey([]string{file}, t.Output())
 	if err == nil || said != "" {
 		t.Errorf("keys add: got %q and %v, want it refused", said, err)
 	}
@@ -289,12 +289,12 @@ func TestKeysThatShareAnID(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, key := range []string{tt.a, tt.b} {
-			if _, err := parseKeyList("list", key); err != nil {
+			if _, err := parseKeys("list", key); err != nil {
 				t.Fatal(err)
 			}
 		}
-		const want = "list: key 3: the same key as in list: key 1"
-		_, err := parseKeyList("list", tt.a+","+keyA+","+tt.b)
+		const want = "list:3: the same key as in list:1"
+		_, err := parseKeys("list", tt.a+"\n"+keyA+"\n"+tt.b)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", tt.mode, err, want)
 		}

@@ -6,9 +6,6 @@ import (
 	"html"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -465,47 +462,6 @@ func TestSetCookieIsShown(t *testing.T) {
 	}
 }
 
-// A browser that won't keep a Secure cookie is told so, and no other.
-func TestSecureOverHTTP(t *testing.T) {
-	const (
-		webkit = "Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.0 Safari/605.1.15"
-		chrome = "Mozilla/5.0 (X11) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
-		others = "If the address above begins with <code>http:</code>"
-		safari = "Safari and its relatives"
-	)
-	for _, tt := range []struct {
-		host, agent, fetchSite, want string
-		insecure                     bool // the site's cookies aren't Secure
-	}{
-		{host: "localhost:8080", agent: chrome},
-		{host: "localhost", agent: webkit, want: safari},
-		{host: "127.0.0.1:8080", agent: webkit, want: safari},
-		{host: "[::1]:8080", agent: chrome},
-		{host: "app.test", agent: chrome, want: others},
-		{host: "192.168.0.7:8080", agent: webkit, want: others},
-		{host: "app.test", agent: chrome, fetchSite: "same-origin"}, // behind a proxy that ends TLS
-		{host: "app.test", agent: chrome, insecure: true},
-		{host: "localhost", agent: webkit, insecure: true},
-	} {
-		a := newTestApp(t, options{secure: !tt.insecure, log: io.Discard})
-		for _, x := range []exchange{
-			{method: "POST", target: "http://" + tt.host + "/set_name", body: "name=Alice"},
-			{method: "GET", target: "http://" + tt.host + "/get_name"},
-		} {
-			x.header = map[string]string{"Accept": browser, "User-Agent": tt.agent}
-			if tt.fetchSite != "" {
-				x.header["Sec-Fetch-Site"] = tt.fetchSite
-			}
-			_, page := do(t, a, x)
-			for _, text := range []string{others, safari} {
-				if got := strings.Contains(page, text); got != (text == tt.want) {
-					t.Errorf("%+v, %s: got the visitor told that %q: %v", tt, x.target, text, got)
-				}
-			}
-		}
-	}
-}
-
 var (
 	heading = regexp.MustCompile(`<h1>(.*)</h1>`)
 	stops   = regexp.MustCompile(`<a href="(/\w[^"]*)"[^>]*>([^<]*)</a>`)
@@ -569,53 +525,6 @@ func TestDescribedToRobots(t *testing.T) {
 	for _, target := range []string{"/", "/set_name", "/get_name", "/session", "/nowhere"} {
 		if page := getPage(t, a, target, ""); strings.Count(page, `<meta name="description" content="See how`) != 1 {
 			t.Errorf("%s: got no description in %s", target, page)
-		}
-	}
-}
-
-var curlLines = regexp.MustCompile(`(?s)<pre><code>(.*?)</code></pre>`)
-
-// What the session page says about a replay can be tried as it stands there.
-func TestReplay(t *testing.T) {
-	needTool(t, "curl")
-	sh := needTool(t, "sh")
-	cert, key, _ := newCertificate(t)
-	for _, flags := range [][]string{nil, {"-tls-cert", cert, "-tls-key", key}, {"-origin", "https://localhost"}} {
-		for _, mode := range []string{"-encrypt=true", "-encrypt=false"} {
-			p := startRun(t, map[string]string{"COOKIESESSION_KEYS": keyA}, append(flags, mode)...)
-			cmd := exec.Command(sh, "-e")
-			cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "CURL_CA_BUNDLE="+cert)
-			curl := func(lines string) string {
-				t.Helper()
-				cmd := *cmd
-				cmd.Stdin = strings.NewReader(lines)
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					t.Fatalf("%s: %v: %s", lines, err, out)
-				}
-				return string(out)
-			}
-			url, command := p.url, "curl -sS "
-			behindProxy := len(flags) > 0 && flags[0] == "-origin"
-			if behindProxy { // there is none here to end TLS
-				url = "http://localhost"
-				command += "--connect-to ::" + strings.TrimPrefix(p.url, "http://") + " "
-			}
-			page := curl(command + "-H 'Accept: text/html' " + url + "/session")
-			lines := html.UnescapeString(curlLines.FindStringSubmatch(page)[1])
-			if behindProxy {
-				lines = strings.ReplaceAll(lines, "https:", "http:")
-			}
-			out := curl(strings.ReplaceAll(lines, "curl ", command))
-			if !strings.HasSuffix(out, "\nName cleared from session\nName: Alice\n") {
-				t.Errorf("%v: got %s from %s", flags, out, lines)
-			}
-			if got := curl(command + "-b jar " + url + "/get_name"); got != "Name not found in session\n" {
-				t.Errorf("%v: got %s after clearing", flags, got)
-			}
-			if _, err := os.Stat(filepath.Join(cmd.Dir, "old")); err != nil {
-				t.Error(err)
-			}
 		}
 	}
 }

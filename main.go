@@ -25,7 +25,7 @@ make a key and edit a key file, which servers may be using meanwhile.
 
 	cookiesession inspect [-key-file FILE] [-show] <cookie
 
-shows what is known about a cookie, or about a token of device binding.
+shows what is known about a cookie.
 
 The exit status is 2 when the program was called wrongly, 1 when it failed
 otherwise or the inspected cookie is not valid.
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, getenv getenv,
 	var err error
 	switch {
 	case len(args) > 0 && args[0] == "keys":
-		err = runKeys(args[1:], stdout)
+		err = runKeys(args[1:], stdout, stderr)
 	case len(args) > 0 && args[0] == "inspect":
 		err = runInspect(args[1:], getenv, stdin, stdout)
 	default:
@@ -123,6 +123,9 @@ func version() string {
 // keysReloaded says what became of a key file that was loaded again.
 func (a *app) keysReloaded(name string, err error) {
 	a.metrics.keysLoaded(err)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w (put the last good file back)", err)
+	}
 	if err != nil {
 		a.log.Error("the key file is bad, the keys stay as they are", "err", err)
 		return
@@ -253,7 +256,7 @@ func (cfg *config) keys(getenv getenv) ([]key, error) {
 	case cfg.keyFile != "":
 		return keysFromFile(cfg.keyFile)
 	case list != "":
-		return parseKeyList(keysVariable, list)
+		return parseKeys(keysVariable, strings.ReplaceAll(list, ",", "\n"))
 	}
 	return nil, nil
 }

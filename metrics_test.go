@@ -117,7 +117,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 		// Series of a dropped key go with it.
-		keys, _ := parseKeyList("keys", keyA)
+		keys, _ := parseKeys("keys", keyA)
 		a.useRing(newRing(keys, true))
 		if page := scrape(t, a); strings.Contains(page, oldID) || !strings.Contains(page, id) {
 			t.Errorf("got the dropped key in %s", page)
@@ -128,14 +128,12 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// At most ten lines a second, and one that counts the rest.
+// At most ten lines a second with a message, and one that counts the rest.
 func TestFloodLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(lockedBuffer)
 		bounded := newBoundedLog(slog.New(slog.NewTextHandler(log, nil)))
-		refuse := func() {
-			bounded.bounded("cookies refused", func() { bounded.Info("cookie refused") })
-		}
+		refuse := func() { bounded.With("a", "b").Info("cookie refused") }
 		for range 3 {
 			for range 1000 {
 				refuse()
@@ -151,7 +149,7 @@ func TestFloodLog(t *testing.T) {
 		if got := strings.Count(log.String(), `msg="cookie refused"`); got != 4*floodLimit {
 			t.Errorf("got %d lines, want %d: %s", got, 4*floodLimit, log)
 		}
-		if got := strings.Count(log.String(), `msg="more cookies refused" count=990`); got != 3 {
+		if got := strings.Count(log.String(), `msg="more: cookie refused" a=b count=990`); got != 3 {
 			t.Errorf("got %d counts of the rest, want 3: %s", got, log)
 		}
 		if got := strings.Count(log.String(), "\n"); got != 4*floodLimit+3 {
@@ -507,34 +505,5 @@ func TestShutdownDelay(t *testing.T) {
 	}
 	if err := p.wait(); err != nil || time.Since(began) < time.Second {
 		t.Errorf("got %v after %v, want a good end after the delay", err, time.Since(began))
-	}
-}
-
-// TestCaddy runs deploy/Caddyfile, with a certificate of Caddy's own making.
-func TestCaddy(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
-	needTool(t, "caddy")
-	t.Parallel()
-	base := "https://" + strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1)
-	var copies []string
-	for range 3 {
-		env := map[string]string{"COOKIESESSION_KEYS": keyA}
-		copies = append(copies, startProcess(t, env, "-origin", base).url)
-	}
-	_, client := startCaddy(t, base, copies...)
-	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
-		return askSite(client, base, method, path, body, cookie)
-	}
-	res, body, err := ask("POST", "/set_name", "name=Alice", "")
-	if err != nil || body != "Name Alice set in session\n" || len(res.Cookies()) != 1 || res.Cookies()[0].Name != "__Host-Http-session" || res.ProtoMajor != 2 {
-		t.Fatalf("got %q, %v and %v", body, res, err)
-	}
-	c := res.Cookies()[0]
-	for range 6 {
-		if _, body, err := ask("GET", "/get_name", "", c.Name+"="+c.Value); err != nil || body != "Name: Alice\n" {
-			t.Errorf("got %q and %v", body, err)
-		}
 	}
 }

@@ -101,14 +101,12 @@ func (a *app) observe(route string, next http.Handler, rw http.ResponseWriter, r
 		took, status := time.Since(began), cmp.Or(w.status, http.StatusOK)
 		a.metrics.served(route, r.Method, status, took)
 		if isRefusal(route, r.Method, status) {
-			a.log.bounded("requests refused", func() {
-				at := route
-				if at == "other" {
-					at = a.routeOf(r) // that it would have had
-				}
-				a.log.Info("request refused",
-					"route", at, "method", methodLabel(r.Method), "status", status)
-			})
+			at := route
+			if at == "other" {
+				at = a.routeOf(r) // that it would have had
+			}
+			a.log.Info("request refused",
+				"route", at, "method", methodLabel(r.Method), "status", status)
 		}
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("route", route),
 			slog.String("method", methodLabel(r.Method)), slog.Int("status", status),
@@ -153,10 +151,8 @@ func (a *app) recovered(route string, w *response, r *http.Request) {
 	if e, ok := p.(runtime.Error); ok {
 		what = e.Error()
 	}
-	stack := string(debug.Stack())
-	a.log.bounded("panics", func() {
-		a.log.Error("panic in a handler", "route", route, "panic", what, "stack", stack)
-	})
+	a.log.Error("panic in a handler",
+		"route", route, "panic", what, "stack", string(debug.Stack()))
 	if w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}

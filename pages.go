@@ -29,7 +29,7 @@ type app struct {
 	binding  *binding[session]
 	origins  origins
 	metrics  *metrics
-	log      *boundedLog
+	log      *slog.Logger
 	draining atomic.Bool // the server is about to stop
 	pages    *template.Template
 	router   *mux.Router
@@ -86,10 +86,8 @@ func (a *app) visitor(do action) http.HandlerFunc {
 		a.tellBinding(skipped(r))
 		a.metrics.visited(v)
 		if v.verdict != none && v.verdict != valid {
-			a.log.bounded("cookies refused", func() {
-				a.log.Info("cookie refused",
-					"verdict", v.verdict, "key_id", v.keyID, "route", a.routeOf(r))
-			})
+			a.log.Info("cookie refused",
+				"verdict", v.verdict, "key_id", v.keyID, "route", a.routeOf(r))
 		}
 		ans, err := do(r, v)
 		if err == nil {
@@ -123,7 +121,6 @@ type page struct {
 	app         *app
 	report      *report // once it was asked for
 	visit       *visit[session]
-	request     *http.Request
 	header      http.Header // of the response
 }
 
@@ -154,17 +151,12 @@ func (p *page) Specimens() []specimen {
 	return specimens(p.app.sessions, content)
 }
 
-// Base is the address of the site, as the visitor's browser has it. It stands in
-// commands to copy, so a host that could be more than a host to a shell is left out.
+// Base is the address of the site, for commands to copy.
 func (p *page) Base() string {
-	host := p.request.Host
-	if !fromBrowser(host) {
-		host = "localhost"
+	if len(p.app.origins) > 0 {
+		return p.app.origins[0]
 	}
-	if p.app.sessions.secure {
-		return "https://" + host
-	}
-	return "http://" + host
+	return "http://localhost:8080"
 }
 
 // Sent shows the cookies that come with the page. That of the session is the first.
@@ -177,26 +169,6 @@ func (p *page) Sent() (all []sentCookie) {
 		})
 	}
 	return all
-}
-
-// Insecure tells why the browser may refuse a cookie that is for HTTPS only:
-// "webkit" takes none at http://localhost, nobody at any other http address. At
-// an https address, a proxy may have ended TLS: there, browsers say where they
-// come from.
-func (p *page) Insecure() string {
-	host, agent := (&url.URL{Host: p.request.Host}).Hostname(), p.request.UserAgent()
-	switch {
-	case !p.app.sessions.secure || p.request.TLS != nil:
-		return ""
-	case host != "localhost" && host != "127.0.0.1" && host != "::1":
-		if p.request.Header.Get("Sec-Fetch-Site") != "" {
-			return ""
-		}
-		return "http"
-	case strings.Contains(agent, "AppleWebKit/") && !strings.Contains(agent, "Chrome/"):
-		return "webkit"
-	}
-	return ""
 }
 
 // render saves the session, and sends ans.
@@ -214,7 +186,7 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, v *visit[session], 
 	}
 	err := a.send(w, r, page{
 		answer: ans, Route: mux.CurrentRoute(r).GetName(), Session: v.session, Wrote: why,
-		app: a, visit: v, request: r, header: w.Header(),
+		app: a, visit: v, header: w.Header(),
 	})
 	if err == nil {
 		a.metrics.saved(why, size)
@@ -285,16 +257,12 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = problemf(http.StatusUnprocessableEntity, "This does not fit into your cookie: "+
 			"it is %d bytes too much. Your session is as it was.", over.over)
 	case errors.Is(err, errUnreadable):
-		a.log.bounded("sessions not encoded", func() {
-			a.log.Warn("session not encoded", "route", a.routeOf(r), "err", err)
-		})
+		a.log.Warn("session not encoded", "route", a.routeOf(r), "err", err)
 		p = problemf(http.StatusUnprocessableEntity, "This can't be kept in a session: "+
 			"perhaps it is not valid UTF-8. Your session is as it was.")
 	default:
-		a.log.bounded("requests failed", func() {
-			a.log.Error("request failed",
-				"route", a.routeOf(r), "method", methodLabel(r.Method), "err", err)
-		})
+		a.log.Error("request failed",
+			"route", a.routeOf(r), "method", methodLabel(r.Method), "err", err)
 		p = problemf(http.StatusInternalServerError,
 			"Something went wrong here, through no fault of yours. "+
 				"Your session is as it was: try again in a while.")
@@ -306,9 +274,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	closeUnread(w, r)
 	sorry := page{answer: answer{Page: "error", Status: p.status, Text: p.text}}
 	if err := a.send(w, r, sorry); err != nil {
-		a.log.bounded("error pages failed", func() {
-			a.log.Error("the error page failed", "err", err)
-		})
+		a.log.Error("the error page failed", "err", err)
 		sorry.Page = ""
 		a.send(w, r, sorry)
 	}

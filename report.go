@@ -49,9 +49,9 @@ type report struct {
 
 var reportTexts = template.Must(template.ParseFS(templates, "templates/report.txt"))
 
-// reportText returns what is known as aligned lines. The kind is session or
-// inspect for a report, and token for a tokenReport. Pages take why and thief of a
-// report, and iso of a time, through a template function called report.
+// reportText returns what is known as aligned lines. The kind is session or inspect.
+// Pages take why and thief of a report, and iso of a time, through a template function
+// called report.
 func reportText(kind string, known any) string {
 	var b strings.Builder
 	if err := reportTexts.ExecuteTemplate(&b, kind, known); err != nil {

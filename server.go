@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	stdlog "log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -159,24 +160,24 @@ func (cfg *config) url(addr net.Addr) string {
 // watches them until ctx ends. It returns nil if there is no certificate.
 func (a *app) files(ctx context.Context, cfg *config) (*tls.Config, error) {
 	if cfg.keyFile != "" {
-		file := &keyFile{name: cfg.keyFile, encrypt: cfg.encrypt, use: a.useRing}
+		file := newKeyFile(cfg.keyFile, cfg.encrypt, a.useRing)
 		if _, err := file.load(true); err != nil {
 			return nil, err
 		}
 		a.metrics.keysLoaded(nil)
 		a.warnOfReaders(cfg.keyFile)
-		go watch(ctx, hangups(), file.load, func(err error) { a.keysReloaded(cfg.keyFile, err) })
+		go file.watch(ctx, hangups(), func(err error) { a.keysReloaded(cfg.keyFile, err) })
 	}
 	if cfg.tlsCert == "" {
 		return nil, nil
 	}
-	c := &certificate{certFile: cfg.tlsCert, keyFile: cfg.tlsKey}
+	c := certificateIn(cfg.tlsCert, cfg.tlsKey)
 	if _, err := c.load(true); err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
 	a.metrics.certificateLoaded(c, nil)
 	a.warnOfExpiry(c)
-	go watch(ctx, hangups(), c.load, func(err error) { a.certificateReloaded(c, err) })
+	go c.watch(ctx, hangups(), func(err error) { a.certificateReloaded(c, err) })
 	return c.config(), nil
 }
 
@@ -188,9 +189,9 @@ func hangups() <-chan os.Signal {
 }
 
 // newServer returns a server that a slow or greedy client can't hold up.
-func newServer(h http.Handler, log *boundedLog) *http.Server {
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ErrorLog: stdlog.New(log, "", 0),
+		Handler: h, ErrorLog: stdlog.New(serverErrors{log: log}, "", 0),
 		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: time.Minute,
 		MaxHeaderBytes:               32 << 10, // net/http reads 4 KiB more before it answers 431

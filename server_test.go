@@ -253,9 +253,9 @@ func TestBadConnectionsAreBoundedLines(t *testing.T) {
 		io.WriteString(conn, "no TLS at all\n")
 		conn.Close()
 	}
-	counted := regexp.MustCompile(`msg="more TLS handshake errors" count=(\d+)`)
+	counted := regexp.MustCompile(`msg="more: TLS handshake error" count=(\d+)`)
 	seen := func() int {
-		n := strings.Count(p.log.String(), `msg="http: TLS handshake error`)
+		n := strings.Count(p.log.String(), `msg="TLS handshake error"`)
 		for _, m := range counted.FindAllStringSubmatch(p.log.String(), -1) {
 			more, _ := strconv.Atoi(m[1])
 			n += more
@@ -272,7 +272,7 @@ func TestBadConnectionsAreBoundedLines(t *testing.T) {
 // A line of net/http's own is cut, because a client has a say in its length.
 func TestLongLinesAreCut(t *testing.T) {
 	var log lockedBuffer
-	b := newBoundedLog(slog.New(slog.NewTextHandler(&log, nil)))
+	b := serverErrors{log: slog.New(slog.NewTextHandler(&log, nil))}
 	line := "http: TLS handshake error from 127.0.0.1:1: " + strings.Repeat("\x01", 64<<10)
 	if n, err := io.WriteString(b, line); n != len(line) || err != nil {
 		t.Errorf("got %d and error %v", n, err)
@@ -290,11 +290,11 @@ func TestPanicsAreBoundedLines(t *testing.T) {
 	a.router.HandleFunc("/test-only", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
 	for range 2 * floodLimit {
 		do(t, a, exchange{method: "GET", target: "/test-only"})
-		fmt.Fprintln(a.log, "http: something went wrong")
+		fmt.Fprintln(serverErrors{log: a.log}, "http: something went wrong")
 	}
 	for line, want := range map[string]int{
 		`msg="panic in a handler" route=/test-only panic=string`:               floodLimit,
-		`level=WARN msg="http: something went wrong"`:                          floodLimit,
+		`level=WARN msg="server error" err="http: something went wrong"`:       floodLimit,
 		`level=ERROR msg="request failed" route=/test-only method=GET err="pa`: floodLimit,
 	} {
 		if got := strings.Count(log.String(), line); got != want {

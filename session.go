@@ -330,7 +330,7 @@ var errUnreadable = errors.New("session can't be decoded again")
 // only when CBOR cannot carry it; then no cookie is set, and the visitor keeps
 // the old one.
 func (m *sessions[T]) save(w http.ResponseWriter, v *visit[T]) (why reason, size int, err error) {
-	data, err := v.encode()
+	data, err := m.encode(v)
 	if err != nil {
 		return unchanged, 0, fmt.Errorf("session can't be encoded: %w", err)
 	}
@@ -404,9 +404,10 @@ func (m *sessions[T]) setCookie(w http.ResponseWriter, name, value string, maxAg
 	})
 }
 
-// encode returns the encoding of the session. For one that hasn't changed, that is
-// exactly what the cookie brought, with fields that this version doesn't know.
-func (v *visit[T]) encode() (cbor.RawMessage, error) {
+// encode returns the encoding of a visit's session. For one that hasn't changed, that
+// is exactly what the cookie brought. Of one that has, each field that this version
+// doesn't know or hasn't changed is kept as it was, but for a session that is empty now.
+func (m *sessions[T]) encode(v *visit[T]) (cbor.RawMessage, error) {
 	old := v.payload.Data
 	data, err := encoding.Marshal(v.session)
 	if err != nil || !v.continues() || bytes.Equal(data, old) {
@@ -416,71 +417,22 @@ func (v *visit[T]) encode() (cbor.RawMessage, error) {
 	// fields has sealed it. What this one knows of it tells.
 	var before T
 	decoding.Unmarshal(old, &before) // as open did
-	return merge(old, must(encoding.Marshal(before)), data), nil
-}
-
-// rawKey is the key of a map as it is encoded, of whatever type.
-type rawKey string
-
-func (k *rawKey) UnmarshalCBOR(b []byte) error { *k = rawKey(b); return nil }
-func (k rawKey) MarshalCBOR() ([]byte, error)  { return []byte(k), nil }
-
-// merge returns data with what old has beyond known, at any depth: the fields
-// of a newer version, which this one does not know and would lose otherwise.
-func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
+	known := must(encoding.Marshal(before))
 	switch {
-	case bytes.Equal(known, data):
-		return old
-	case bytes.Equal(known, old): // there is nothing beyond
-		return data
+	case bytes.Equal(data, known):
+		return old, nil
+	case bytes.Equal(data, m.zero):
+		return data, nil
 	}
-	var o, k, d map[rawKey]cbor.RawMessage
+	var o, k, d map[any]cbor.RawMessage
 	if err := errors.Join(decoding.Unmarshal(old, &o), decoding.Unmarshal(known, &k),
 		decoding.Unmarshal(data, &d)); err != nil || d == nil {
-		return mergeList(old, known, data)
+		return data, nil // it has no fields
 	}
 	for name, value := range o {
-		if inData, isThere := d[name]; isThere {
-			d[name] = merge(value, k[name], inData)
-		} else if _, isKnown := k[name]; !isKnown {
+		if bytes.Equal(k[name], d[name]) {
 			d[name] = value
 		}
 	}
-	return must(encoding.Marshal(d))
-}
-
-// mergeList is merge for lists, of which an item keeps what this version does
-// not know if the item is as it was, wherever in the list it is now.
-func mergeList(old, known, data cbor.RawMessage) cbor.RawMessage {
-	var o, k, d []cbor.RawMessage
-	if err := errors.Join(decoding.Unmarshal(old, &o), decoding.Unmarshal(known, &k),
-		decoding.Unmarshal(data, &d)); err != nil || d == nil || len(o) != len(k) {
-		return data
-	}
-	kept := make([]bool, len(d))
-	keep := func(i, j int) bool { // item i is what item j was
-		if kept[i] || !bytes.Equal(d[i], k[j]) {
-			return false
-		}
-		d[i], k[j], kept[i] = o[j], nil, true // no item is like nil
-		return true
-	}
-	// Of several that look the same to this version, first those that have not moved,
-	// seen from the head or from the end.
-	for i := range min(len(d), len(k)) {
-		if !keep(i, i) && len(d) != len(k) {
-			break
-		}
-	}
-	for n := 1; n <= min(len(d), len(k)); n++ {
-		if !keep(len(d)-n, len(k)-n) {
-			break
-		}
-	}
-	for i := range d {
-		for j := range k {
-			keep(i, j)
-		}
-	}
-	return must(encoding.Marshal(d))
+	return must(encoding.Marshal(d)), nil
 }

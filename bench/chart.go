@@ -36,13 +36,6 @@ func (c *chart) save(file string) error {
 
 // drawCPU draws a bar for each method and server.
 func drawCPU(file string, all results) error {
-	methods := []struct {
-		name  string
-		value value
-	}{
-		{name: "GET /get_name", value: getCPU},
-		{name: "POST /set_name", value: postCPU},
-	}
 	var desc []string
 	highest := 0.0
 	for _, m := range methods {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,10 +34,7 @@ func start(dir string, c contestant) (*server, error) {
 	}
 	addr := ln.Addr().String()
 	ln.Close()
-	cmd := exec.Command(filepath.Join(dir, "cookiesession"), "-addr", addr)
-	if c.peer != "" {
-		cmd = exec.Command(filepath.Join(dir, "peers"), c.peer, addr)
-	}
+	cmd := exec.Command(filepath.Join(dir, c.program), append(slices.Clone(c.args), addr)...)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -1,16 +1,19 @@
-// Peers serves the two pages of cookiesession in another way: with nothing but
-// mux, with the least that a session in a cookie takes, with gorilla/sessions,
-// or with scs and its store in memory.
+// Peers serves the two pages of cookiesession in another way: with no session, with
+// the least that a session in a cookie takes, with the library by its Handler or by
+// explicit Load and Save, with gorilla/sessions, or with scs and its store in memory.
 //
-//	peers bare|floor|gorilla|scs ADDR
+//	peers [-library] bare|floor|handler|explicit|gorilla|scs ADDR
+//
+// Routing is mux's, and of the others only the floor has cookiesession's headers and
+// time limits. With -library it is net/http's ServeMux, and all of them have those.
 package main
 
 import (
 	"bytes"
+	"flag"
 	"io"
 	"log"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -18,57 +21,87 @@ import (
 	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/gorilla/mux"
 	"github.com/gorilla/securecookie"
-	"github.com/gorilla/sessions"
+	gorillasessions "github.com/gorilla/sessions"
+
+	"cookiesession/sessions"
 )
 
 func main() {
-	peers := map[string]func() *http.Server{
-		"bare": bare, "floor": floor, "gorilla": gorilla, "scs": server,
+	library := flag.Bool("library", false, "make nothing differ but the library")
+	flag.Parse()
+	peers := map[string]func() peer{
+		"bare": bare, "floor": floor, "handler": handler, "explicit": explicit,
+		"gorilla": gorilla, "scs": server,
 	}
-	if len(os.Args) != 3 || peers[os.Args[1]] == nil {
-		log.Fatal("usage: peers bare|floor|gorilla|scs ADDR")
+	if flag.NArg() != 2 || peers[flag.Arg(0)] == nil {
+		log.Fatal("usage: peers [-library] bare|floor|handler|explicit|gorilla|scs ADDR")
 	}
-	srv := peers[os.Args[1]]()
-	srv.Addr = os.Args[2]
+	p := peers[flag.Arg(0)]()
+	srv := &http.Server{Addr: flag.Arg(1), Handler: p.site(*library)}
+	if *library || p.alike {
+		srv.Handler = withHeaders(srv.Handler)
+		srv.ReadHeaderTimeout = 10 * time.Second
+		srv.ReadTimeout = 10 * time.Second
+		srv.WriteTimeout = 20 * time.Second
+		srv.IdleTimeout = time.Minute
+		srv.MaxHeaderBytes = 32 << 10
+	}
 	log.Fatal(srv.ListenAndServe())
 }
 
-// getter reads the visitor's name, and setter stores it.
-type (
-	getter func(r *http.Request) string
-	setter func(w http.ResponseWriter, r *http.Request, name string)
-)
+// peer is a way to remember a visitor's name.
+type peer struct {
+	get    func(r *http.Request) string
+	set    func(w http.ResponseWriter, r *http.Request, name string)
+	around func(http.Handler) http.Handler // what stands around the router, if not nil
+	alike  bool                            // has cookiesession's headers and time limits
+}
 
-// site returns the two pages.
-func site(get getter, set setter) http.Handler {
-	reply := func(w http.ResponseWriter, text string) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-		io.WriteString(w, text)
+// site returns the two pages, behind ServeMux or mux.
+func (p peer) site(serveMux bool) (h http.Handler) {
+	if serveMux {
+		r := http.NewServeMux()
+		r.HandleFunc("GET /get_name", p.getName)
+		r.HandleFunc("POST /set_name", p.setName)
+		h = r
+	} else {
+		r := mux.NewRouter()
+		r.HandleFunc("/get_name", p.getName).Methods("GET")
+		r.HandleFunc("/set_name", p.setName).Methods("POST")
+		h = r
 	}
-	r := mux.NewRouter()
-	r.HandleFunc("/get_name", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, "Name: "+get(r)+"\n")
-	}).Methods("GET")
-	r.HandleFunc("/set_name", func(w http.ResponseWriter, r *http.Request) {
-		name := r.PostFormValue("name")
-		set(w, r, name)
-		reply(w, "Name "+name+" set in session\n")
-	}).Methods("POST")
-	return r
+	if p.around != nil {
+		h = p.around(h)
+	}
+	return h
+}
+
+func (p peer) getName(w http.ResponseWriter, r *http.Request) {
+	reply(w, "Name: "+p.get(r)+"\n")
+}
+
+func (p peer) setName(w http.ResponseWriter, r *http.Request) {
+	name := r.PostFormValue("name")
+	p.set(w, r, name)
+	reply(w, "Name "+name+" set in session\n")
+}
+
+func reply(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	io.WriteString(w, text)
 }
 
 // bare has no session.
-func bare() *http.Server {
-	return &http.Server{Handler: site(
-		func(*http.Request) string { return "Alice" },
-		func(http.ResponseWriter, *http.Request, string) {},
-	)}
+func bare() peer {
+	return peer{
+		get: func(*http.Request) string { return "Alice" },
+		set: func(http.ResponseWriter, *http.Request, string) {},
+	}
 }
 
-// floor opens and seals the bytes that cookiesession does, sends the same
-// headers, and has the same time limits. It does nothing else.
-func floor() *http.Server {
+// floor opens and seals the bytes that cookiesession does, and does nothing else.
+func floor() peer {
 	hash, block := securecookie.GenerateRandomKey(32), securecookie.GenerateRandomKey(32)
 	codec := securecookie.New(hash, block).SetSerializer(securecookie.NopEncoder{})
 	open := func(r *http.Request) (name string) {
@@ -92,19 +125,12 @@ func floor() *http.Server {
 			Name:     "session",
 			Value:    value,
 			Path:     "/",
-			MaxAge:   1209600,
+			MaxAge:   7776000,
 			HttpOnly: true,
 			SameSite: http.SameSiteLaxMode,
 		})
 	}
-	return &http.Server{
-		Handler:           withHeaders(site(open, seal)),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      20 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    32 << 10,
-	}
+	return peer{get: open, set: seal, alike: true}
 }
 
 // withHeaders adds the headers that cookiesession has on its pages.
@@ -144,10 +170,52 @@ func nameIn(content []byte) string {
 	return string(name[1:])
 }
 
+// session is what the library keeps.
+type session struct{ Name string }
+
+// newManager returns a manager of the library, for plain http.
+func newManager() *sessions.Manager[session] {
+	keys, err := sessions.NewKeyring(sessions.NewKey())
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err := sessions.New(keys, sessions.Options[session]{Insecure: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return m
+}
+
+// handler keeps the session in a cookie, by the library's Handler.
+func handler() peer {
+	m := newManager()
+	return peer{
+		get: func(r *http.Request) string { return m.Get(r.Context()).Data.Name },
+		set: func(_ http.ResponseWriter, r *http.Request, name string) {
+			m.Get(r.Context()).Data.Name = name
+		},
+		around: m.Handler,
+	}
+}
+
+// explicit keeps the session in a cookie, by the library's Load and Save.
+func explicit() peer {
+	m := newManager()
+	get := func(r *http.Request) string { return m.Load(r).Data.Name }
+	set := func(w http.ResponseWriter, r *http.Request, name string) {
+		s := m.Load(r)
+		s.Data.Name = name
+		if _, err := m.Save(w, s); err != nil {
+			log.Fatal(err)
+		}
+	}
+	return peer{get: get, set: set}
+}
+
 // gorilla keeps the session in a cookie, by gorilla/sessions.
-func gorilla() *http.Server {
+func gorilla() peer {
 	hash, block := securecookie.GenerateRandomKey(32), securecookie.GenerateRandomKey(32)
-	store := sessions.NewCookieStore(hash, block)
+	store := gorillasessions.NewCookieStore(hash, block)
 	get := func(r *http.Request) string {
 		s, _ := store.Get(r, "session")
 		name, _ := s.Values["name"].(string)
@@ -160,11 +228,11 @@ func gorilla() *http.Server {
 			log.Fatal(err)
 		}
 	}
-	return &http.Server{Handler: site(get, set)}
+	return peer{get: get, set: set}
 }
 
 // server keeps the session in its memory, by scs.
-func server() *http.Server {
+func server() peer {
 	manager := scs.New()
 	manager.Store = memstore.New()
 	get := func(r *http.Request) string {
@@ -173,5 +241,5 @@ func server() *http.Server {
 	set := func(_ http.ResponseWriter, r *http.Request, name string) {
 		manager.Put(r.Context(), "name", name)
 	}
-	return &http.Server{Handler: manager.LoadAndSave(site(get, set))}
+	return peer{get: get, set: set, around: manager.LoadAndSave}
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package e2e
 
 import (
 	"os"
@@ -9,11 +9,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cookiesession/internal/testkit"
 )
 
 // Opening a pipe waits for its writer, perhaps for ever, and what is read from
 // it is gone. So it is refused as a key file, or a certificate, at once.
 func TestPipeAsKeyFile(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	dir := t.TempDir()
 	pipe, link := filepath.Join(dir, "pipe"), filepath.Join(dir, "link")
@@ -23,20 +26,20 @@ func TestPipeAsKeyFile(t *testing.T) {
 	if err := os.Symlink("pipe", link); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{pipe, link} {
-		for _, args := range [][]string{
-			{"-addr", "localhost:0", "-key-file", file}, {"keys", "list", file}, {"keys", "add", file},
-			{"keys", "promote", file}, {"keys", "drop", file, "aaaaaa"}, {"keys", "replace", file},
-			{"inspect", "-key-file", file}, {"-addr", "localhost:0", "-tls-cert", file, "-tls-key", file},
-		} {
-			began := time.Now()
-			_, stderr, status := command(t, "session=x", nil, args...)
-			if took := time.Since(began); took > commandTimeout/2 {
-				t.Fatalf("%q: got an end after %v only", args, took)
-			}
-			if status != 1 || !strings.Contains(stderr, "not a regular file (") {
-				t.Errorf("%q: got status %d and %q", args, status, stderr)
-			}
+	tlsFlags := []string{"-addr", "localhost:0", "-tls-cert", pipe, "-tls-key", pipe}
+	for _, args := range [][]string{
+		{"-addr", "localhost:0", "-key-file", pipe}, {"-addr", "localhost:0", "-key-file", link},
+		{"keys", "list", pipe}, {"keys", "add", link}, {"keys", "promote", pipe},
+		{"keys", "drop", pipe, "aaaaaa"}, {"keys", "replace", pipe},
+		{"inspect", "-key-file", pipe}, tlsFlags,
+	} {
+		began := time.Now()
+		_, stderr, status := command(t, "session=x", nil, args...)
+		if took := time.Since(began); took > commandTimeout/2 {
+			t.Fatalf("%q: got an end after %v only", args, took)
+		}
+		if status != 1 || !strings.Contains(stderr, "not a regular file (") {
+			t.Errorf("%q: got status %d and %q", args, status, stderr)
 		}
 	}
 	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
@@ -47,15 +50,16 @@ func TestPipeAsKeyFile(t *testing.T) {
 // The owner matters: a server that doesn't run as root could not read the file
 // any more after root has edited it.
 func TestKeysKeepTheOwner(t *testing.T) {
+	slow(t)
 	if os.Getuid() != 0 {
 		t.Skip("only root can give files away")
 	}
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "ring")
+	file, b := filepath.Join(t.TempDir(), "ring"), idsOf(t, keyB).encrypted
 	for _, args := range [][]string{
-		{"add", file}, {"promote", file}, {"drop", file, encryptedB}, {"replace", file},
+		{"add", file}, {"promote", file}, {"drop", file, b}, {"replace", file},
 	} {
-		writeFile(t, file, keyA+"\n"+keyB+"\n")
+		testkit.WriteFile(t, file, keyA+"\n"+keyB+"\n")
 		if err := os.Chown(file, 12345, 23456); err != nil {
 			t.Skipf("files can't be given away here: %v", err)
 		}
@@ -76,26 +80,28 @@ func TestKeysKeepTheOwner(t *testing.T) {
 
 // On a full disk the old file stays, whole, and nothing else is left there.
 func TestFullDisk(t *testing.T) {
-	sh := needTool(t, "sh")
+	slow(t)
+	sh := testkit.NeedTool(t, "sh")
 	t.Parallel()
-	dir := t.TempDir()
+	dir, b := t.TempDir(), idsOf(t, keyB).encrypted
 	file := filepath.Join(dir, "ring")
 	content := keyA + "\n" + keyB + "\n" + strings.Repeat("# padding\n", 1000)
-	writeFile(t, file, content)
-	for _, args := range [][]string{{"add", file}, {"promote", file}, {"drop", file, encryptedB}} {
+	testkit.WriteFile(t, file, content)
+	for _, args := range [][]string{{"add", file}, {"promote", file}, {"drop", file, b}} {
 		cmd := program(t, nil, append([]string{"keys"}, args...)...)
 		// A limit on the size of files is what a test can have of a full disk.
-		cmd.Args = append([]string{"sh", "-c", `ulimit -f 1; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		const limited = `ulimit -f 1; exec "$0" "$@"`
+		cmd.Args = append([]string{"sh", "-c", limited, cmd.Path}, cmd.Args[1:]...)
 		cmd.Path = sh
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.HasPrefix(string(out), "cookiesession: ") {
 			t.Errorf("%s: got %q and %v, want an error", args[0], out, err)
 		}
-		if readFile(t, file) != content {
+		if testkit.ReadFile(t, file) != content {
 			t.Errorf("%s: got the file changed", args[0])
 		}
-		if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-			t.Errorf("%s: got %d files, want the key file alone", args[0], len(entries))
+		if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+			t.Errorf("%s: got %d files, want the key file and its lock", args[0], len(entries))
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bufio"
@@ -11,24 +11,23 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"cookiesession/internal/testkit"
 )
 
 // TestFlood sends a hundred thousand bad cookies to one process.
 func TestFlood(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	const (
 		clients = 8
 		each    = 12500
 	)
-	admin := freeAddr(t)
-	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA}, "-admin-addr", admin)
-	host := strings.TrimPrefix(p.url, "http://")
-	m := newTestManager(t, options{})
-	good := seal(t, m, alice(10, 10))
-	tampered := flipLast(good)
-	strange := seal(t, newTestManager(t, options{keys: []string{keyC}}), alice(10, 10))
+	admin := testkit.FreeAddr(t)
+	p := start(t, withKeyA, "-admin-addr", admin)
+	host := strings.TrimPrefix(p.URL, "http://")
+	good := newJar(t, p.URL, "Alice").value()
+	tampered := flip(good)
+	strange := newJar(t, start(t, environ{keysVariable: keyC}).URL, "Alice").value()
 	hundreds := strings.TrimSuffix(strings.Repeat("session="+tampered+"; ", 200), "; ")
 	// By verdict, what to send and how often in a round of ten.
 	mix := []struct{ verdict, header string }{
@@ -48,7 +47,9 @@ func TestFlood(t *testing.T) {
 		const n = 2000
 		hammer(t, host, n, func(int) (string, string) { return "session=" + good, "Name: Alice" })
 		after := metricsOf(t, admin)
-		per := func(name string) float64 { return (metric(t, after, name) - metric(t, before, name)) / n }
+		per := func(name string) float64 {
+			return (testkit.Metric(t, after, name) - testkit.Metric(t, before, name)) / n
+		}
 		return per("go_memstats_mallocs_total "), per("process_cpu_seconds_total ")
 	}
 	measure() // warms up
@@ -58,7 +59,7 @@ func TestFlood(t *testing.T) {
 	for _, x := range mix {
 		before[x.verdict] = countVerdict(t, page, x.verdict)
 	}
-	resident := metric(t, page, "process_resident_memory_bytes ")
+	resident := testkit.Metric(t, page, "process_resident_memory_bytes ")
 
 	began := time.Now()
 	var wg sync.WaitGroup
@@ -91,34 +92,35 @@ func TestFlood(t *testing.T) {
 			t.Errorf("got %s", line)
 		}
 	}
-	after := metric(t, page, "process_resident_memory_bytes ")
+	after := testkit.Metric(t, page, "process_resident_memory_bytes ")
 	mallocsAfter, cpuAfter := measure()
-	fmt.Printf("flood: %d requests in %v; resident memory %.1f MiB before, %.1f after; "+
-		"a good request took %.1f allocations before, %.1f after, and %.2f times the processor time\n",
+	t.Logf("%d requests in %v; resident memory %.1f MiB before, %.1f after; "+
+		"a good request took %.1f allocations before, %.1f after, and %.2f times the time",
 		clients*each, took.Round(time.Second/10), resident/(1<<20), after/(1<<20),
 		mallocs, mallocsAfter, cpuAfter/cpu)
 	if after > 2*resident+32<<20 {
 		t.Errorf("got %v bytes of resident memory after the flood, %v before", after, resident)
 	}
 	if mallocsAfter > 1.1*mallocs+1 {
-		t.Errorf("got %v allocations for a good request after the flood, %v before", mallocsAfter, mallocs)
+		t.Errorf("got %v allocations for a request afterwards, %v before", mallocsAfter, mallocs)
 	}
-	lines := strings.Count(p.log.String(), "\n")
+	lines := strings.Count(p.Log.String(), "\n")
 	if most := int(took/time.Second+3)*(floodLimit+1) + 10; lines > most {
 		t.Errorf("got %d lines in the log, want %d at most", lines, most)
 	}
-	if !strings.Contains(p.log.String(), "more cookies refused") ||
-		strings.Contains(p.log.String(), good[idLen+1:idLen+30]) {
-		t.Errorf("got the log %.2000s", p.log)
+	if !strings.Contains(p.Log.String(), "more: cookie refused") ||
+		strings.Contains(p.Log.String(), good[idLen+1:idLen+30]) {
+		t.Errorf("got the log %.2000s", p.Log)
 	}
 }
 
 // countVerdict returns how many requests had this verdict.
 func countVerdict(t testing.TB, page, verdict string) (sum float64) {
 	t.Helper()
+	const cookies = "cookiesession_cookies_total{"
 	for line := range strings.Lines(page) {
-		if strings.HasPrefix(line, "cookiesession_cookies_total{") && strings.Contains(line, `verdict="`+verdict+`"`) {
-			sum += metric(t, line, "cookiesession_cookies_total{")
+		if strings.HasPrefix(line, cookies) && strings.Contains(line, `verdict="`+verdict+`"`) {
+			sum += testkit.Metric(t, line, cookies)
 		}
 	}
 	return sum
@@ -142,7 +144,8 @@ func hammer(t testing.TB, host string, n int, request func(i int) (cookies, want
 			return
 		}
 		body, _ := io.ReadAll(res.Body)
-		if res.StatusCode != 200 || strings.TrimSpace(string(body)) != want || res.Header["Set-Cookie"] != nil {
+		if res.StatusCode != 200 || strings.TrimSpace(string(body)) != want ||
+			res.Header["Set-Cookie"] != nil {
 			t.Errorf("request %d: got status %d and %q, want %q", i, res.StatusCode, body, want)
 			return
 		}
@@ -152,15 +155,15 @@ func hammer(t testing.TB, host string, n int, request func(i int) (cookies, want
 // TestSlowClients opens connections that never get anywhere. The server drops
 // them in time, goes on meanwhile, and is afterwards as it was before.
 func TestSlowClients(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel() // it does little but wait, as does the fleet
-	admin := freeAddr(t)
-	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA}, "-admin-addr", admin)
-	host := strings.TrimPrefix(p.url, "http://")
+	admin := testkit.FreeAddr(t)
+	p := start(t, withKeyA, "-admin-addr", admin)
+	host := strings.TrimPrefix(p.URL, "http://")
 	hammer(t, host, 10, func(int) (string, string) { return "a=b", "Name not found in session" })
-	goroutines := func() float64 { return metric(t, metricsOf(t, admin), "go_goroutines ") }
+	goroutines := func() float64 {
+		return testkit.Metric(t, metricsOf(t, admin), "go_goroutines ")
+	}
 	before := goroutines()
 
 	const form = "POST /set_name HTTP/1.1\r\nHost: x\r\n" +
@@ -199,13 +202,8 @@ func TestSlowClients(t *testing.T) {
 			t.Fatalf("connection %d is still open", i)
 		}
 	}
-	for goroutines() > before+2 {
-		if time.Now().After(deadline) {
-			t.Fatalf("got %v goroutines, %v before", goroutines(), before)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	fmt.Printf("slow clients: %d connections; %v goroutines before, %v during, %v after\n",
+	testkit.AwaitTrue(t, "the goroutines to end", func() bool { return goroutines() <= before+2 })
+	t.Logf("%d connections; %v goroutines before, %v during, %v after",
 		conns, before, during, goroutines())
 	if during < before+10 {
 		t.Errorf("got %v goroutines during the attack, %v before: it wasn't one", during, before)

@@ -1,25 +1,24 @@
-package main
+package e2e
 
 import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"cookiesession/internal/testkit"
 )
 
 // fleet is three copies of the program behind HAProxy, which ends TLS, as
@@ -40,22 +39,22 @@ type fleet struct {
 // fleetCopy is one of the copies, with a key file of its own.
 type fleetCopy struct {
 	addr, admin, ring string
-	*started
+	*testkit.Server
 }
 
 // newFleet starts the copies with the same key, and HAProxy before them.
 func newFleet(t *testing.T) *fleet {
-	needTool(t, "haproxy")
+	testkit.NeedTool(t, "haproxy")
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals to send on Windows")
 	}
-	dir, plain, front := t.TempDir(), freeAddr(t), freeAddr(t)
+	dir, plain, front := t.TempDir(), testkit.FreeAddr(t), testkit.FreeAddr(t)
 	f := &fleet{t: t, url: "https://" + front, ring: filepath.Join(dir, "ring")}
 	mustRun(t, "keys", "add", f.ring)
 	var addrs []string
 	for i := range f.copies {
 		ring := filepath.Join(dir, fmt.Sprint("ring", i+1))
-		c := &fleetCopy{addr: freeAddr(t), admin: freeAddr(t), ring: ring}
+		c := &fleetCopy{addr: testkit.FreeAddr(t), admin: testkit.FreeAddr(t), ring: ring}
 		f.copies[i] = c
 		f.giveRing(c)
 		f.start(c)
@@ -72,32 +71,12 @@ func (f *fleet) end() {
 	var wg sync.WaitGroup
 	for _, c := range f.copies {
 		wg.Go(func() {
-			if err := c.end(); err != nil {
-				f.t.Errorf("a copy ended with %v: %s", err, c.log)
+			if err := c.End(); err != nil {
+				f.t.Errorf("a copy ended with %v: %s", err, c.Log)
 			}
 		})
 	}
 	wg.Wait()
-}
-
-// freeAddr returns an address on loopback that nobody listens on.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
-func (f *fleet) await(what string, done func() bool) {
-	f.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("waited for %s in vain", what)
-		}
-	}
 }
 
 func (f *fleet) start(c *fleetCopy, flags ...string) {
@@ -106,13 +85,13 @@ func (f *fleet) start(c *fleetCopy, flags ...string) {
 		"-addr", c.addr, "-admin-addr", c.admin, "-key-file", c.ring, "-shutdown-delay", "3s",
 		"-origin", f.url,
 	}
-	c.started = startProcess(f.t, nil, append(args, flags...)...)
+	c.Server = start(f.t, nil, append(args, flags...)...)
 }
 
 // giveRing brings the operator's keys to one copy.
 func (f *fleet) giveRing(c *fleetCopy) {
 	f.t.Helper()
-	writeFile(f.t, c.ring+".new", readFile(f.t, f.ring))
+	testkit.WriteFile(f.t, c.ring+".new", testkit.ReadFile(f.t, f.ring))
 	if err := os.Rename(c.ring+".new", c.ring); err != nil {
 		f.t.Fatal(err)
 	}
@@ -122,28 +101,25 @@ func (f *fleet) giveRing(c *fleetCopy) {
 // all of them use them: the first by SIGHUP, the others by themselves.
 func (f *fleet) spread() {
 	f.t.Helper()
-	keys, err := parseKeyFile(f.ring, []byte(readFile(f.t, f.ring)))
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	keys := listKeys(f.t, f.ring)
 	for i, c := range f.copies {
 		f.giveRing(c)
 		if i == 0 {
-			c.cmd.Process.Signal(syscall.SIGHUP)
+			c.Cmd.Process.Signal(syscall.SIGHUP)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	f.await("the keys to be loaded", func() bool {
+	testkit.AwaitTrue(f.t, "the keys to be loaded", func() bool {
 		for _, c := range f.copies {
 			page := metricsOf(f.t, c.admin)
 			for _, k := range keys {
-				if !strings.Contains(page, `cookiesession_key_info{key_id="`+k.encrypted.id) {
+				if !strings.Contains(page, `cookiesession_key_info{key_id="`+k.encrypted) {
 					return false
 				}
 			}
 			const seals = `key_info{key_id="%s",mode="%s",role="seals"}`
-			encrypted := fmt.Sprintf(seals, keys[0].encrypted.id, "encrypted")
-			signed := fmt.Sprintf(seals, keys[0].signed.id, "signed")
+			encrypted := fmt.Sprintf(seals, keys[0].encrypted, "encrypted")
+			signed := fmt.Sprintf(seals, keys[0].signed, "signed")
 			if strings.Count(page, "\ncookiesession_key_info{") != 2*len(keys) ||
 				!strings.Contains(page, encrypted) && !strings.Contains(page, signed) {
 				return false
@@ -153,63 +129,49 @@ func (f *fleet) spread() {
 	})
 }
 
-// metricsOf returns the page of metrics that an admin listener serves.
-func metricsOf(t testing.TB, admin string) string {
-	t.Helper()
-	_, page := send(t, "GET", "http://"+admin+"/metrics", "", http.Header{})
-	return page
-}
-
-// metric adds up the samples whose line begins with start.
-func metric(t testing.TB, page, start string) (sum float64) {
-	t.Helper()
-	for line := range strings.Lines(page) {
-		if strings.HasPrefix(line, start) {
-			value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " "):]), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sum += value
-		}
-	}
-	return sum
-}
-
 // restart ends one copy with SIGTERM and starts it again with these flags.
 func (f *fleet) restart(c *fleetCopy, flags ...string) {
 	f.t.Helper()
-	f.resealed += int64(metric(f.t, metricsOf(f.t, c.admin), `cookiesession_cookies_written_total{reason="re-sealed"}`))
-	if err := c.end(); err != nil {
-		f.t.Errorf("a copy ended with %v: %s", err, c.log)
+	f.resealed += c.resealed(f.t)
+	if err := c.End(); err != nil {
+		f.t.Errorf("a copy ended with %v: %s", err, c.Log)
 	}
 	f.start(c, flags...)
 	f.restarts.Add(1)
 	time.Sleep(1500 * time.Millisecond) // until HAProxy has seen it
 }
 
+// resealed returns how many cookies a copy has sealed again, because of its keys.
+func (c *fleetCopy) resealed(t testing.TB) int64 {
+	t.Helper()
+	const written = `cookiesession_cookies_written_total{reason="re-sealed"}`
+	return int64(testkit.Metric(t, metricsOf(t, c.admin), written))
+}
+
 func (f *fleet) totalResealed() int64 {
 	sum := f.resealed
 	for _, c := range f.copies {
-		sum += int64(metric(f.t, metricsOf(f.t, c.admin), `cookiesession_cookies_written_total{reason="re-sealed"}`))
+		sum += c.resealed(f.t)
 	}
 	return sum
 }
 
 // idle waits until no visitor has brought a cookie of this key for two seconds, as
 // an operator does with the manual's query before a drop.
-func (f *fleet) idle(k key) {
+func (f *fleet) idle(k keyIDs) {
 	f.t.Helper()
 	used := func() (sum float64) {
 		for _, c := range f.copies {
 			page := metricsOf(f.t, c.admin)
-			for _, id := range []string{k.signed.id, k.encrypted.id} {
-				sum += metric(f.t, page, `cookiesession_cookies_total{key_id="`+id+`",verdict="valid"}`)
+			for _, id := range []string{k.signed, k.encrypted} {
+				const valid = `cookiesession_cookies_total{key_id="%s",verdict="valid"}`
+				sum += testkit.Metric(f.t, page, fmt.Sprintf(valid, id))
 			}
 		}
 		return sum
 	}
 	last, since := used(), time.Now()
-	f.await("the old key to be used no more", func() bool {
+	testkit.AwaitTrue(f.t, "the old key to be used no more", func() bool {
 		if now := used(); now != last {
 			last, since = now, time.Now()
 		}
@@ -220,16 +182,13 @@ func (f *fleet) idle(k key) {
 // rotate takes a new key into use, in the right order.
 func (f *fleet) rotate() {
 	f.t.Helper()
-	old, err := parseKeyFile(f.ring, []byte(readFile(f.t, f.ring)))
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	old := listKeys(f.t, f.ring)
 	mustRun(f.t, "keys", "add", f.ring)
 	f.spread()
 	mustRun(f.t, "keys", "promote", f.ring)
 	f.spread()
 	f.idle(old[0])
-	mustRun(f.t, "keys", "drop", f.ring, old[0].encrypted.id)
+	mustRun(f.t, "keys", "drop", f.ring, old[0].encrypted)
 	f.spread()
 	f.rotations.Add(1)
 }
@@ -252,22 +211,15 @@ func (f *fleet) newVisitor() *fleetVisitor {
 // ask makes one request and returns its one line.
 func (v *fleetVisitor) ask(path string, form url.Values) (string, error) {
 	v.f.requests.Add(1)
-	var res *http.Response
-	var err error
-	if form == nil {
-		res, err = v.client.Get(v.f.url + path)
-	} else {
-		res, err = v.client.PostForm(v.f.url+path, form)
+	method := "GET"
+	if form != nil {
+		method = "POST"
 	}
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	res, body, err := askSite(v.client, v.f.url, method, path, form.Encode(), "")
 	if err == nil && res.StatusCode != 200 {
 		err = fmt.Errorf("status %d: %s", res.StatusCode, body)
 	}
-	return strings.TrimSpace(string(body)), err
+	return strings.TrimSpace(body), err
 }
 
 // errWrongName is an answer with another name than the visitor's, or none.
@@ -297,9 +249,7 @@ const fleetVisitors = 200
 // TestFleet rotates keys, restarts copies and switches encryption while
 // visitors come and go. None of them may notice.
 func TestFleet(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
 	f := newFleet(t)
 	defer f.end()
@@ -338,8 +288,8 @@ func TestFleet(t *testing.T) {
 	time.Sleep(time.Until(began.Add(30 * time.Second)))
 	close(stop)
 	wg.Wait()
-	fmt.Printf("fleet: %d visitors made %d requests in %v, during %d restarts and %d rotations; "+
-		"%d sessions were re-sealed, %d requests failed\n",
+	t.Logf("fleet: %d visitors made %d requests in %v, during %d restarts and %d rotations; "+
+		"%d sessions were re-sealed, %d requests failed",
 		fleetVisitors, f.requests.Load(), time.Since(began).Round(time.Second),
 		f.restarts.Load(), f.rotations.Load(), f.totalResealed(), failures.Load())
 	if failures.Load() > 0 || f.totalResealed() < 4*fleetVisitors {
@@ -347,8 +297,8 @@ func TestFleet(t *testing.T) {
 	}
 	for _, c := range f.copies {
 		for _, bad := range []string{"level=ERROR", "DATA RACE", "visitor "} {
-			if strings.Contains(c.log.String(), bad) {
-				t.Errorf("got %q in the log %s", bad, c.log)
+			if strings.Contains(c.Log.String(), bad) {
+				t.Errorf("got %q in the log %s", bad, c.Log)
 			}
 		}
 	}
@@ -358,9 +308,7 @@ func TestFleet(t *testing.T) {
 // whose cookie that copy has sealed again have no session at the others, which is what
 // docs/operation.md warns of; when the others learn the key, all of them are back.
 func TestFleetInTheWrongOrder(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
 	f := newFleet(t)
 	defer f.end()
@@ -399,16 +347,16 @@ func TestFleetInTheWrongOrder(t *testing.T) {
 	mustRun(t, "keys", "add", f.ring)
 	mustRun(t, "keys", "promote", f.ring)
 	f.giveRing(f.copies[0])
-	f.copies[0].cmd.Process.Signal(syscall.SIGHUP)
-	f.await("the first copy to load its keys", func() bool {
-		return strings.Contains(f.copies[0].log.String(), "key file loaded")
+	f.copies[0].Cmd.Process.Signal(syscall.SIGHUP)
+	testkit.AwaitTrue(f.t, "the first copy to load its keys", func() bool {
+		return strings.Contains(f.copies[0].Log.String(), "key file loaded")
 	})
 	lost := each(check)
 
 	f.spread()
 	still := each(check)
-	fmt.Printf("fleet in the wrong order: %d of %d visitors were without their name while one copy "+
-		"sealed with a key that the others did not know, %d after they learnt it\n",
+	t.Logf("fleet in the wrong order: %d of %d visitors were without their name while one copy "+
+		"sealed with a key that the others did not know, %d after they learnt it",
 		lost, fleetVisitors, still)
 	if lost < fleetVisitors/2 {
 		t.Errorf("got %d visitors without their name, want nearly all of them", lost)

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bufio"
@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cookiesession/internal/testkit"
 )
 
 // Faults, met by real processes. What is promised for each stands in
@@ -30,7 +32,7 @@ func mounting(t testing.TB, script string, args ...string) *exec.Cmd {
 	if os.Getuid() != 0 {
 		unshare = []string{"--user", "--map-root-user", "--mount"}
 	}
-	tool := needTool(t, "unshare")
+	tool := testkit.NeedTool(t, "unshare")
 	probe := append(unshare, "mount", "-t", "tmpfs", "tmpfs", t.TempDir())
 	if out, err := exec.Command(tool, probe...).CombinedOutput(); err != nil {
 		t.Skipf("this machine lets nobody mount anything, so this test is skipped: %s", out)
@@ -39,53 +41,10 @@ func mounting(t testing.TB, script string, args ...string) *exec.Cmd {
 	return exec.Command(tool, append(all, args...)...)
 }
 
-// binary returns the program without the race detector, which has a memory of
-// its own.
-func binary(t testing.TB) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "cookiesession")
-	if out, err := exec.Command("go", "build", "-o", file).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return file
-}
-
-// jarFor is one visitor of one process, who has a name.
-type jarFor struct {
-	t      testing.TB
-	cookie string
-}
-
-func newJar(t testing.TB, url, name string) *jarFor {
-	t.Helper()
-	j := &jarFor{t: t}
-	res, body := send(t, "POST", url+"/set_name", "name="+name, http.Header{
-		"Content-Type": {"application/x-www-form-urlencoded"},
-	})
-	if res.StatusCode != 200 || len(res.Cookies()) != 1 {
-		t.Fatalf("got status %d and %q", res.StatusCode, body)
-	}
-	j.keep(res)
-	return j
-}
-
-func (j *jarFor) keep(res *http.Response) {
-	for _, c := range res.Cookies() {
-		j.cookie = c.Name + "=" + c.Value
-	}
-}
-
-// ask asks for the name, and keeps a cookie that comes with it.
-func (j *jarFor) ask(url string) string {
-	j.t.Helper()
-	res, body := send(j.t, "GET", url+"/get_name", "", http.Header{"Cookie": {j.cookie}})
-	j.keep(res)
-	return strings.TrimSpace(body)
-}
-
 // A key file on a full disk is edited not at all, rather than by halves.
 func TestDiskFull(t *testing.T) {
-	file := program(t, nil).Path
+	slow(t)
+	file := mustBuild(t, programFile)
 	const script = `
 		mount -t tmpfs -o size=4096 tmpfs "$1"
 		printf '%s\n' "$3" >"$1/ring"
@@ -96,7 +55,7 @@ func TestDiskFull(t *testing.T) {
 		ls -A "$1"
 		mount -o remount,size=1m "$1"
 		"$2" keys add "$1/ring"`
-	cmd := programEnv(mounting(t, script, t.TempDir(), file, keyA), nil)
+	cmd := testkit.Environ(mounting(t, script, t.TempDir(), file, keyA), nil)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -108,7 +67,7 @@ func TestDiskFull(t *testing.T) {
 	if strings.Contains(said, "done:") || strings.Count(said, "no space left") != 2 {
 		t.Errorf("got an edit on a full disk: %s", said)
 	}
-	if !strings.Contains(said, "\n"+keyA+"\nring\nadded ") {
+	if !strings.Contains(said, "\n"+keyA+"\nring\nring.lock\nadded ") {
 		t.Errorf("got something left over, or no edit once there was room: %s", said)
 	}
 }
@@ -116,18 +75,16 @@ func TestDiskFull(t *testing.T) {
 // A Kubernetes secret is a read-only mount, in which a link called ..data is
 // swapped from outside. The program takes the new keys, and serves on.
 func TestSwappedSecret(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
-	file := program(t, nil).Path
-	secret, mounted, admin := t.TempDir(), t.TempDir(), freeAddr(t)
+	file := mustBuild(t, programFile)
+	secret, mounted, admin := t.TempDir(), t.TempDir(), testkit.FreeAddr(t)
 	put := func(version, keys string) {
 		t.Helper()
 		if err := os.Mkdir(filepath.Join(secret, version), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		writeFile(t, filepath.Join(secret, version, "ring"), keys)
+		testkit.WriteFile(t, filepath.Join(secret, version, "ring"), keys)
 		next := filepath.Join(secret, "..data_tmp")
 		if err := os.Symlink(version, next); err != nil {
 			t.Fatal(err)
@@ -145,22 +102,24 @@ func TestSwappedSecret(t *testing.T) {
 		mount -o remount,bind,ro "$2"
 		if touch "$2/x" 2>/dev/null; then echo "the mount can be written" >&2; exit 1; fi
 		exec "$3" -addr 127.0.0.1:0 -admin-addr "$4" -key-file "$2/ring"`
-	p := startCommand(t, programEnv(mounting(t, script, secret, mounted, file, admin), nil))
-	alice := newJar(t, p.url, "Alice")
+	p := testkit.Start(t, testkit.Environ(mounting(t, script, secret, mounted, file, admin), nil))
+	alice := newJar(t, p.URL, "Alice")
+	a, b := idsOf(t, keyA).encrypted, idsOf(t, keyB).encrypted
 	for _, step := range []struct{ version, keys, seals string }{
-		{version: "..v2", keys: keyA + "\n" + keyB, seals: encryptedA},
-		{version: "..v3", keys: keyB + "\n" + keyA, seals: encryptedB},
-		{version: "..v4", keys: keyB, seals: encryptedB},
+		{version: "..v2", keys: keyA + "\n" + keyB, seals: a},
+		{version: "..v3", keys: keyB + "\n" + keyA, seals: b},
+		{version: "..v4", keys: keyB, seals: b},
 	} {
 		put(step.version, step.keys)
 		ids := 2 * (strings.Count(step.keys, "\n") + 1)
-		awaitTrue(t, step.version, func() bool {
-			if got := alice.ask(p.url); got != "Name: Alice" {
+		testkit.AwaitTrue(t, step.version, func() bool {
+			if got := alice.ask(p.URL); got != "Name: Alice" {
 				t.Fatalf("%s: got %q", step.version, got)
 			}
 			page := metricsOf(t, admin)
 			seals := fmt.Sprintf(`{key_id="%s",mode="encrypted",role="seals"}`, step.seals)
-			return strings.Contains(page, seals) && strings.Count(page, "\ncookiesession_key_info{") == ids
+			return strings.Contains(page, seals) &&
+				strings.Count(page, "\ncookiesession_key_info{") == ids
 		})
 	}
 }
@@ -169,69 +128,48 @@ func TestSwappedSecret(t *testing.T) {
 // only when their clocks are less than a minute behind, half a minute later.
 // Until then it is left alone, and nothing is lost.
 func TestClockAhead(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
-	dir := copyProject(t)
-	source := filepath.Join(dir, "session.go")
-	const now = "now := time.Now().Unix()"
-	patched := strings.ReplaceAll(readFile(t, source), now, now+" + 90")
-	if patched == readFile(t, source) {
-		t.Fatalf("session.go has no %s", now)
-	}
-	writeFile(t, source, patched)
-	build := exec.Command("go", "build", "-o", "ahead.exe", ".")
-	build.Dir = dir
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	env := map[string]string{"COOKIESESSION_KEYS": keyA}
-	ahead := startCommand(t, programEnv(
-		exec.Command(filepath.Join(dir, "ahead.exe"), "-addr", "127.0.0.1:0"), env))
-	right := []*started{startProcess(t, env), startProcess(t, env)}
+	ahead := testkit.Start(t, programAt(t, "90", withKeyA, "-addr", "127.0.0.1:0"))
+	right := []*testkit.Server{start(t, withKeyA), start(t, withKeyA)}
+	later := testkit.Start(t, programAt(t, "32", withKeyA, "-addr", "127.0.0.1:0"))
 
-	bob := newJar(t, right[0].url, "Bob") // begun where the clock is right
-	alice, began := newJar(t, ahead.url, "Alice"), time.Now()
+	bob := newJar(t, right[0].URL, "Bob") // begun where the clock is right
+	alice := newJar(t, ahead.URL, "Alice")
 	cookie := alice.cookie
 	for _, p := range right {
-		if got := alice.ask(p.url); got != "Name not found in session" || alice.cookie != cookie {
+		if got := alice.ask(p.URL); got != "Name not found in session" || alice.cookie != cookie {
 			t.Errorf("got %q, or another cookie", got)
 		}
-		awaitTrue(t, "the verdict", func() bool {
-			return strings.Contains(p.log.String(), `verdict="from the future"`)
+		testkit.AwaitTrue(t, "the verdict", func() bool {
+			return strings.Contains(p.Log.String(), `verdict="from the future"`)
 		})
 	}
-	if got := alice.ask(ahead.url); got != "Name: Alice" {
+	if got := alice.ask(ahead.URL); got != "Name: Alice" {
 		t.Errorf("the copy that is ahead: got %q", got)
 	}
-	for _, p := range []*started{ahead, right[1], ahead, right[0]} {
-		if got := bob.ask(p.url); got != "Name: Bob" {
+	for _, p := range []*testkit.Server{ahead, right[1], ahead, right[0]} {
+		if got := bob.ask(p.URL); got != "Name: Bob" {
 			t.Errorf("a session from a right clock: got %q", got)
 		}
 	}
-	time.Sleep(time.Until(began.Add(32 * time.Second)))
-	for _, p := range append(right, ahead) {
-		if got := alice.ask(p.url); got != "Name: Alice" {
-			t.Errorf("half a minute later: got %q", got)
-		}
+	if got := alice.ask(later.URL); got != "Name: Alice" {
+		t.Errorf("half a minute later: got %q", got)
 	}
 }
 
 // With all descriptors taken, those who are connected are served; the others
 // wait, and are served as soon as some are free again.
 func TestDescriptorsExhausted(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
-	file := program(t, nil).Path
+	file := mustBuild(t, programFile)
 	ring := filepath.Join(t.TempDir(), "ring")
-	writeFile(t, ring, keyA)
-	p := startCommand(t, programEnv(exec.Command("sh", "-c",
+	testkit.WriteFile(t, ring, keyA)
+	p := testkit.Start(t, testkit.Environ(exec.Command("sh", "-c",
 		`ulimit -n 64; exec "$0" -addr 127.0.0.1:0 -key-file "$1"`, file, ring), nil))
-	alice := newJar(t, p.url, "Alice")
-	host := strings.TrimPrefix(p.url, "http://")
+	alice := newJar(t, p.URL, "Alice")
+	host := strings.TrimPrefix(p.URL, "http://")
 	connected, err := net.Dial("tcp", host)
 	if err != nil {
 		t.Fatal(err)
@@ -241,7 +179,8 @@ func TestDescriptorsExhausted(t *testing.T) {
 	get := func() string {
 		t.Helper()
 		connected.SetDeadline(time.Now().Add(5 * time.Second))
-		fmt.Fprintf(connected, "GET /get_name HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n", host, alice.cookie)
+		fmt.Fprintf(connected, "GET /get_name HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n",
+			host, alice.cookie)
 		res, err := http.ReadResponse(answers, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -258,19 +197,19 @@ func TestDescriptorsExhausted(t *testing.T) {
 		}
 		others = append(others, conn)
 	}
-	awaitTrue(t, "the descriptors to be taken", func() bool {
-		return strings.Contains(p.log.String(), "too many open files")
+	testkit.AwaitTrue(t, "the descriptors to be taken", func() bool {
+		return strings.Contains(p.Log.String(), "too many open files")
 	})
 	if got := get(); got != "Name: Alice\n" {
 		t.Errorf("one who is connected: got %q", got)
 	}
-	writeFile(t, ring, keyA+"\n"+keyB)
-	p.cmd.Process.Signal(syscall.SIGHUP)
-	awaitTrue(t, "the key file not to be read", func() bool {
-		return strings.Contains(p.log.String(), ring+": too many open files")
+	testkit.WriteFile(t, ring, keyA+"\n"+keyB)
+	p.Cmd.Process.Signal(syscall.SIGHUP)
+	testkit.AwaitTrue(t, "the key file not to be read", func() bool {
+		return strings.Contains(p.Log.String(), ring+": too many open files")
 	})
 	var sockets int
-	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.Cmd.Process.Pid))
 	for _, fd := range fds {
 		if target, _ := os.Readlink(fd); strings.HasPrefix(target, "socket:") {
 			sockets++
@@ -285,13 +224,13 @@ func TestDescriptorsExhausted(t *testing.T) {
 	for _, conn := range others {
 		conn.Close()
 	}
-	if got := alice.ask(p.url); got != "Name: Alice" {
+	if got := alice.ask(p.URL); got != "Name: Alice" {
 		t.Errorf("free again: got %q", got)
 	}
-	awaitTrue(t, "the keys", func() bool {
-		return strings.Contains(p.log.String(), `msg="key file loaded"`)
+	testkit.AwaitTrue(t, "the keys", func() bool {
+		return strings.Contains(p.Log.String(), `msg="key file loaded"`)
 	})
-	if got := strings.Count(p.log.String(), "too many open files"); got > 5*floodLimit {
+	if got := strings.Count(p.Log.String(), "too many open files"); got > 5*floodLimit {
 		t.Errorf("got %d lines of it in the log", got)
 	}
 }
@@ -299,13 +238,11 @@ func TestDescriptorsExhausted(t *testing.T) {
 // With 64 MiB of memory, the program lives through a flood of the largest
 // cookies and forms that it reads, on many connections at a time.
 func TestMemoryLimitUnderTheFlood(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
 	const limit = 64 << 20
-	cmd := programEnv(exec.Command(binary(t), "-addr", "127.0.0.1:0"), map[string]string{
-		"COOKIESESSION_KEYS": keyA, "GOMEMLIMIT": "56MiB", // as docs/operation.md says
+	cmd := testkit.Environ(exec.Command(mustBuild(t, plainFile), "-addr", "127.0.0.1:0"), environ{
+		keysVariable: keyA, "GOMEMLIMIT": "56MiB", // as docs/operation.md says
 	})
 	group, err := newGroup(t, "memory", "memory.limit_in_bytes", "memory.max", strconv.Itoa(limit))
 	isLimited := err == nil
@@ -314,9 +251,9 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 	} else {
 		t.Logf("memory can't be limited here, only watched: %v", err)
 	}
-	p := startCommand(t, cmd)
-	alice := newJar(t, p.url, "Alice")
-	host := strings.TrimPrefix(p.url, "http://")
+	p := testkit.Start(t, cmd)
+	alice := newJar(t, p.URL, "Alice")
+	host := strings.TrimPrefix(p.URL, "http://")
 	large := "session=" + strings.Repeat("session=x; ", 2000)
 	form := "name=" + strings.Repeat("x", maxBody-5)
 	var wg sync.WaitGroup
@@ -331,12 +268,15 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 				}
 				conn.SetDeadline(time.Now().Add(20 * time.Second))
 				if (i+n)%2 == 0 {
-					fmt.Fprintf(conn, "GET /session HTTP/1.0\r\nAccept: text/html\r\nCookie: %s\r\n\r\n", large)
+					fmt.Fprintf(conn, "GET /session HTTP/1.0\r\n"+
+						"Accept: text/html\r\nCookie: %s\r\n\r\n", large)
 				} else {
 					fmt.Fprintf(conn, "POST /set_name HTTP/1.0\r\nContent-Length: %d\r\n"+
-						"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s", len(form), form)
+						"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s",
+						len(form), form)
 				}
-				if status, _ := bufio.NewReader(conn).ReadString('\n'); strings.HasPrefix(status, "HTTP/1.0 ") {
+				status, _ := bufio.NewReader(conn).ReadString('\n')
+				if strings.HasPrefix(status, "HTTP/1.0 ") {
 					answered.Add(1)
 				}
 				conn.Close()
@@ -344,10 +284,10 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	status := readFile(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status := testkit.ReadFile(t, fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	var peak int
 	fmt.Sscan(regexp.MustCompile(`VmHWM:\s+(\d+)`).FindStringSubmatch(status)[1], &peak)
-	fmt.Printf("memory: %d requests answered, %.1f MiB resident at most, limited by the kernel: %v\n",
+	t.Logf("%d requests answered, %.1f MiB resident at most, limited by the kernel: %v",
 		answered.Load(), float64(peak)/1024, isLimited)
 	if answered.Load() != 6400 {
 		t.Errorf("got %d answers, want all", answered.Load())
@@ -355,7 +295,7 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 	if peak<<10 > limit {
 		t.Errorf("got %d KiB resident at most, want less than %d", peak, limit>>10)
 	}
-	if got := alice.ask(p.url); got != "Name: Alice" {
+	if got := alice.ask(p.URL); got != "Name: Alice" {
 		t.Errorf("after the flood: got %q", got)
 	}
 }
@@ -363,13 +303,11 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 // A client that reads a byte a second holds up nobody else, and is cut off when
 // its time is over.
 func TestSlowReader(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
-	p := startProcess(t, map[string]string{"COOKIESESSION_KEYS": keyA})
-	alice := newJar(t, p.url, "Alice")
-	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	p := start(t, withKeyA)
+	alice := newJar(t, p.URL, "Alice")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +316,8 @@ func TestSlowReader(t *testing.T) {
 	asked := make(chan error, 1)
 	go func() { // far more than what the sockets hold meanwhile
 		for {
-			if _, err := io.WriteString(conn, "GET /style.css HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			_, err := io.WriteString(conn, "GET /style.css HTTP/1.1\r\nHost: x\r\n\r\n")
+			if err != nil {
 				asked <- err
 				return
 			}
@@ -387,7 +326,7 @@ func TestSlowReader(t *testing.T) {
 	began := time.Now()
 	for b := make([]byte, 1); ; time.Sleep(time.Second) {
 		asking := time.Now()
-		if got := alice.ask(p.url); got != "Name: Alice" || time.Since(asking) > time.Second {
+		if got := alice.ask(p.URL); got != "Name: Alice" || time.Since(asking) > time.Second {
 			t.Errorf("others: got %q after %v", got, time.Since(asking))
 		}
 		conn.Read(b)
@@ -408,11 +347,9 @@ func TestSlowReader(t *testing.T) {
 // HAProxy is reloaded in mid-flight, which nobody notices, and killed, after
 // which everybody still has a session.
 func TestHAProxyRestarts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
-	needTool(t, "haproxy")
+	testkit.NeedTool(t, "haproxy")
 	f := newFleet(t)
 	defer f.end()
 	const visitors = 20
@@ -450,7 +387,7 @@ func TestHAProxyRestarts(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	close(stop)
 	wg.Wait()
-	fmt.Printf("HAProxy: %d requests during two reloads, %d failed\n", requests.Load(), failed.Load())
+	t.Logf("%d requests during two reloads, %d failed", requests.Load(), failed.Load())
 
 	f.haproxy.cmd.Process.Kill()
 	f.haproxy.cmd.Wait()
@@ -458,7 +395,7 @@ func TestHAProxyRestarts(t *testing.T) {
 		t.Error("got an answer without HAProxy")
 	}
 	f.haproxy.start()
-	f.await("HAProxy to be back", func() bool { return all[0].check() == nil })
+	testkit.AwaitTrue(t, "HAProxy to be back", func() bool { return all[0].check() == nil })
 	for _, v := range all {
 		if err := v.check(); err != nil {
 			t.Errorf("after HAProxy was killed: %v", err)
@@ -469,15 +406,12 @@ func TestHAProxyRestarts(t *testing.T) {
 // Caddy is killed in mid-flight. Requests fail while it is away, and everybody
 // still has a session when it is back.
 func TestCaddyRestarts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	t.Parallel()
-	front := "https://" + strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1)
-	env := map[string]string{"COOKIESESSION_KEYS": keyA}
+	front := "https://" + strings.Replace(testkit.FreeAddr(t), "127.0.0.1", "localhost", 1)
 	var copies []string
 	for range 3 {
-		copies = append(copies, startProcess(t, env, "-origin", front).url)
+		copies = append(copies, start(t, withKeyA, "-origin", front).URL)
 	}
 	caddy, client := startCaddy(t, front, copies...)
 	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
@@ -515,9 +449,9 @@ func TestCaddyRestarts(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	caddy.cmd.Process.Kill()
 	caddy.cmd.Wait()
-	awaitTrue(t, "requests to fail", func() bool { return failed.Load() > 0 })
+	testkit.AwaitTrue(t, "requests to fail", func() bool { return failed.Load() > 0 })
 	caddy.start()
-	awaitTrue(t, "Caddy to be back", func() bool {
+	testkit.AwaitTrue(t, "Caddy to be back", func() bool {
 		_, body, err := ask("GET", "/get_name", "", cookies[0])
 		return err == nil && body == "Name: visitor 0\n"
 	})

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"cookiesession/internal/testkit"
 
 	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
@@ -34,41 +35,40 @@ const bindTicket = 10 * time.Second
 type bindSite struct {
 	cert, key string
 	addr      string
-	env       map[string]string
+	env       environ
 }
 
 func newBindSite(t *testing.T) *bindSite {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("slow: it starts a browser, and waits for tickets to run out")
-	}
-	cert, key, _ := newCertificate(t)
-	_, port, _ := net.SplitHostPort(freeAddr(t))
+	slow(t)
+	cert, key, _ := testkit.NewCertificate(t)
+	_, port, _ := net.SplitHostPort(testkit.FreeAddr(t))
 	return &bindSite{
 		cert: cert, key: key, addr: "localhost:" + port,
-		env: map[string]string{"COOKIESESSION_KEYS": keyA, "COOKIESESSION_LOG_LEVEL": "debug"},
+		env: environ{keysVariable: keyA, "COOKIESESSION_LOG_LEVEL": "debug"},
 	}
 }
 
 // start starts the program itself at the site's address.
-func (s *bindSite) start(t *testing.T, flags ...string) *started {
+func (s *bindSite) start(t *testing.T, flags ...string) *testkit.Server {
 	t.Helper()
 	fixed := []string{
 		"-addr", s.addr, "-tls-cert", s.cert, "-tls-key", s.key, "-bind", bindTicket.String(),
 	}
-	return startProcess(t, s.env, append(fixed, flags...)...)
+	return start(t, s.env, append(fixed, flags...)...)
 }
 
 func (s *bindSite) url() string { return "https://" + s.addr }
 
-// startBindBrowser starts Chromium with a profile. It trusts the site's
+// startBrowser starts Chromium with a profile. It trusts the site's
 // certificate by its key: for a site with certificate errors, even ignored
 // ones, Chromium binds nothing. With able it knows device binding, which it has
 // on Linux for tests only.
-func (s *bindSite) startBrowser(t *testing.T, profile string, able bool) (c *chromium, end func()) {
+func (s *bindSite) startBrowser(t *testing.T, profile string, able bool) (
+	c *chromium, end func()) {
 	t.Helper()
-	exe := needTool(t, "chromium")
-	block, _ := pem.Decode([]byte(readFile(t, s.cert)))
+	exe := testkit.NeedTool(t, "chromium")
+	block, _ := pem.Decode([]byte(testkit.ReadFile(t, s.cert)))
 	parsed, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
@@ -120,19 +120,21 @@ func newBindTab(c *chromium, base string) *tab {
 			case e.TerminationEventDetails != nil:
 				what = "termination: " + string(e.TerminationEventDetails.DeletionReason)
 			}
-			fmt.Fprintf(c.t.Output(), "%s the browser says: %s\n", time.Now().Format("05.000"), what)
+			now := time.Now().Format("05.000")
+			fmt.Fprintf(c.t.Output(), "%s the browser says: %s\n", now, what)
 		}
 	}); err != nil {
 		c.t.Fatal(err)
 	}
-	call(b, network.EnableDeviceBoundSessions, network.EnableDeviceBoundSessionsParams{Enable: true})
+	call(b, network.EnableDeviceBoundSessions,
+		network.EnableDeviceBoundSessionsParams{Enable: true})
 	return b
 }
 
 // curl makes a request as a thief does who has copied the browser's cookies.
 func (s *bindSite) curl(t *testing.T, cookies, path string) string {
 	t.Helper()
-	out, err := exec.Command(needTool(t, "curl"), "-sS", "--cacert", s.cert,
+	out, err := exec.Command(testkit.NeedTool(t, "curl"), "-sS", "--cacert", s.cert,
 		"-H", "Cookie: "+cookies, s.url()+path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("curl: %v: %s", err, out)
@@ -147,7 +149,7 @@ func cookiesOf(b *tab) string {
 	for _, c := range b.cookies() {
 		all[c.Name] = c.Value
 	}
-	return cookieLine(all)
+	return testkit.CookieLine(all)
 }
 
 // wantBound fails unless the tab's session is bound, and proven to be.
@@ -160,9 +162,19 @@ func wantBound(b *tab) {
 	}
 }
 
+// Events of device binding, as they stand in the log.
+const (
+	offered    = "offered"
+	registered = "registered"
+	newlyBound = "bound"
+	refreshed  = "refreshed"
+	ended      = "ended"
+	detoured   = "detoured"
+)
+
 // count returns how many events of device binding a program has logged.
-func (p *started) count(e event) int {
-	return strings.Count(p.log.String(), "event="+string(e)+"\n")
+func count(p *testkit.Server, event string) int {
+	return strings.Count(p.Log.String(), "event="+event+"\n")
 }
 
 const ranOut = bindTicket + time.Second
@@ -174,7 +186,7 @@ func TestBindBrowser(t *testing.T) {
 	s := newBindSite(t)
 	p := s.start(t)
 	c, _ := s.startBrowser(t, t.TempDir(), true)
-	b := newBindTab(c, p.url)
+	b := newBindTab(c, p.URL)
 	b.setName("Alice")
 	b.wantText("Name Alice set in session")
 	wantBound(b)
@@ -185,7 +197,8 @@ func TestBindBrowser(t *testing.T) {
 	if got := s.curl(t, stolen, "/get_name"); got != "Name: Alice\n" {
 		t.Errorf("the thief, at once: got %q", got)
 	}
-	if got := s.curl(t, stolen, "/session"); !strings.Contains(got, "can use them until it runs out") {
+	got := s.curl(t, stolen, "/session")
+	if !strings.Contains(got, "can use them until it runs out") {
 		t.Errorf("the thief, at once: got %q", got)
 	}
 	time.Sleep(ranOut)
@@ -217,8 +230,8 @@ func TestBindBrowser(t *testing.T) {
 	if got := s.curl(t, stolen, "/get_name"); got != "Name not found in session\n" {
 		t.Errorf("the thief at the end: got %q", got)
 	}
-	if bound := p.count(newlyBound); bound != 1 || strings.Contains(p.log.String(), "refused_") {
-		t.Errorf("got %d sessions bound: %s", bound, p.log)
+	if bound := count(p, newlyBound); bound != 1 || strings.Contains(p.Log.String(), "refused_") {
+		t.Errorf("got %d sessions bound: %s", bound, p.Log)
 	}
 }
 
@@ -247,16 +260,17 @@ func (s *bindSite) startHAProxy(t *testing.T, copies ...string) {
 	t.Helper()
 	dir := t.TempDir()
 	pem := filepath.Join(dir, "site.pem")
-	writeFile(t, pem, readFile(t, s.cert)+readFile(t, s.key))
+	testkit.WriteFile(t, pem, testkit.ReadFile(t, s.cert)+testkit.ReadFile(t, s.key))
 	config := fmt.Sprintf(bindHAProxy, strings.TrimPrefix(s.addr, "localhost:"), pem)
 	for i, addr := range copies {
 		config += fmt.Sprintf("\tserver copy%d %s\n", i+1, addr)
 	}
-	writeFile(t, filepath.Join(dir, "haproxy.cfg"), config)
-	haproxy := needTool(t, "haproxy")
-	p := &proxy{t: t, args: []string{haproxy, "-db", "-f", filepath.Join(dir, "haproxy.cfg")}, home: dir}
+	testkit.WriteFile(t, filepath.Join(dir, "haproxy.cfg"), config)
+	haproxy := testkit.NeedTool(t, "haproxy")
+	args := []string{haproxy, "-db", "-f", filepath.Join(dir, "haproxy.cfg")}
+	p := &proxy{t: t, args: args, home: dir}
 	p.start()
-	awaitTrue(t, "HAProxy", func() bool {
+	testkit.AwaitTrue(t, "HAProxy", func() bool {
 		conn, err := net.Dial("tcp", s.addr)
 		if err != nil {
 			return false
@@ -276,13 +290,13 @@ func (s *bindSite) behindProxy(addr string, more ...string) []string {
 func TestBindBrowserServers(t *testing.T) {
 	t.Parallel()
 	s := newBindSite(t)
-	needTool(t, "haproxy")
+	testkit.NeedTool(t, "haproxy")
 	ring := filepath.Join(t.TempDir(), "ring")
 	mustRun(t, "keys", "add", ring)
-	delete(s.env, "COOKIESESSION_KEYS")
+	delete(s.env, keysVariable)
 	p := s.start(t, "-key-file", ring)
 	c, _ := s.startBrowser(t, t.TempDir(), true)
-	b := newBindTab(c, p.url)
+	b := newBindTab(c, p.URL)
 	b.setName("Alice")
 	wantBound(b)
 	stolen := cookiesOf(b)
@@ -297,32 +311,32 @@ func TestBindBrowserServers(t *testing.T) {
 		}
 	}
 
-	p.cmd.Process.Kill()
-	p.wait()
+	p.Cmd.Process.Kill()
+	p.Wait()
 	p = s.start(t, "-key-file", ring)
 	time.Sleep(ranOut)
 	wantAlice("after a restart")
 
-	p.cmd.Process.Kill()
-	p.wait()
-	var copies []*started
+	p.Cmd.Process.Kill()
+	p.Wait()
+	var copies []*testkit.Server
 	var addrs []string
 	for range 2 {
-		addrs = append(addrs, freeAddr(t))
-		copies = append(copies, startProcess(t, s.env, s.behindProxy(addrs[len(addrs)-1],
+		addrs = append(addrs, testkit.FreeAddr(t))
+		copies = append(copies, start(t, s.env, s.behindProxy(addrs[len(addrs)-1],
 			"-key-file", ring, "-bind", bindTicket.String())...))
 	}
 	s.startHAProxy(t, addrs...)
 	time.Sleep(ranOut)
 	wantAlice("with two copies")
 
-	old := must(keysFromFile(ring))[0].encrypted.id
+	old := listKeys(t, ring)[0].encrypted
 	loaded := func(n int) {
 		t.Helper()
 		for _, p := range copies {
 			b.await(func() error {
-				if strings.Count(p.log.String(), "key file loaded") < n {
-					return fmt.Errorf("the key file was not loaded: %s", p.log)
+				if strings.Count(p.Log.String(), "key file loaded") < n {
+					return fmt.Errorf("the key file was not loaded: %s", p.Log)
 				}
 				return nil
 			})
@@ -342,8 +356,8 @@ func TestBindBrowserServers(t *testing.T) {
 		t.Error("got a cookie of the key that was dropped")
 	}
 	for i, p := range copies {
-		if p.count(refreshed) == 0 || p.count(newlyBound)+p.count(ended) > 0 {
-			t.Errorf("copy %d: got the log %s", i, p.log)
+		if count(p, refreshed) == 0 || count(p, newlyBound)+count(p, ended) > 0 {
+			t.Errorf("copy %d: got the log %s", i, p.Log)
 		}
 	}
 	if got := s.curl(t, stolen, "/get_name"); got != "Name not found in session\n" {
@@ -358,7 +372,7 @@ func TestBindBrowserProfile(t *testing.T) {
 	p := s.start(t)
 	profile := t.TempDir()
 	c, end := s.startBrowser(t, profile, true)
-	b := newBindTab(c, p.url)
+	b := newBindTab(c, p.URL)
 	b.setName("Alice")
 	wantBound(b)
 	time.Sleep(2 * time.Second) // until what is new has been written to the profile
@@ -366,12 +380,12 @@ func TestBindBrowserProfile(t *testing.T) {
 	end()
 	time.Sleep(ranOut)
 	c, _ = s.startBrowser(t, profile, true)
-	b = newBindTab(c, p.url)
+	b = newBindTab(c, p.URL)
 	b.open("/get_name")
 	b.wantText("Name: Alice")
 	wantBound(b)
-	if got := p.count(newlyBound); got != 1 {
-		t.Errorf("got %d sessions bound, want the one: %s", got, p.log)
+	if got := count(p, newlyBound); got != 1 {
+		t.Errorf("got %d sessions bound, want the one: %s", got, p.Log)
 	}
 }
 
@@ -382,14 +396,14 @@ func TestBindBrowserEnds(t *testing.T) {
 	s := newBindSite(t)
 	p := s.start(t)
 	c, _ := s.startBrowser(t, t.TempDir(), true)
-	b := newBindTab(c, p.url)
+	b := newBindTab(c, p.URL)
 	b.setName("Alice")
 	wantBound(b)
 	b.open("/get_name")
 	b.click(`form[action="/clear_name"] button`)
 	b.wantText("Name cleared from session")
 	// A ticket that was on its way may still arrive, and is good for nothing.
-	if got := cookiesOf(b); strings.Contains(got, boundCookie) {
+	if got := cookiesOf(b); strings.Contains(got, secureCookie) {
 		t.Errorf("got cookies after clearing: %s", got)
 	}
 	b.setName("Bob")
@@ -398,20 +412,24 @@ func TestBindBrowserEnds(t *testing.T) {
 	b.open("/get_name")
 	b.wantText("Name: Bob")
 	wantBound(b)
-	if p.count(newlyBound) != 2 || p.count(ended) != 1 {
+	if count(p, newlyBound) != 2 || count(p, ended) != 1 {
 		t.Errorf("got %d sessions bound and %d ended, want 2 and 1: %s",
-			p.count(newlyBound), p.count(ended), p.log)
+			count(p, newlyBound), count(p, ended), p.Log)
 	}
 
 	// A mail on another site, and a page of another host or port of our own.
 	mail := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, `<!DOCTYPE html><title>Mail</title><link rel="icon" href="data:,">
-			<main><a href="%s/get_name">Look</a></main>`, p.url)
+			<main><a href="%s/get_name">Look</a></main>`, p.URL)
 	})
 	evil, sibling := httptest.NewServer(mail), httptest.NewUnstartedServer(mail)
 	defer evil.Close()
-	sibling.TLS = &tls.Config{Certificates: []tls.Certificate{must(tls.LoadX509KeyPair(s.cert, s.key))}}
+	pair, err := tls.LoadX509KeyPair(s.cert, s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sibling.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	sibling.StartTLS()
 	defer sibling.Close()
 	b.sibling = "https://localhost:" + sibling.URL[strings.LastIndex(sibling.URL, ":")+1:]
@@ -423,11 +441,12 @@ func TestBindBrowserEnds(t *testing.T) {
 		before := eval[int](b, `history.length`)
 		b.click("a")
 		b.wantText("Name: Bob")
-		if got := p.count(detoured); got != i+1 {
-			t.Errorf("from %s: got %d detours, want %d: %s", from, got, i+1, p.log)
+		if got := count(p, detoured); got != i+1 {
+			t.Errorf("from %s: got %d detours, want %d: %s", from, got, i+1, p.Log)
 		}
 		if got := eval[int](b, `history.length`); got != before+1 {
-			t.Errorf("from %s: got a history of %d pages after %d: the detour is in it", from, got, before)
+			t.Errorf("from %s: got a history of %d pages after %d: the detour is in it",
+				from, got, before)
 		}
 	}
 }
@@ -437,15 +456,16 @@ func TestBindBrowserTwentyAtOnce(t *testing.T) {
 	s := newBindSite(t)
 	p := s.start(t, "-bind", "10m") // or the browser would refresh at each request
 	c, _ := s.startBrowser(t, t.TempDir(), true)
-	b := newBindTab(c, p.url)
+	b := newBindTab(c, p.URL)
 	call(b, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
 	b.setName("Alice")
 	wantBound(b)
-	before := p.count(refreshed)
+	before := count(p, refreshed)
 	// As if the ticket had run out, which takes too long here.
 	for _, k := range b.cookies() {
 		if k.Name == ticketCookie {
-			call(b, network.DeleteCookies, network.DeleteCookiesParams{Name: k.Name, URL: p.url + "/"})
+			params := network.DeleteCookiesParams{Name: k.Name, URL: p.URL + "/"}
+			call(b, network.DeleteCookies, params)
 		}
 	}
 	got := eval[[]string](b, `Promise.all(Array.from({length: 20}, () =>
@@ -456,7 +476,7 @@ func TestBindBrowserTwentyAtOnce(t *testing.T) {
 			t.Errorf("got %q", text)
 		}
 	}
-	if n := p.count(refreshed) - before; len(got) != 20 || n != 1 {
+	if n := count(p, refreshed) - before; len(got) != 20 || n != 1 {
 		t.Errorf("got %d answers and %d refreshes, want 20 and one", len(got), n)
 	}
 }
@@ -467,30 +487,30 @@ func TestBindBrowserWithout(t *testing.T) {
 	s := newBindSite(t)
 	p := s.start(t)
 	c, _ := s.startBrowser(t, t.TempDir(), false)
-	b := newBindTab(c, p.url)
+	b := newBindTab(c, p.URL)
 	jar := filepath.Join(t.TempDir(), "jar")
 	curl := func(args ...string) string {
 		t.Helper()
 		args = append([]string{"-sS", "--cacert", s.cert, "-b", jar, "-c", jar}, args...)
-		out, err := exec.Command(needTool(t, "curl"), args...).CombinedOutput()
+		out, err := exec.Command(testkit.NeedTool(t, "curl"), args...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("curl: %v: %s", err, out)
 		}
 		return string(out)
 	}
 	b.setName("Alice")
-	curl("-d", "name=Carl", p.url+"/set_name")
+	curl("-d", "name=Carl", p.URL+"/set_name")
 	for range 2 {
 		b.open("/get_name")
 		b.wantText("Name: Alice")
-		if got := curl(p.url + "/get_name"); got != "Name: Carl\n" {
+		if got := curl(p.URL + "/get_name"); got != "Name: Carl\n" {
 			t.Errorf("curl: got %q", got)
 		}
 		time.Sleep(ranOut)
 	}
 	b.open("/session")
 	b.wantText("not bound to this device")
-	if name := b.cookie().Name; name != boundCookie {
+	if name := b.cookie().Name; name != secureCookie {
 		t.Errorf("got the cookie %s", name)
 	}
 	b.setName("Bob")
@@ -498,8 +518,8 @@ func TestBindBrowserWithout(t *testing.T) {
 	b.wantText("Name: Bob")
 	b.click(`form[action="/clear_name"] button`)
 	b.wantText("Name cleared from session")
-	if got := p.count(offered); got != 3 || p.count(registered) != 0 {
-		t.Errorf("got %d offers: %s", got, p.log)
+	if got := count(p, offered); got != 3 || count(p, registered) != 0 {
+		t.Errorf("got %d offers: %s", got, p.Log)
 	}
 }
 
@@ -508,16 +528,16 @@ func TestBindBrowserWithout(t *testing.T) {
 func TestBindFleet(t *testing.T) {
 	t.Parallel()
 	s := newBindSite(t)
-	needTool(t, "haproxy")
-	copies := make([]*started, 3)
+	testkit.NeedTool(t, "haproxy")
+	copies := make([]*testkit.Server, 3)
 	addrs := make([]string, 3)
 	start := func(i int, more ...string) {
 		t.Helper()
 		more = append(more, "-shutdown-delay", "2s")
-		copies[i] = startProcess(t, s.env, s.behindProxy(addrs[i], more...)...)
+		copies[i] = start(t, s.env, s.behindProxy(addrs[i], more...)...)
 	}
 	for i := range copies {
-		addrs[i] = freeAddr(t)
+		addrs[i] = testkit.FreeAddr(t)
 		start(i)
 	}
 	s.startHAProxy(t, addrs...)
@@ -527,27 +547,28 @@ func TestBindFleet(t *testing.T) {
 	var asked, refreshes, bound atomic.Int64
 	client := s.client(t)
 	visitor := func(name string, able bool) {
-		b := newBindClient(t, func(method, path, body string, header http.Header) (
+		over := testkit.Over(client, s.url())
+		b := testkit.NewBindClient(t, func(method, path, body string, header http.Header) (
 			*http.Response, string, error) {
 			asked.Add(1)
-			return overHTTP(client, s.url(), method, path, body, header)
+			return over(method, path, body, header)
 		})
-		b.unable = !able
+		b.Unable = !able
 		for n := 0; ; n++ {
 			want := fmt.Sprintf("%s.%d", name, n)
-			if _, text := b.ask("POST", "/set_name", "name="+want); !strings.Contains(text, want) {
+			if _, text := b.Ask("POST", "/set_name", "name="+want); !strings.Contains(text, want) {
 				t.Errorf("set: got %q, want %s", text, want)
 			}
 			for range 10 {
 				time.Sleep(200 * time.Millisecond)
-				res, text := b.ask("GET", "/get_name", "")
+				res, text := b.Ask("GET", "/get_name", "")
 				if text != "Name: "+want+"\n" || res.StatusCode != 200 {
-					t.Errorf("got %q, want %s, with the identifier %q", text, want, b.id)
+					t.Errorf("got %q, want %s, with the identifier %q", text, want, b.ID)
 				}
 				select {
 				case <-stop:
-					refreshes.Add(int64(b.refreshes))
-					if _, there := b.cookies()[ticketCookie]; there {
+					refreshes.Add(int64(b.Refreshes))
+					if _, there := b.Cookies()[ticketCookie]; there {
 						bound.Add(1)
 					}
 					return
@@ -572,8 +593,8 @@ func TestBindFleet(t *testing.T) {
 	look(2)
 	for _, mode := range []string{bindTicket.String(), "0"} {
 		for i, p := range copies {
-			if err := p.end(); err != nil {
-				t.Errorf("a copy ended with %v: %s", err, p.log)
+			if err := p.End(); err != nil {
+				t.Errorf("a copy ended with %v: %s", err, p.Log)
 			}
 			start(i, "-bind", mode)
 			time.Sleep(time.Second) // until HAProxy has seen it
@@ -600,8 +621,9 @@ func TestBindFleet(t *testing.T) {
 		t.Errorf("got %d of 10 visitors bound", bound.Load())
 	}
 	for _, p := range copies {
-		if strings.Contains(p.log.String(), "level=ERROR") || strings.Contains(p.log.String(), "unproven") {
-			t.Errorf("got the log %s", p.log)
+		log := p.Log.String()
+		if strings.Contains(log, "level=ERROR") || strings.Contains(log, "unproven") {
+			t.Errorf("got the log %s", log)
 		}
 	}
 	t.Logf("20 visitors and a browser made %d requests, %d of them for tickets, during 6 restarts",
@@ -612,28 +634,11 @@ func TestBindFleet(t *testing.T) {
 func (s *bindSite) client(t *testing.T) *http.Client {
 	t.Helper()
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM([]byte(readFile(t, s.cert))) {
+	if !pool.AppendCertsFromPEM([]byte(testkit.ReadFile(t, s.cert))) {
 		t.Fatal("the certificate can't be read")
 	}
 	return &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}},
 		Timeout:   20 * time.Second,
 	}
-}
-
-// overHTTP makes a request of a client.
-func overHTTP(client *http.Client, base, method, path, body string, header http.Header) (
-	*http.Response, string, error) {
-	r, err := http.NewRequest(method, base+path, strings.NewReader(body))
-	if err != nil {
-		return nil, "", err
-	}
-	r.Header = header
-	res, err := client.Do(r)
-	if err != nil {
-		return nil, "", err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	return res, string(text), err
 }

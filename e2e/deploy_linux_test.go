@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"debug/buildinfo"
@@ -6,10 +6,7 @@ import (
 	"fmt"
 	goversion "go/version"
 	"io/fs"
-	"maps"
 	"net/http"
-	"net/http/cookiejar"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,16 +18,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cookiesession/internal/testkit"
 )
 
 // needRoot skips a test that no user but root can run.
 func needRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 && os.Getenv("CI") == "true" {
-		t.Fatal("this test has to be run by root")
-	}
 	if os.Geteuid() != 0 {
-		t.Skip("only root can run this test")
+		testkit.SkipUnlessCI(t, "only root can run this test")
 	}
 }
 
@@ -51,12 +47,12 @@ func (i *image) buildah(command string, args ...string) string {
 // stand-in: an empty one, into which this machine's own Go and tools are mounted.
 func buildImage(t testing.TB) *image {
 	t.Helper()
-	dockerfile := readFile(t, "deploy/Dockerfile")
+	dockerfile := read(t, "deploy/Dockerfile")
 	base := regexp.MustCompile(`(?m)^FROM (golang:(\S+)) AS build$`).FindStringSubmatch(dockerfile)
 	if base == nil {
 		t.Fatal("deploy/Dockerfile builds with no golang image")
 	}
-	needs := regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(readFile(t, "go.mod"))
+	needs := regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(read(t, "go.mod"))
 	if goversion.Compare("go"+base[2], "go"+needs[1]) < 0 {
 		t.Errorf("deploy/Dockerfile builds with Go %s, and go.mod needs %s", base[2], needs[1])
 	}
@@ -87,7 +83,8 @@ func buildImage(t testing.TB) *image {
 	}
 	i.buildah("umount", standIn)
 	i.buildah("config", "--env", "PATH="+env.GOROOT+"/bin:/usr/bin", "--env", "HOME=/root",
-		"--env", "GOTOOLCHAIN=local", "--env", "GOPROXY=file:///modules", "--env", "GOSUMDB=off", standIn)
+		"--env", "GOTOOLCHAIN=local", "--env", "GOPROXY=file:///modules",
+		"--env", "GOSUMDB=off", standIn)
 	i.buildah("commit", "--quiet", standIn, "docker.io/library/"+base[1])
 	i.buildah("rm", standIn)
 
@@ -107,10 +104,8 @@ func buildImage(t testing.TB) *image {
 // TestImage builds the image, looks at what is in it, and runs its program as
 // the image says, alone in its root directory.
 func TestImage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
-	needTool(t, "buildah")
+	slow(t)
+	testkit.NeedTool(t, "buildah")
 	needRoot(t)
 	i := buildImage(t)
 	var has struct {
@@ -124,15 +119,16 @@ func TestImage(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(i.buildah("inspect", "--type", "image", "cookiesession")), &has); err != nil {
+	inspected := i.buildah("inspect", "--type", "image", "cookiesession")
+	if err := json.Unmarshal([]byte(inspected), &has); err != nil {
 		t.Fatal(err)
 	}
 	config := has.OCIv1.Config
 	if config.User != "65532:65532" {
 		t.Errorf("got the user %q, want 65532:65532", config.User)
 	}
-	if got := slices.Collect(maps.Keys(config.ExposedPorts)); !slices.Equal(got, []string{"8080/tcp"}) {
-		t.Errorf("got the ports %v, want 8080/tcp", got)
+	if _, ok := config.ExposedPorts["8080/tcp"]; !ok || len(config.ExposedPorts) != 1 {
+		t.Errorf("got the ports %v, want 8080/tcp", config.ExposedPorts)
 	}
 	command := slices.Concat(config.Entrypoint, config.Cmd)
 	if !slices.Equal(command, []string{"/cookiesession", "-addr", ":8080"}) {
@@ -146,28 +142,29 @@ func TestImage(t *testing.T) {
 	}
 
 	container := i.buildah("from", "--pull-never", "cookiesession")
-	root := i.buildah("mount", container)
+	files := i.buildah("mount", container)
 	t.Cleanup(func() {
 		i.buildah("umount", container)
 		i.buildah("rm", container)
 	})
 	var names []string
-	fs.WalkDir(os.DirFS(root), ".", func(name string, _ fs.DirEntry, err error) error {
+	fs.WalkDir(os.DirFS(files), ".", func(name string, _ fs.DirEntry, err error) error {
 		names = append(names, name)
 		return err
 	})
 	if !slices.Equal(names, []string{".", "cookiesession"}) {
 		t.Errorf("got the files %q, want the program alone", names)
 	}
-	program := filepath.Join(root, "cookiesession")
-	if info, err := os.Stat(program); err != nil || info.Size() > 30<<20 || info.Mode().Perm() != 0o755 {
+	program := filepath.Join(files, "cookiesession")
+	info, err := os.Stat(program)
+	if err != nil || info.Size() > 30<<20 || info.Mode().Perm() != 0o755 {
 		t.Errorf("got %v and %v, want 30 MiB at most and 0755", info, err)
 	}
 	built, err := buildinfo.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(".git"); err == nil && info.IsDir() {
+	if info, err := os.Stat(filepath.Join(root, ".git")); err == nil && info.IsDir() {
 		revision := strings.TrimSpace(tool(t, "", "git", "rev-parse", "HEAD"))
 		if !strings.Contains(built.String(), "vcs.revision="+revision) {
 			t.Errorf("got %s, want it built from %s", built, revision)
@@ -175,34 +172,34 @@ func TestImage(t *testing.T) {
 	}
 
 	t.Run("version", func(t *testing.T) {
-		out, err := inImage(root, "-version").CombinedOutput()
+		out, err := inImage(files, "-version").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), built.GoVersion) {
 			t.Errorf("got %s and %v", out, err)
 		}
 	})
 	t.Run("usage", func(t *testing.T) {
-		if out, err := inImage(root, "-nonsense").CombinedOutput(); err == nil {
+		if out, err := inImage(files, "-nonsense").CombinedOutput(); err == nil {
 			t.Errorf("a wrong flag is taken: %s", out)
 		}
 	})
-	t.Run("serves", func(t *testing.T) { serveInImage(t, root) })
+	t.Run("serves", func(t *testing.T) { serveInImage(t, files) })
 }
 
 // inImage returns the program of an image as a command, in its root directory
 // and as its user, with nothing around it.
-func inImage(root string, args ...string) *exec.Cmd {
+func inImage(files string, args ...string) *exec.Cmd {
 	cmd := exec.Command("/cookiesession", args...)
 	cmd.Dir, cmd.Env = "/", []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532},
+		Chroot: files, Credential: &syscall.Credential{Uid: 65532, Gid: 65532},
 	}
 	return cmd
 }
 
 // serveInImage starts the program of an image with keys that are mounted as
 // Kubernetes mounts a Secret, and has it serve.
-func serveInImage(t *testing.T, root string) {
-	keys := filepath.Join(root, "keys")
+func serveInImage(t *testing.T, files string) {
+	keys := filepath.Join(files, "keys")
 	data := filepath.Join(keys, "..2026_01_01")
 	if err := os.MkdirAll(data, 0o755); err != nil {
 		t.Fatal(err)
@@ -218,55 +215,33 @@ func serveInImage(t *testing.T, root string) {
 			t.Fatal(err)
 		}
 	}
-	log, ended := new(lockedBuffer), make(chan error, 1)
-	cmd := inImage(root, "-addr", "127.0.0.1:0", "-key-file", "/keys/ring")
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill() })
-	go func() { ended <- cmd.Wait() }()
-	site := awaitURL(t, log, ended)
+	cmd := inImage(files, "-addr", "127.0.0.1:0", "-key-file", "/keys/ring")
+	p := testkit.Start(t, cmd)
 
-	status := readFile(t, fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-	for _, want := range []string{"\nUid:\t65532\t65532\t65532\t65532\n", "\nGid:\t65532\t65532\t65532\t65532\n"} {
-		if !strings.Contains(status, want) {
+	status := testkit.ReadFile(t, fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	for _, id := range []string{"Uid", "Gid"} {
+		if !strings.Contains(status, "\n"+id+":\t65532\t65532\t65532\t65532\n") {
 			t.Errorf("got the process %s", status)
 		}
 	}
-	if got := pageAt(t, site+"/healthz"); got != "ok\n" {
+	if got := pageAt(t, p.URL+"/healthz"); got != "ok\n" {
 		t.Errorf("/healthz: got %q", got)
 	}
-	jar, _ := cookiejar.New(nil)
-	client := &http.Client{Jar: jar}
-	res, err := client.PostForm(site+"/set_name", url.Values{"name": {"Alice"}})
-	if err != nil {
-		t.Fatal(err)
+	if got := newJar(t, p.URL, "Alice").ask(p.URL); got != "Name: Alice" {
+		t.Errorf("got %q", got)
 	}
-	res.Body.Close()
-	if res, err = client.Get(site + "/get_name"); err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body := make([]byte, 100)
-	n, _ := res.Body.Read(body)
-	if string(body[:n]) != "Name: Alice\n" {
-		t.Errorf("got %q", body[:n])
-	}
-	cmd.Process.Signal(syscall.SIGTERM)
-	if err := <-ended; err != nil || strings.Contains(log.String(), "level=ERROR") {
-		t.Errorf("ended with %v: %s", err, log)
+	if err := p.End(); err != nil || strings.Contains(p.Log.String(), "level=ERROR") {
+		t.Errorf("ended with %v: %s", err, p.Log)
 	}
 }
 
 // The systemd unit's TasksMax is enough where there are many processors, which
 // need a thread each. With 64, as it once was, the program is killed there.
 func TestTasksMax(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow")
-	}
+	slow(t)
 	needRoot(t)
-	found := regexp.MustCompile(`(?m)^TasksMax=(\d+)$`).FindStringSubmatch(readFile(t, "deploy/cookiesession.service"))
+	found := regexp.MustCompile(`(?m)^TasksMax=(\d+)$`).
+		FindStringSubmatch(read(t, "deploy/cookiesession.service"))
 	if found == nil {
 		t.Fatal("the unit has no TasksMax")
 	}
@@ -279,8 +254,9 @@ func TestTasksMax(t *testing.T) {
 		if err != nil {
 			t.Skipf("tasks can't be limited here: %v", err)
 		}
-		log, ended := new(lockedBuffer), make(chan struct{})
-		served := program(t, map[string]string{"GOMAXPROCS": strconv.Itoa(processors)}, "-addr", "127.0.0.1:0")
+		log, ended := new(testkit.Buffer), make(chan struct{})
+		env := environ{"GOMAXPROCS": strconv.Itoa(processors)}
+		served := program(t, env, "-addr", "127.0.0.1:0")
 		inGroup(t, served, group)
 		served.Stderr = log
 		if err := served.Start(); err != nil {
@@ -303,10 +279,10 @@ func TestTasksMax(t *testing.T) {
 
 // keepBusy sends many requests at once to the program that writes log, and
 // reports whether all were answered.
-func keepBusy(log *lockedBuffer, ended <-chan struct{}) bool {
+func keepBusy(log *testkit.Buffer, ended <-chan struct{}) bool {
 	var site string
 	for deadline := time.After(20 * time.Second); site == ""; {
-		if m := listening.FindStringSubmatch(log.String()); m != nil {
+		if m := testkit.Listening.FindStringSubmatch(log.String()); m != nil {
 			site = m[1]
 		}
 		select {
@@ -373,5 +349,5 @@ func inGroup(t testing.TB, cmd *exec.Cmd, group string) {
 	t.Helper()
 	cmd.Args = slices.Concat([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`,
 		filepath.Join(group, "cgroup.procs"), cmd.Path}, cmd.Args[1:])
-	cmd.Path = needTool(t, "sh")
+	cmd.Path = testkit.NeedTool(t, "sh")
 }

@@ -1,0 +1,374 @@
+//go:build unix
+
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"go/format"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cookiesession/internal/testkit"
+)
+
+// TestDocCommands does what the documents say, in a copy of the project: it
+// runs each command as it stands and in its order, and compares what it prints
+// where the document shows that.
+func TestDocCommands(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	for _, name := range []string{readme, operation} {
+		t.Run(path.Base(name), func(t *testing.T) {
+			testkit.NeedTool(t, "curl")
+			testkit.NeedTool(t, "sh")
+			f := newFollower(t)
+			ran := 0
+			for _, b := range blocks(f.ports.Replace(read(t, name))) {
+				ran += f.follow(b)
+			}
+			if ran < 6 {
+				t.Errorf("ran %d commands", ran)
+			}
+			f.stopServer()
+			t.Run("gitignore", f.checkIgnored)
+		})
+	}
+}
+
+// follower is somebody who does what a document says.
+type follower struct {
+	t      *testing.T
+	dir    string            // the copy of the project
+	ports  *strings.Replacer // puts free ports in the place of the documents'
+	addr   string
+	sh     *shell
+	log    string   // file of what the server that runs says; empty when none runs
+	edited []string // files that the document has people write by hand
+}
+
+func newFollower(t *testing.T) *follower {
+	t.Helper()
+	dir := newProject(t)
+	_, site, _ := net.SplitHostPort(testkit.FreeAddr(t))
+	_, admin, _ := net.SplitHostPort(testkit.FreeAddr(t))
+	addr := "localhost:" + site
+	return &follower{
+		t:     t,
+		dir:   dir,
+		ports: strings.NewReplacer("8080", site, "9090", admin),
+		addr:  addr,
+		sh:    newShell(t, dir, addr),
+	}
+}
+
+// follow does what a block says, and returns how many commands it has run.
+func (f *follower) follow(b block) (ran int) {
+	f.t.Helper()
+	switch {
+	case b.kind == "sh":
+		for line := range strings.Lines(b.text) {
+			f.run(line, nil)
+			ran++
+		}
+	case b.kind == "console":
+		if !strings.HasPrefix(b.text, "$ ") {
+			f.t.Fatalf("no command begins %q", b.text)
+		}
+		for command := range strings.SplitSeq(b.text[2:], "\n$ ") {
+			line, output, _ := strings.Cut(command, "\n")
+			output = strings.TrimSuffix(output, "\n")
+			f.run(line, &output)
+			ran++
+		}
+	case b.kind == "go" && strings.HasPrefix(b.text, "package "):
+		f.tryProgram(b.text)
+	case b.kind == "go":
+		f.edit(b.text)
+	case b.kind == "html":
+		files := regexp.MustCompile("`(templates/[a-z]+\\.html)`").
+			FindAllStringSubmatch(b.before, -1)
+		if files == nil {
+			f.t.Fatalf("no file is named for %q", b.text)
+		}
+		f.write(files[len(files)-1][1], b.text)
+		f.tryAction()
+	default:
+		f.t.Errorf("this test doesn't know what to do with a block of %q", b.kind)
+	}
+	return ran
+}
+
+// server matches a command that serves until it is ended.
+var server = regexp.MustCompile(`^(?:[A-Z_]+=(?:\$\([^)]*\)|\S+) +)*` +
+	`(?:go run \.|\./cookiesession)(?: +-[^|]*)?$`)
+
+// run runs one command, which must succeed and, if there is something to
+// compare with, print it.
+func (f *follower) run(line string, want *string) {
+	f.t.Helper()
+	command, _, _ := strings.Cut(line, " #")
+	command = strings.TrimSpace(command)
+	switch {
+	case strings.HasPrefix(command, "go test "):
+		// This is one of those tests. The gate runs all of them.
+		if !inGate(f.t, strings.Fields(command)) {
+			f.t.Errorf(".ci/run doesn't run %q", command)
+		}
+		return
+	case server.MatchString(command):
+		f.startServer(line)
+		return
+	}
+	got, status := f.sh.run(line)
+	f.t.Logf("$ %s\n%s", command, got)
+	if status != 0 {
+		f.t.Errorf("%s: got status %d, %s%s", line, status, got, f.sh.said)
+	}
+	if want != nil && strings.TrimSuffix(got, "\n") != *want {
+		f.t.Errorf("%s: got %q, want %q", line, got, *want)
+	}
+}
+
+// inGate reports whether .ci/run has a line with all of these words.
+func inGate(t *testing.T, words []string) bool {
+	t.Helper()
+	for line := range strings.Lines(read(t, ".ci/run")) {
+		line, _, _ = strings.Cut(line, " #")
+		has := strings.Fields(line)
+		missing := func(word string) bool { return !slices.Contains(has, word) }
+		if !slices.ContainsFunc(words, missing) {
+			return true
+		}
+	}
+	return false
+}
+
+// startServer runs a command that serves, until the next one is started, as
+// somebody does who presses Ctrl-C in between.
+func (f *follower) startServer(line string) {
+	f.t.Helper()
+	f.stopServer()
+	f.t.Logf("$ %s &", strings.TrimSpace(line))
+	f.log = filepath.Join(f.t.TempDir(), "log")
+	f.sh.start(line, f.log)
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", f.addr); err == nil {
+			conn.Close()
+			return
+		}
+		if _, status := f.sh.run("kill -0 $!"); status != 0 || time.Now().After(deadline) {
+			f.t.Fatalf("%s doesn't listen: %s", line, testkit.ReadFile(f.t, f.log))
+		}
+	}
+}
+
+func (f *follower) stopServer() {
+	f.t.Helper()
+	if f.log == "" {
+		return
+	}
+	f.log = ""
+	f.sh.end(syscall.SIGTERM)
+	f.sh.run("wait") // for go run alone: it doesn't wait for the program
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.Dial("tcp", f.addr)
+		if err != nil {
+			return
+		}
+		conn.Close()
+		if time.Now().After(deadline) {
+			f.t.Fatal("the server doesn't end")
+		}
+	}
+}
+
+// expect runs a command of this test's own, for what the document claims but
+// shows no command for.
+func (f *follower) expect(command, want string) {
+	f.t.Helper()
+	f.run(strings.ReplaceAll(command, "SITE", "http://"+f.addr), &want)
+}
+
+// write writes a file of the project, which the document has people write.
+func (f *follower) write(name, content string) {
+	f.t.Helper()
+	testkit.WriteFile(f.t, filepath.Join(f.dir, name), content)
+	f.edited = append(f.edited, name)
+}
+
+// edit adds to handlers.go what a block says: in the declarations that it
+// names, and what is a declaration itself at the end. What is there already,
+// an adopter has added.
+func (f *follower) edit(text string) {
+	f.t.Helper()
+	handlers := testkit.ReadFile(f.t, filepath.Join(f.dir, "handlers.go"))
+	add := func(start, end int, text string) {
+		if !strings.Contains(squeeze(handlers[start:end]), squeeze(text)) {
+			handlers = handlers[:end] + text + handlers[end:]
+		}
+	}
+	for section := range strings.SplitSeq(strings.TrimPrefix(text, "//"), "\n//") {
+		where, text, _ := strings.Cut(section, "\n")
+		name, named := strings.CutPrefix(where, " in ")
+		if !named {
+			add(0, len(handlers), "\n"+text)
+			continue
+		}
+		declaration := regexp.MustCompile(`(?ms)^(?:type|func) (?:\([^)]*\) )?` + name + `\b.*?^}`)
+		at := declaration.FindStringIndex(handlers)
+		if at == nil {
+			f.t.Fatalf("handlers.go declares no %s", name)
+		}
+		add(at[0], at[1]-1, text+"\n")
+	}
+	f.write("handlers.go", handlers)
+}
+
+// tryAction finds out whether the README's field, action and page do what it says.
+func (f *follower) tryAction() {
+	f.t.Helper()
+	// The tests don't need to be good for this.
+	f.run("go vet $(go list -f '{{join .GoFiles \" \"}}')", nil)
+	f.run("go run . -encrypt=false", nil)
+	f.expect("curl -s -b jar -c jar -d theme=dark SITE/theme", "Theme: dark")
+	f.expect("curl -s -b jar -c jar -d theme=dark -H 'Accept: text/html' SITE/theme | grep lead",
+		`<p class="lead">Your theme is dark.</p>`)
+	f.expect("curl -s -b jar -H 'Accept: text/html' SITE/theme | grep -e lead -e input",
+		"<p class=\"lead\">Your theme is dark.</p>\n<form method=\"post\"><label>Theme "+
+			"<input name=\"theme\"></label> <button>Set Theme</button></form>")
+	f.expect("curl -s -b jar -c jar -d name=Alice SITE/set_name", "Name Alice set in session")
+	f.expect("curl -s -b jar SITE/session | grep -e name -e theme",
+		"name          Alice\ntheme         dark")
+	f.expect("go run . inspect -show <jar 2>/dev/null | grep -e name -e theme",
+		"name          \"Alice\"\ntheme         \"dark\"")
+}
+
+// tryProgram finds out whether a program of the document can be built in the folder that
+// the commands before it have made, or else in one of the project, and does what is said.
+func (f *follower) tryProgram(text string) {
+	f.t.Helper()
+	if formatted, err := format.Source([]byte(text)); err != nil || string(formatted) != text {
+		f.t.Errorf("a program is not formatted: %v", err)
+	}
+	folder, _ := f.sh.run("pwd")
+	folder = strings.TrimSpace(folder)
+	if folder == f.dir {
+		folder = filepath.Join(f.dir, fmt.Sprint("program", len(f.edited)))
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			f.t.Fatal(err)
+		}
+		f.write(filepath.Join(filepath.Base(folder), "main.go"), text)
+		f.run("go vet "+folder, nil)
+		return
+	}
+	testkit.WriteFile(f.t, filepath.Join(folder, "main.go"), text)
+	f.run("go vet .", nil)
+	if strings.Contains(text, "In your cart:") {
+		f.tryCart(folder)
+	}
+}
+
+// tryCart finds out whether the README's own server does what it says.
+func (f *follower) tryCart(folder string) {
+	f.t.Helper()
+	f.run("go run .", nil)
+	f.expect("curl -s -b jar -c jar -d item=tea SITE", "In your cart: [tea]")
+	f.expect("curl -s -b jar -c jar -d item=milk SITE", "In your cart: [tea milk]")
+	f.expect("curl -s -b jar -c jar -d item=$(printf %05000d 0) SITE",
+		"This can't go into the cart.")
+	f.expect("curl -s -b jar -H 'Sec-Fetch-Site: cross-site' -d item=x SITE -w '%{http_code}'",
+		"cross-origin request detected from Sec-Fetch-Site header\n403")
+	f.expect("curl -s -b jar -c jar SITE", "In your cart: [tea milk]")
+	// The key file is watched.
+	f.run("(cd "+f.dir+" && go run . keys replace "+filepath.Join(folder, "ring")+")", nil)
+	f.run("until curl -s -b jar http://"+f.addr+" | grep -F '[]'; do sleep .1; done", nil)
+}
+
+// checkIgnored finds files that the commands have made and git would commit.
+func (f *follower) checkIgnored(t *testing.T) {
+	testkit.NeedTool(t, "git")
+	for line := range strings.Lines(git(t, f.dir, "add", "-A", "-n")) {
+		name := strings.Trim(strings.TrimPrefix(line, "add "), "'\n")
+		if !slices.Contains(f.edited, name) {
+			t.Errorf("git would commit a change of %s", name)
+		}
+	}
+}
+
+// shell is a shell that keeps its variables and its folder from one command to
+// the next.
+type shell struct {
+	t    *testing.T
+	pid  int // also the id of its process group, in which are all that it starts
+	in   io.Writer
+	out  *bufio.Reader
+	said *testkit.Buffer // on its standard error
+}
+
+// newShell starts a shell in dir. The program listens at addr unless a flag
+// says otherwise.
+func newShell(t *testing.T, dir, addr string) *shell {
+	t.Helper()
+	cmd := exec.Command("sh")
+	cmd.Dir = dir
+	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "COOKIESESSION_") || strings.HasPrefix(v, "PORT=")
+	})
+	// All modules are here already, or this test wouldn't run.
+	cmd.Env = append(cmd.Env, "COOKIESESSION_ADDR="+addr, "GOPROXY=off")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	said := new(testkit.Buffer)
+	cmd.Stderr = said
+	in, err := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err, err2, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	s := &shell{t: t, pid: cmd.Process.Pid, in: in, out: bufio.NewReader(out), said: said}
+	t.Cleanup(func() {
+		s.end(syscall.SIGKILL)
+		cmd.Wait()
+	})
+	s.run("trap : TERM") // which is for the server
+	return s
+}
+
+// run runs a command, and returns its output and its exit status.
+func (s *shell) run(command string) (output string, status int) {
+	s.t.Helper()
+	const mark = "the command has ended with "
+	fmt.Fprintf(s.in, "{ %s\n} </dev/null\nprintf '\\n%s%%d\\n' $?\n", command, mark)
+	timeout := time.AfterFunc(3*time.Minute, func() { s.end(syscall.SIGKILL) })
+	defer timeout.Stop()
+	for {
+		line, err := s.out.ReadString('\n')
+		if err != nil {
+			s.t.Fatalf("the shell ended in %s: %v: %s%s", command, err, output, s.said)
+		}
+		if n, err := fmt.Sscanf(line, mark+"%d", &status); n == 1 && err == nil {
+			return strings.TrimSuffix(output, "\n"), status
+		}
+		output += line
+	}
+}
+
+// start runs a command in the background.
+func (s *shell) start(command, log string) {
+	s.t.Helper()
+	s.run("{ " + command + "\n} >" + log + " 2>&1 &")
+}
+
+// end sends a signal to all that the shell has started.
+func (s *shell) end(signal syscall.Signal) { syscall.Kill(-s.pid, signal) }

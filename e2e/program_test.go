@@ -1,0 +1,265 @@
+// Package e2e tests the program as a process: over sockets, by its files and by what it
+// prints, with browsers, proxies and Prometheus around it, and in its faults. It knows the
+// demo's pages, so it goes when they do. What the pages, cookies and limits are called
+// stands in site_test.go.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cookiesession/internal/testkit"
+)
+
+// root is the folder of the project.
+const root = ".."
+
+var scratch string // a folder of all tests together, deleted at the end
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "cookiesession")
+	if err != nil {
+		panic(err)
+	}
+	scratch = dir
+	flag.Parse()
+	// The slow tests wait, most of the time, for others than a processor.
+	flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0))))
+	code := m.Run()
+	endBrowser()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// slow skips a test with -short, which runs what needs neither another program nor
+// more than a second.
+func slow(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("slow")
+	}
+}
+
+// programFile builds the program, once for all tests, and with the race detector if
+// they have it.
+var programFile = sync.OnceValues(func() (string, error) {
+	file := filepath.Join(scratch, "cookiesession.exe")
+	return file, testkit.Build(root, file)
+})
+
+// plainFile builds it without the race detector, which has a memory of its own.
+var plainFile = sync.OnceValues(func() (string, error) {
+	file := filepath.Join(scratch, "plain.exe")
+	return file, build(root, file)
+})
+
+// clockFile builds it with a clock that runs as WRONG_CLOCK says: so many seconds ahead
+// or behind, or with an @ before, it stands at that Unix second. What is changed for that
+// is Go's own package time.
+var clockFile = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", err
+	}
+	folder := filepath.Join(strings.TrimSpace(string(out)), "src", "time")
+	right, err := os.ReadFile(filepath.Join(folder, "time.go"))
+	if err != nil {
+		return "", err
+	}
+	const now = "sec, nsec, mono := runtimeNow()\n\tif mono == 0 {"
+	const wrongNow = `sec, nsec, mono := runtimeNow()
+	if wrongAt != 0 {
+		return unixTime(wrongAt, 0)
+	}
+	if sec += wrongBy; mono == 0 || wrongBy != 0 {`
+	wrong := strings.Replace(string(right), now, wrongNow, 1)
+	if wrong == string(right) {
+		return "", errors.New("this Go's package time can't be changed as it is")
+	}
+	files := map[string]string{"time.go": wrong, "wrong.go": wrongClock}
+	replace := make(map[string]string)
+	for name, content := range files {
+		changed := filepath.Join(scratch, "clock_"+name)
+		if err := os.WriteFile(changed, []byte(content), 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(folder, name)] = changed
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	list, file := filepath.Join(scratch, "overlay.json"), filepath.Join(scratch, "clock.exe")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		return "", err
+	}
+	return file, build(root, file, "-overlay", list)
+})
+
+// wrongClock is one more file of package time.
+const wrongClock = `package time
+
+import "syscall"
+
+var wrongBy, wrongAt = readWrongClock()
+
+func readWrongClock() (by, at int64) {
+	text, ok := syscall.Getenv("WRONG_CLOCK")
+	if !ok {
+		return 0, 0
+	}
+	stands := text[0] == '@'
+	if stands {
+		text = text[1:]
+	}
+	n, err := atoi(text)
+	if err != nil {
+		panic("WRONG_CLOCK is no number of seconds")
+	}
+	if stands {
+		return 0, int64(n)
+	}
+	return int64(n), 0
+}
+`
+
+func build(dir, file string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build", "-o", file}, flags...), ".")...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// environ is a program's environment.
+type environ = map[string]string
+
+// mustBuild returns the file that a build makes.
+func mustBuild(t testing.TB, build func() (string, error)) string {
+	t.Helper()
+	file, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// program returns a command that runs the program, with nothing from this environment
+// but env.
+func program(t testing.TB, env environ, args ...string) *exec.Cmd {
+	t.Helper()
+	return testkit.Environ(exec.Command(mustBuild(t, programFile), args...), env)
+}
+
+// programAt returns a command that runs the program with another clock.
+func programAt(t testing.TB, clock string, env environ, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := testkit.Environ(exec.Command(mustBuild(t, clockFile), args...), env)
+	cmd.Env = append(cmd.Env, "WRONG_CLOCK="+clock)
+	return cmd
+}
+
+// start starts the program as a server.
+func start(t testing.TB, env environ, args ...string) *testkit.Server {
+	t.Helper()
+	return testkit.Start(t, program(t, env, append([]string{"-addr", "localhost:0"}, args...)...))
+}
+
+// command runs the program to its end and returns what it prints.
+func command(t testing.TB, stdin string, env environ, args ...string) (
+	stdout, stderr string, status int) {
+	t.Helper()
+	return finish(t, program(t, env, args...), stdin)
+}
+
+// finish runs a command of the program to its end.
+func finish(t testing.TB, cmd *exec.Cmd, stdin string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, err bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &err
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(commandTimeout, func() { cmd.Process.Kill() }).Stop()
+	cmd.Wait()
+	return out.String(), err.String(), cmd.ProcessState.ExitCode()
+}
+
+// commandTimeout is after how long a command is killed, so that one that hangs
+// fails its test instead of all of them. It is much more than any needs.
+const commandTimeout = 10 * time.Second
+
+// mustRun runs a command of the program that has to succeed.
+func mustRun(t testing.TB, args ...string) string {
+	t.Helper()
+	stdout, stderr, status := command(t, "", nil, args...)
+	if status != 0 || stderr != "" {
+		t.Fatalf("%q: got status %d and %q", args, status, stderr)
+	}
+	return stdout
+}
+
+// keyIDs are the ids of a key, which differ with -encrypt.
+type keyIDs struct{ encrypted, signed string }
+
+// listKeys returns the ids of the keys in a file, in their order.
+func listKeys(t testing.TB, file string) (all []keyIDs) {
+	t.Helper()
+	for line := range strings.Lines(mustRun(t, "keys", "list", file)) {
+		if cells := strings.Fields(line); cells[0] != "POSITION" {
+			all = append(all, keyIDs{encrypted: cells[2], signed: cells[3]})
+		}
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s has no keys", file)
+	}
+	return all
+}
+
+// idsOf returns the ids of a key.
+func idsOf(t testing.TB, key string) keyIDs {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ring")
+	testkit.WriteFile(t, file, key+"\n")
+	return listKeys(t, file)[0]
+}
+
+// tool runs a tool to its end, in the project's folder, and returns what it has printed.
+func tool(t testing.TB, stdin, name string, args ...string) string {
+	t.Helper()
+	// Not the test's context, which has ended when the test cleans up.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	return runIn(t, exec.CommandContext(ctx, testkit.NeedTool(t, name), args...), root, stdin)
+}
+
+// runIn runs a command in a folder, and returns what it prints on its standard output.
+func runIn(t testing.TB, cmd *exec.Cmd, dir, stdin string) string {
+	t.Helper()
+	var said bytes.Buffer
+	cmd.Dir, cmd.Stdin, cmd.Stderr = dir, strings.NewReader(stdin), &said
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%q: %v: %s%s", cmd.Args, err, out, &said)
+	}
+	return string(out)
+}
+
+// read returns a file of the project.
+func read(t testing.TB, name string) string {
+	t.Helper()
+	return testkit.ReadFile(t, filepath.Join(root, filepath.FromSlash(name)))
+}

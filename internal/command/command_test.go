@@ -1,0 +1,278 @@
+package command_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cookiesession/internal/command"
+	"cookiesession/sessions"
+)
+
+// Keys of the tests alone.
+const (
+	keyA = "6f1ded005aa5b1b4c3e1e9c8d3a4f00b7d1a0c5e92f84b36d7e0815ac94b2f63"
+	keyB = "0b9f4e2d8c7a615034fedcba98765432100123456789abcdef5a6b7c8d9eafb0"
+	keyC = "c2a7d94e1f603b85c2d4e6f8091b3a5d7c9e0f214365879babcd1e2f30415263"
+)
+
+var (
+	encryptedA, signedA = idsOf(keyA)
+	encryptedB, signedB = idsOf(keyB)
+)
+
+func idsOf(digits string) (encrypted, signed string) {
+	k, err := sessions.ParseKey(digits)
+	if err != nil {
+		panic(err)
+	}
+	return k.IDs()
+}
+
+// asCommand has the test's binary run a command on keys, so that it can be killed.
+const asCommand = "RUN_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) == "" {
+		os.Exit(m.Run())
+	}
+	if err := command.Keys(os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// environment is where the flags come from that are not given.
+type environment map[string]string
+
+func (e environment) get(name string) string { return e[name] }
+
+func ringFile(t *testing.T, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ring")
+	writeFile(t, file, content)
+	return file
+}
+
+func writeFile(t *testing.T, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// A flag wins over the environment, and an empty variable is none.
+func TestParse(t *testing.T) {
+	tests := []struct {
+		args []string
+		env  environment
+		want string
+		says string // in the error
+	}{
+		{want: "1h0m0s x"},
+		{
+			env:  environment{"COOKIESESSION_IDLE": "2h", "COOKIESESSION_LOG_LEVEL": "y"},
+			want: "2h0m0s y",
+		},
+		{
+			args: []string{"-idle", "3h", "--log-level=z"},
+			env:  environment{"COOKIESESSION_IDLE": "2h"}, want: "3h0m0s z",
+		},
+		{
+			args: []string{"-log-level", ""},
+			env:  environment{"COOKIESESSION_LOG_LEVEL": "y"}, want: "1h0m0s ",
+		},
+		{env: environment{"COOKIESESSION_IDLE": "", "IDLE": "2h"}, want: "1h0m0s x"},
+		{args: []string{"-nonsense"}, says: "-nonsense: see program -h"},
+		{args: []string{"-idle", "soon"}, says: "-idle"},
+		{args: []string{"serve"}, says: `unexpected argument "serve": see program -h`},
+		{env: environment{"COOKIESESSION_IDLE": "soon"}, says: `"soon" of COOKIESESSION_IDLE`},
+	}
+	for _, tt := range tests {
+		var out bytes.Buffer
+		fs := flag.NewFlagSet("program", flag.ContinueOnError)
+		idle, level := fs.Duration("idle", time.Hour, ""), fs.String("log-level", "x", "")
+		err := command.Parse(fs, tt.args, tt.env.get, &out, "program [flags]")
+		if out.Len() > 0 {
+			t.Errorf("%q, %v: got %q printed", tt.args, tt.env, &out)
+		}
+		if tt.says != "" {
+			var usage command.UsageError
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%q, %v: got %v, want %q", tt.args, tt.env, err, tt.says)
+			}
+			continue
+		}
+		if got := fmt.Sprint(*idle, " ", *level); got != tt.want || err != nil {
+			t.Errorf("%q, %v: got %s and %v, want %s", tt.args, tt.env, got, err, tt.want)
+		}
+	}
+	var out bytes.Buffer
+	fs := flag.NewFlagSet("program", flag.ContinueOnError)
+	fs.Bool("encrypt", true, "seal it")
+	err := command.Parse(fs, []string{"-h"}, environment{}.get, &out, "program [flags]")
+	if help := out.String(); !errors.Is(err, flag.ErrHelp) ||
+		!strings.HasPrefix(help, "Usage: program [flags]\n") ||
+		!strings.Contains(help, "\n  -encrypt") {
+		t.Errorf("got %v and %q", err, &out)
+	}
+}
+
+// What the library says of its options is said of the flags.
+func TestOptionsError(t *testing.T) {
+	keys, err := sessions.NewKeyring(sessions.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, o := range map[string]sessions.Options[visitor]{
+		"-cookie-name must be letters":                 {Name: "a b"},
+		"-idle must be between":                        {Limits: sessions.Limits{Idle: 1}},
+		"-lifetime must be between":                    {Limits: sessions.Limits{Lifetime: 1}},
+		"-bind must not be longer than -idle or -life": {Bind: 400 * time.Hour},
+	} {
+		_, err := sessions.New(keys, o)
+		var usage command.UsageError
+		err = command.OptionsError(err)
+		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if err := command.OptionsError(nil); err != nil {
+		t.Errorf("got %v for no error", err)
+	}
+}
+
+func TestKeyring(t *testing.T) {
+	file, env := ringFile(t, "# ours\n"+keyA+"\n"+keyB), environment{}
+	if ring, err := command.Keyring("", env.get); ring != nil || err != nil {
+		t.Errorf("got %v and %v, want no keys", ring, err)
+	}
+	fromFile, err := command.Keyring(file, env.get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env["COOKIESESSION_KEYS"] = keyA + " , " + strings.ToUpper(keyB)
+	fromEnv, err := command.Keyring("", env.get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("keys [%s (signed: %s), %s (signed: %s)]",
+		encryptedA, signedA, encryptedB, signedB)
+	if a, b := fmt.Sprint(fromFile), fmt.Sprint(fromEnv); a != want || b != want {
+		t.Errorf("got %s and %s, want %s", a, b, want)
+	}
+	var usage command.UsageError
+	if _, err := command.Keyring(file, env.get); !errors.As(err, &usage) {
+		t.Errorf("two sources: got %v, want a usage error", err)
+	}
+}
+
+// An error of bad keys is one line that says where they are and what to do, and never
+// quotes them, whoever reads them. A bad file stays as it is.
+func TestBadKeys(t *testing.T) {
+	weak := strings.Repeat("0123456789abcdef", 4)
+	file := ringFile(t, "")
+	tests := []struct{ content, says string }{
+		{"", ": there is no key in it ("},
+		{"# nothing\n\n", ": there is no key in it ("},
+		{"\uFEFF", ": there is no key in it ("},
+		{"\uFEFF\uFEFF" + keyA, ":1: want a key of 64 hexadecimal digits, have 67 characters ("},
+		{keyA + "\n\n#\n" + keyB[:63] + "\n", ":4: want a key of 64 hexadecimal digits, have 63 "},
+		{keyA[:63] + "x\n", ":1: want a key of 64 hexadecimal digits"},
+		{keyA + " " + keyB + "\n", ":1: want a key of 64 hexadecimal digits, have 129 characters"},
+		{keyA + "\n\u00a0" + keyB + "\n", ":2: want a key of 64 hexadecimal digits"},
+		{keyA + "\n" + weak + "\n", ":2: this key is too regular"},
+		{"\n" + keyA + "\n" + keyB + "\n" + strings.ToUpper(keyA), ":4: the same key as on line 2"},
+	}
+	for _, tt := range tests {
+		writeFile(t, file, tt.content)
+		check := func(name, place string, err error) {
+			t.Helper()
+			text := fmt.Sprint(err)
+			if !strings.HasPrefix(text, place+tt.says) || strings.Contains(text, "\n") {
+				t.Errorf("%s, %.20q: got %q, want %q", name, tt.content, text, tt.says)
+			}
+			for _, secret := range []string{keyA[:8], keyB[:8], weak[:8]} {
+				if strings.Contains(text, secret) {
+					t.Errorf("%s: got a part of the file in %q", name, text)
+				}
+			}
+		}
+		_, err := command.Keyring(file, environment{}.get)
+		check("file", file, err)
+		if list := strings.ReplaceAll(tt.content, "\n", ","); list != "" {
+			_, err = command.Keyring("", environment{"COOKIESESSION_KEYS": list}.get)
+			check("environment", "COOKIESESSION_KEYS", err)
+		}
+		for _, name := range []string{"list", "add", "replace"} {
+			if name == "add" && strings.Contains(tt.says, "no key") {
+				continue // it puts one there
+			}
+			check(name, file, command.Keys([]string{name, file}, io.Discard, io.Discard))
+		}
+		if readFile(t, file) != tt.content {
+			t.Error("got a bad file changed")
+		}
+	}
+}
+
+// A command says what to do where there is no key file, or something else.
+func TestNoKeyFile(t *testing.T) {
+	dir := t.TempDir()
+	gone, hint := filepath.Join(dir, "ring"), "(make one with: cookiesession keys add FILE)"
+	for _, args := range [][]string{
+		{"list", gone}, {"promote", gone}, {"drop", gone, signedA}, {"replace", gone},
+	} {
+		err := command.Keys(args, io.Discard, io.Discard)
+		if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%s: got %v", args[0], err)
+		}
+	}
+	if _, err := os.Stat(gone); !os.IsNotExist(err) {
+		t.Errorf("got a file, or %v", err)
+	}
+	_, err := command.Keyring(gone, environment{}.get)
+	if !strings.Contains(fmt.Sprint(err), hint) {
+		t.Errorf("got %v", err)
+	}
+	_, err = command.Keyring(dir, environment{}.get)
+	if !strings.Contains(fmt.Sprint(err), ": not a regular file") {
+		t.Errorf("a folder: got %v", err)
+	}
+	for _, name := range []string{filepath.Join(dir, "nowhere", "ring"), dir} {
+		if err := command.Keys([]string{"add", name}, io.Discard, io.Discard); err == nil {
+			t.Errorf("%s: got no error", name)
+		}
+	}
+}
+
+// A file that is too large is refused before it is read. This one is sparse: it takes no
+// room on the disk, but to read it would take more memory than there is.
+func TestLargeKeyFile(t *testing.T) {
+	file := ringFile(t, keyA+"\n#")
+	for size, refused := range map[int64]bool{1 << 20: false, 1<<20 + 1: true, 1 << 40: true} {
+		if err := os.Truncate(file, size); err != nil {
+			t.Skipf("no sparse files here: %v", err)
+		}
+		_, err := command.Keyring(file, environment{}.get)
+		if got := strings.Contains(fmt.Sprint(err), ": too large"); got != refused {
+			t.Errorf("%d bytes: got %v", size, err)
+		}
+	}
+}

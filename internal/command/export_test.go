@@ -1,0 +1,6 @@
+package command
+
+// What the tests of the lock need.
+var TryLock = tryLock
+
+const LockPatience = lockPatience

@@ -1,0 +1,328 @@
+package command_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cookiesession/internal/command"
+	"cookiesession/sessions"
+)
+
+// visitor is a session of the tests.
+type visitor struct{ Name string }
+
+// seal returns the value of Alice's cookie under a key.
+func seal(t *testing.T, key string, o sessions.Options[visitor]) string {
+	t.Helper()
+	k, err := sessions.ParseKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := sessions.NewKeyring(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := sessions.New(ring, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Seal(visitor{Name: "Alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Value
+}
+
+// inspect runs the command with keyA and keyB, or without keys.
+func inspect(withKeys bool, stdin string, args ...string) (stdout string, err error) {
+	env := environment{}
+	if withKeys {
+		env["COOKIESESSION_KEYS"] = keyA + "," + keyB
+	}
+	var out bytes.Buffer
+	in := strings.NewReader(stdin)
+	err = command.Inspect(args, env.get, in, &out, sessions.Options[visitor]{})
+	return out.String(), err
+}
+
+var (
+	plain  = sessions.Options[visitor]{Insecure: true}
+	signed = sessions.Options[visitor]{Insecure: true, SignOnly: true}
+	https  = sessions.Options[visitor]{}
+	part   = sessions.Options[visitor]{Path: "/shop"}
+)
+
+// A cookie is found in all that people have of one, under each of its names.
+func TestInspectFinds(t *testing.T) {
+	value, host := seal(t, keyA, plain), seal(t, keyB, https)
+	below := seal(t, keyA, part)
+	jar := func(name, value string) string {
+		return "#HttpOnly_localhost\tFALSE\t/\tTRUE\t1796615152\t" + name + "\t" + value + "\n"
+	}
+	shop := sessions.Options[visitor]{Insecure: true, Name: "shop.x"}
+	tests := []struct {
+		stdin string
+		says  string // in the error; "" for a valid one
+		args  []string
+	}{
+		{stdin: value + "\n"},
+		{stdin: host},
+		{stdin: below},
+		{stdin: `"` + value + `"`},
+		{stdin: "session=" + value},
+		{stdin: `Cookie: $Version="1"; session="` + value + `"; $Path="/"`},
+		{stdin: "__Host-Http-session=" + host},
+		{stdin: "__Http-session=" + below},
+		{stdin: "Cookie: a=b; session=" + value + "; c=d\r\n"},
+		{stdin: "cookie:session=" + value + ";c=d"},
+		{stdin: "Set-Cookie: session=" + value + "; Path=/; Max-Age=9; HttpOnly"},
+		{stdin: "# Netscape\n\n" + jar("other", "x") + jar("__Host-Http-session", host)},
+		{stdin: "curl -b 'session=" + value + "' http://localhost"},
+		{stdin: `-H "Cookie: a=b; session=` + value + `; c=d"`},
+		{stdin: "a=b, session=" + value + ", c=d"},
+		{stdin: "Cookie: session=x; session=" + value},
+		{stdin: "Cookie: mysession=x; session2=x; session=" + value},
+		{stdin: "shop.x=" + seal(t, keyA, shop), args: []string{"-cookie-name", "shop.x"}},
+		{stdin: "__Host-Http-session=" + value, says: "not valid: tampered"}, // another's name
+		{stdin: "Cookie: mysession=" + value, says: "no session cookie on"},
+		{
+			stdin: "Cookie: shopyx=" + value, args: []string{"-cookie-name", "shop.x"},
+			says: "no session cookie on",
+		},
+		{stdin: "", says: "no session cookie on"},
+		{stdin: "hello world", says: "no session cookie on"},
+		{stdin: "__Host-session-ticket=" + host, says: "of device binding"},
+		{
+			stdin: `Secure-Session-Challenge: "` + host + `";id="` + value + `"`,
+			says:  "of device binding",
+		},
+	}
+	for _, tt := range tests {
+		out, err := inspect(true, tt.stdin, tt.args...)
+		isFound := tt.says == "" && err == nil && strings.HasPrefix(out, "verdict       valid\n")
+		isRefused := tt.says != "" && err != nil && strings.Contains(err.Error(), tt.says)
+		if !isFound && !isRefused {
+			t.Errorf("%.40q: got %q and %v, want %q", tt.stdin, out, err, tt.says)
+		}
+		if strings.Contains(out+fmt.Sprint(err), value[7:20]) {
+			t.Errorf("%.40q: got a stretch of the cookie printed", tt.stdin)
+		}
+	}
+}
+
+// Each verdict is told, with what is known, and with the data only on demand.
+func TestInspectTells(t *testing.T) {
+	const shown = "\nname          \"Alice\"\n"
+	strange := seal(t, keyC, plain)
+	synctest.Test(t, func(t *testing.T) {
+		value, encrypted := seal(t, keyA, signed), seal(t, keyB, https)
+		tampered := value[:len(value)-3] + "AAA"
+		if tampered == value {
+			tampered = value[:len(value)-3] + "BBA"
+		}
+		facts := func(verdict, id, name, value string) string {
+			text := fmt.Sprintf("verdict       %s\nsize          %d of 4096 bytes\n",
+				verdict, len(name+value))
+			if id != "" {
+				text += "key id        " + id + "\n"
+			}
+			return text
+		}
+		times := func(idle, latest string) string {
+			return "began         2000-01-01T00:00:00Z\nwritten       2000-01-01T00:00:00Z\n" +
+				"ends, idle    " + idle + "\nends, latest  " + latest + "\n"
+		}
+		const idle, latest = "2000-01-15T00:00:00Z", "2000-03-31T00:00:00Z"
+		ours := signedA + " seals"
+		time.Sleep(2 * time.Hour)
+		tests := []struct {
+			stdin string
+			args  []string
+			want  string
+			says  string // in the error
+			data  bool
+		}{
+			{
+				stdin: value, data: true,
+				want: facts("valid", ours, "session", value) + "mode          signed\n" +
+					times(idle, latest),
+			},
+			{
+				stdin: encrypted, data: true,
+				want: facts("valid", encryptedB+" verifies", "__Host-Http-session", encrypted) +
+					"mode          signed and encrypted\n" + times(idle, latest),
+			},
+			{
+				stdin: value, args: []string{"-idle", "1h"}, says: "not valid: expired", data: true,
+				want: facts("expired", ours, "session", value) + "mode          signed\n" +
+					times("2000-01-01T01:00:00Z", latest),
+			},
+			{
+				stdin: value, args: []string{"-lifetime", "90m"}, data: true,
+				says: "not valid: too old",
+				want: facts("too old", ours, "session", value) + "mode          signed\n" +
+					times("2000-01-01T01:30:00Z", "2000-01-01T01:30:00Z"),
+			},
+			{
+				stdin: tampered, want: facts("tampered", ours, "session", value),
+				says: "not valid: tampered (or a ticket",
+			},
+			{
+				stdin: "session=" + strange, says: "not valid: unknown key",
+				want: facts("unknown key", strange[:6], "session", strange),
+			},
+			{
+				stdin: value + strings.Repeat("A", 4096), says: "not valid: too large",
+				want: facts("too large", "", "session", value+strings.Repeat("A", 4096)),
+			},
+			{
+				stdin: "hello", want: facts("malformed", "", "session", "hello"),
+				says: "not valid: malformed",
+			},
+		}
+		for _, tt := range tests {
+			for _, show := range []bool{false, true} {
+				args := tt.args
+				if show {
+					args = append([]string{"-show"}, args...)
+				}
+				want := tt.want
+				if show && tt.data {
+					want += shown[1:]
+				}
+				out, err := inspect(true, tt.stdin, args...)
+				if out != want || !strings.Contains(fmt.Sprint(err), tt.says) ||
+					(err == nil) != (tt.says == "") {
+					t.Errorf("%.20q %q: got %q and %v, want %q and %q",
+						tt.stdin, args, out, err, want, tt.says)
+				}
+			}
+		}
+	})
+}
+
+// Of two good cookies the one that was written last counts, and it is told that there are
+// two.
+func TestInspectTwoGoodCookies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := seal(t, keyA, signed)
+		time.Sleep(time.Hour)
+		younger := seal(t, keyA, signed)
+		for _, stdin := range []string{
+			"session=" + old + "; session=" + younger, "session=" + younger + "; session=" + old,
+		} {
+			out, err := inspect(true, stdin)
+			if err != nil || !strings.Contains(out, "\ncookies       2 valid ones of this name") ||
+				!strings.Contains(out, "\nwritten       2000-01-01T01:00:00Z\n") {
+				t.Errorf("got %q and %v", out, err)
+			}
+		}
+	})
+}
+
+// Without keys, nothing is verified, and that is said.
+func TestInspectWithoutKeys(t *testing.T) {
+	value, host := seal(t, keyA, signed), seal(t, keyB, https)
+	tests := []struct {
+		stdin     string
+		args      []string
+		want, not []string
+	}{
+		{
+			stdin: value, args: []string{"-show"}, not: []string{"ends", "seals", "verifies"},
+			want: []string{
+				"verdict       not verified", "key id        " + signedA + "\n", "\nsealed ",
+				"mode          signed\n", "\nbegan ", "\nwritten ", "\nname          \"Alice\"\n",
+			},
+		},
+		{stdin: value, want: []string{"began"}, not: []string{"Alice"}},
+		{
+			stdin: "__Host-Http-session=" + host, args: []string{"-show"},
+			not: []string{"began", "Alice"},
+			want: []string{
+				fmt.Sprintf("\nsize          %d of 4096", len("__Host-Http-session"+host)),
+				"key id        " + encryptedB + "\n", "sealed", "mode          encrypted",
+			},
+		},
+		{stdin: "hello", want: []string{"verdict       malformed"}, not: []string{"mode"}},
+		{stdin: value[:60], want: []string{"verdict       malformed"}},
+	}
+	for _, tt := range tests {
+		out, err := inspect(false, tt.stdin, tt.args...)
+		if err == nil || !strings.Contains(err.Error(), "nothing of this is verified") {
+			t.Errorf("%.20q: got %v", tt.stdin, err)
+		}
+		for _, part := range tt.want {
+			if !strings.Contains(out, part) {
+				t.Errorf("%.20q: got %q, want %q in it", tt.stdin, out, part)
+			}
+		}
+		for _, part := range tt.not {
+			if strings.Contains(out, part) {
+				t.Errorf("%.20q: got %q, want no %q in it", tt.stdin, out, part)
+			}
+		}
+	}
+}
+
+// The keys may come from a file, and what the site has decided is the default.
+func TestInspectAsTheSite(t *testing.T) {
+	o := sessions.Options[visitor]{
+		Name: "shop", Bind: time.Hour,
+		LimitsFor: func(*visitor) sessions.Limits {
+			return sessions.Limits{Lifetime: time.Minute}
+		},
+	}
+	file := ringFile(t, keyA)
+	synctest.Test(t, func(t *testing.T) {
+		stdin := "__Host-Http-shop=" + seal(t, keyA, o)
+		for _, want := range []error{nil, errors.New("the cookie is not valid: too old")} {
+			err := command.Inspect([]string{"-key-file", file}, environment{}.get,
+				strings.NewReader(stdin), io.Discard, o)
+			if fmt.Sprint(err) != fmt.Sprint(want) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+			time.Sleep(2 * time.Minute)
+		}
+	})
+}
+
+// zeros is input without an end.
+type zeros struct{ n int }
+
+func (z *zeros) Read(p []byte) (int, error) {
+	if z.n += len(p); z.n > 1<<20 {
+		return 0, io.EOF // so that a command that would read on for ever fails at last
+	}
+	return copy(p, make([]byte, len(p))), nil
+}
+
+// Whatever is on standard input, not more than a cookie needs is read of it.
+func TestInspectReadsALimitedInput(t *testing.T) {
+	in := new(zeros)
+	err := command.Inspect(nil, environment{}.get, in, io.Discard, sessions.Options[visitor]{})
+	if err == nil || in.n > 1<<20 {
+		t.Errorf("got %v after %d bytes", err, in.n)
+	}
+}
+
+func TestInspectUsage(t *testing.T) {
+	for says, args := range map[string][]string{
+		"-cookie-name must be letters": {"-cookie-name", "a(b"},
+		"-idle must be between":        {"-idle", "1ms"},
+		`unexpected argument "a"`:      {"a"},
+		"-nonsense":                    {"-nonsense"},
+	} {
+		_, err := inspect(true, "x=y", args...)
+		var usage command.UsageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: got %v, want %q", args, err, says)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package command
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"cookiesession/sessions"
+)
+
+// errNoKey says that a key file is there, and no key in it.
+var errNoKey = errors.New("there is no key in it (put one there with: cookiesession keys add FILE)")
+
+// parseKeys returns the keys in the text of a key file, which may have none.
+func parseKeys(name, text string) ([]sessions.KeyLine, error) {
+	keys, err := sessions.ParseKeys(name, text)
+	if err != nil {
+		return nil, fmt.Errorf("%s (make a key with: cookiesession keys new)",
+			strings.TrimPrefix(err.Error(), "sessions: "))
+	}
+	return keys, nil
+}
+
+// maxKeyFile is how many bytes a key file may have, far more than it needs.
+const maxKeyFile = 1 << 20
+
+// readKeyFile returns the text of a key file.
+func readKeyFile(name string) (string, error) {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		// Reading a pipe could wait for ever, and the second time there is nothing in it.
+		return "", fmt.Errorf("%s: not a regular file, which could be read again", name)
+	case info.Size() > maxKeyFile:
+		return "", fmt.Errorf("%s: too large for a key file", name)
+	}
+	content, err := os.ReadFile(name)
+	return string(content), err
+}
+
+// keyBlock is a key in a key file, with the comments on the lines right above it.
+type keyBlock struct {
+	sessions.Key
+	start, end int // of its lines
+}
+
+// has reports whether id is one of the key's.
+func (b keyBlock) has(id string) bool {
+	encrypted, signed := b.IDs()
+	return id == encrypted || id == signed
+}
+
+// keyBlocks returns the keys of a file with their comments.
+func keyBlocks(lines []string, keys []sessions.KeyLine) (blocks []keyBlock) {
+	for _, k := range keys {
+		start := k.Line - 1
+		for start > 0 && strings.HasPrefix(strings.Trim(lines[start-1], " \t\r"), "#") {
+			start--
+		}
+		blocks = append(blocks, keyBlock{Key: k.Key, start: start, end: k.Line})
+	}
+	return blocks
+}
+
+// edit makes the new lines of a key file of those that it has.
+type edit func(lines []string, blocks []keyBlock) (after []string, said string, err error)
+
+// editKeyFile replaces the lines of the key file called name by what change makes of
+// them, and returns what that says. Another command that edits the file waits meanwhile.
+// The file must be good, but it may have no keys, or not be there.
+func editKeyFile(name string, stderr io.Writer, change edit) (said string, err error) {
+	target, err := behindLinks(name)
+	if err != nil {
+		return "", err
+	}
+	lock, err := lockFile(target+".lock", stderr)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+
+	content, missing := readKeyFile(target)
+	if missing != nil && !errors.Is(missing, os.ErrNotExist) {
+		return "", missing
+	}
+	keys, err := parseKeys(name, content)
+	if err != nil {
+		return "", err
+	}
+	content = strings.TrimPrefix(content, "\uFEFF") // which some editors put there
+	if content != "" && !strings.HasSuffix(content, "\n") {
+		content += "\n"
+	}
+	lines := slices.Collect(strings.Lines(content))
+	lines, said, err = change(lines, keyBlocks(lines, keys))
+	switch {
+	case err != nil && missing != nil:
+		return "", missing
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return said, replaceFile(target, []byte(strings.Join(lines, "")))
+}
+
+// errLocked says that another program has the lock.
+var errLocked = errors.New("locked")
+
+// lockPatience is for how long a command waits for a lock without a word.
+const lockPatience = 3 * time.Second
+
+// lockFile makes the file called name, if it isn't there, and locks it until it is
+// closed, or the program ends in whatever way. The file stays: whoever waits for it
+// has it open.
+func lockFile(name string, stderr io.Writer) (*os.File, error) {
+	began, told := time.Now(), false
+	for {
+		lock, err := tryLock(name)
+		if !errors.Is(err, errLocked) {
+			return lock, err
+		}
+		if !told && time.Since(began) > lockPatience {
+			told = true
+			fmt.Fprintln(stderr, "cookiesession: waiting for another program that has locked", name)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// behindLinks returns the file that name leads to through symbolic links. Where name
+// itself is nothing yet, that is a file in the folder behind the links before it.
+func behindLinks(name string) (target string, err error) {
+	if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
+		dir, file := filepath.Split(name)
+		folder, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
+		return filepath.Join(folder, file), err
+	}
+	target, err = filepath.EvalSymlinks(name)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%s: a link to a file that isn't there (give the file's own name)", name)
+	}
+	return target, err
+}
+
+// replaceFile gives the file called name new content, its mode and owner kept,
+// so that whoever reads it, or finds it after a crash, sees the old content or
+// the new one.
+func replaceFile(name string, content []byte) error {
+	// Always the same name, so that what a crash has left is not there for ever.
+	// It is nobody else's: the file is locked.
+	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
+	os.Remove(temporary)
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary) // it is not there any more if all went well
+	_, err = f.Write(content)
+	if info, e := os.Stat(name); e == nil {
+		err = errors.Join(err, copyOwner(f, info), f.Chmod(info.Mode().Perm()))
+	}
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temporary, name)
+}

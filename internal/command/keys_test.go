@@ -1,0 +1,502 @@
+package command_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cookiesession/internal/command"
+	"cookiesession/sessions"
+)
+
+// mustKeys runs a command that has to succeed.
+func mustKeys(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, told bytes.Buffer
+	if err := command.Keys(args, &out, &told); err != nil || told.Len() > 0 {
+		t.Fatalf("%q: got %v and %q", args, err, &told)
+	}
+	return out.String()
+}
+
+// keysIn returns the keys of a file.
+func keysIn(t *testing.T, file string) (keys []string) {
+	t.Helper()
+	lines, err := sessions.ParseKeys(file, readFile(t, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range lines {
+		keys = append(keys, l.Key.Secret())
+	}
+	return keys
+}
+
+// newKeys matches the lines of keys that were added today.
+var newKeys = regexp.MustCompile(
+	`(?m)^[0-9a-f]{64} # added ` + time.Now().UTC().Format(time.DateOnly) + `$`)
+
+// wantMode checks that a file has a mode.
+func wantMode(t *testing.T, file string, want os.FileMode) {
+	t.Helper()
+	info, err := os.Stat(file)
+	if err != nil || runtime.GOOS != "windows" && info.Mode() != want {
+		t.Errorf("got %v and %v, want mode %v", info, err, want)
+	}
+}
+
+func TestKeysNew(t *testing.T) {
+	one, other := mustKeys(t, "new"), mustKeys(t, "new")
+	if !regexp.MustCompile(`^[0-9a-f]{64}\n$`).MatchString(one) || one == other {
+		t.Errorf("got %q and %q, want two keys and nothing else", one, other)
+	}
+	if _, err := sessions.ParseKey(strings.TrimSpace(one)); err != nil {
+		t.Errorf("got a key that is refused: %v", err)
+	}
+}
+
+// The age is that on the key's own line.
+func TestKeysList(t *testing.T) {
+	ago := func(days int) string {
+		return time.Now().AddDate(0, 0, -days).UTC().Format(time.DateOnly)
+	}
+	for line, age := range map[string]string{
+		keyB:                              "unknown",
+		keyB + " # of ours":               "unknown",
+		keyB + " # added yesterday":       "unknown",
+		keyB + " # added " + ago(0):       "0 days",
+		keyB + " # added " + ago(-20):     "0 days",
+		keyB + " # added " + ago(1):       "1 day",
+		keyB + " # added " + ago(400):     "400 days",
+		"# added " + ago(9) + "\n" + keyB: "unknown",
+
+		strings.ToUpper(keyB) + " # added " + ago(4) + ", for the autumn": "4 days",
+		"# see # added " + ago(9) + "\n" + keyB + " # added " + ago(2):    "2 days",
+	} {
+		file := ringFile(t, "\uFEFF# ours\n\n"+keyA+" # since May\r\n"+line)
+		want := "POSITION  ROLE      ENCRYPTED  SIGNED  AGE\n" +
+			"1         seals     " + encryptedA + "     " + signedA + "  unknown\n" +
+			"2         verifies  " + encryptedB + "     " + signedB + "  " + age + "\n"
+		if got := mustKeys(t, "list", file); got != want {
+			t.Errorf("%q: got %q, want %q", line, got, want)
+		}
+	}
+}
+
+// A rotation from a file that isn't there to one with another key. The file may be
+// called like a command.
+func TestKeysRotation(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "replace")
+	idPair := `[a-z2-7]{6} \(signed: [a-z2-7]{6}\)`
+	want := func(got, want string) {
+		t.Helper()
+		if !regexp.MustCompile("^" + want + "\n$").MatchString(got) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	want(mustKeys(t, "add", file), "added "+idPair+", it seals")
+	wantMode(t, file, 0o600)
+	os.Chmod(file, 0o640)
+	first := keysIn(t, file)
+	want(mustKeys(t, "add", file),
+		"added "+idPair+", it only verifies: promote it when every copy has it")
+	both := keysIn(t, file)
+	if len(both) != 2 || both[0] != first[0] {
+		t.Fatalf("got %d keys, want the new one behind the old one", len(both))
+	}
+	want(mustKeys(t, "promote", file), "promoted "+idPair+", it seals")
+	if got := keysIn(t, file); !slices.Equal(got, []string{both[1], both[0]}) {
+		t.Error("got the last key not promoted")
+	}
+	list := strings.Split(mustKeys(t, "list", file), "\n")
+	want(mustKeys(t, "drop", file, strings.Fields(list[2])[2]), "dropped "+idPair)
+	if got := keysIn(t, file); !slices.Equal(got, both[1:]) {
+		t.Errorf("got %d keys after the drop", len(got))
+	}
+	want(mustKeys(t, "replace", file), "added "+idPair+`, it seals, and removed all other keys `+
+		`\(1\): every session ends at each copy as soon as it has this file`)
+	if got := keysIn(t, file); len(got) != 1 || slices.Contains(both, got[0]) {
+		t.Errorf("got %d keys, want a new one alone", len(got))
+	}
+	wantMode(t, file, 0o640)
+	if err := command.Keys([]string{"promote", file}, io.Discard, io.Discard); err == nil {
+		t.Error("got the only key promoted")
+	}
+}
+
+// What stands above a key and touches it is about that key, so it goes where the key
+// goes, and goes when the key goes. Everything else stays.
+func TestCommentsGoWithTheirKeys(t *testing.T) {
+	a, b, c, capitals := keyA, keyB, keyC, strings.ToUpper
+	tests := []struct{ name, before, promoted, dropped string }{
+		{
+			name:     "a comment of several lines",
+			before:   "# A1\n # A2\n" + a + "\n# B1\n\t# B2\n" + b + "\n# C\n" + c + "\n",
+			promoted: "# C\n" + c + "\n# A1\n # A2\n" + a + "\n# B1\n\t# B2\n" + b + "\n",
+			dropped:  "# A1\n # A2\n" + a + "\n# C\n" + c + "\n",
+		},
+		{
+			name:     "a blank line between",
+			before:   "# head\n\n" + a + "\n# B\n\n" + b + "\n\n# C\n \n" + c + "\n# tail\n",
+			promoted: "# head\n\n" + c + "\n" + a + "\n# B\n\n" + b + "\n\n# C\n \n# tail\n",
+			dropped:  "# head\n\n" + a + "\n# B\n\n\n# C\n \n" + c + "\n# tail\n",
+		},
+		{
+			name:     "a comment that quotes a key",
+			before:   a + "\n#" + a + "\n" + b + "\n\n# " + b + " old\n\n" + c + "\n",
+			promoted: c + "\n" + a + "\n#" + a + "\n" + b + "\n\n# " + b + " old\n\n",
+			dropped:  a + "\n\n# " + b + " old\n\n" + c + "\n",
+		},
+		{
+			name:     "lines of Windows, keys in capitals, and no end",
+			before:   "# A\r\n" + a + "\r\n\r\n# B\r\n" + capitals(b) + " # b\r\n\r\n" + c,
+			promoted: c + "\n# A\r\n" + a + "\r\n\r\n# B\r\n" + capitals(b) + " # b\r\n\r\n",
+			dropped:  "# A\r\n" + a + "\r\n\r\n\r\n" + c + "\n",
+		},
+		{
+			name:     "space of every kind around the keys, bytes that are no text",
+			before:   " " + a + " \n# \x00\xe9\n\t" + b + "\t#\xff\n\r " + c + "\r\n",
+			promoted: "\r " + c + "\r\n " + a + " \n# \x00\xe9\n\t" + b + "\t#\xff\n",
+			dropped:  " " + a + " \n\r " + c + "\r\n",
+		},
+		{
+			name:     "a byte order mark, which goes",
+			before:   "\uFEFF" + a + "\n# B\n" + b + "\n# C\n" + c,
+			promoted: "# C\n" + c + "\n" + a + "\n# B\n" + b + "\n",
+			dropped:  a + "\n# C\n" + c + "\n",
+		},
+	}
+	for _, tt := range tests {
+		file := ringFile(t, "")
+		for _, e := range []struct {
+			args []string
+			want string
+		}{
+			{args: []string{"promote", file}, want: tt.promoted},
+			{args: []string{"drop", file, encryptedB}, want: tt.dropped},
+			{args: []string{"drop", file, signedB}, want: tt.dropped},
+		} {
+			writeFile(t, file, tt.before)
+			mustKeys(t, e.args...)
+			if got := readFile(t, file); got != e.want {
+				t.Errorf("%s, %s: got %q, want %q", tt.name, e.args[0], got, e.want)
+			}
+		}
+	}
+}
+
+// A new key stands apart from the comments that were there: at the file's head they are
+// about the file, and at its end not about the next key. In a file without keys it seals.
+func TestKeysAdd(t *testing.T) {
+	for before, want := range map[string]string{
+		"":                      "KEY\n",
+		" \n\t":                 " \n\t\nKEY\n",
+		"# ours":                "# ours\n\nKEY\n",
+		"\uFEFF# ours\r\n":      "# ours\r\n\nKEY\n",
+		"#" + keyA + "\n\n":     "#" + keyA + "\n\n\nKEY\n",
+		keyA + "\n# tail\n":     keyA + "\n# tail\n\nKEY\n",
+		keyA + "\n\n# tail":     keyA + "\n\n# tail\n\nKEY\n",
+		"# its\n" + keyA + " #": "# its\n" + keyA + " #\nKEY\n",
+		keyA + "\n\n":           keyA + "\n\nKEY\n",
+	} {
+		file := ringFile(t, before)
+		_, err := command.Keyring(file, environment{}.get)
+		said := mustKeys(t, "add", file)
+		if got := newKeys.ReplaceAllString(readFile(t, file), "KEY"); got != want {
+			t.Errorf("%q: got %q, want %q", before, got, want)
+		}
+		if seals := strings.HasSuffix(said, ", it seals\n"); seals != (err != nil) {
+			t.Errorf("%q: got %q", before, said)
+		}
+	}
+}
+
+func TestKeysReplace(t *testing.T) {
+	for before, want := range map[string]string{
+		keyA: "KEY\n",
+		"\uFEFF\n\t" + keyA + "\r\n # B\r\n" + strings.ToUpper(keyB) + "\r\n": "\nKEY\n",
+
+		"# head\n\n# A\n" + keyA + " # a\n\n# middle\n\n# B\n" + keyB + "\n# tail": "" +
+			"# head\n\nKEY\n\n# middle\n\n# tail\n",
+	} {
+		file := ringFile(t, before)
+		old := len(keysIn(t, file))
+		said := mustKeys(t, "replace", file)
+		if got := newKeys.ReplaceAllString(readFile(t, file), "KEY"); got != want {
+			t.Errorf("%q: got %q, want %q", before, got, want)
+		}
+		if !strings.Contains(said, fmt.Sprintf("removed all other keys (%d): every", old)) {
+			t.Errorf("%q: got %q", before, said)
+		}
+	}
+}
+
+// What the operator types is repeated if it is an id, and never if it could be a key that
+// was pasted into the wrong place. The key that seals can't be dropped.
+func TestKeysDrop(t *testing.T) {
+	const noID = "this is not a key id (see: "
+	for _, tt := range []struct{ content, id, says string }{
+		{id: "aaaaaa", says: ": there is no key with the id aaaaaa (see: "},
+		{id: encryptedA, says: ": " + encryptedA + " seals (promote "},
+		{id: signedA, says: ": " + signedA + " seals (promote "},
+		{content: keyA, id: encryptedA, says: ": " + encryptedA + " is the only key (add "},
+		{id: keyB, says: noID},
+		{id: keyB[:6], says: noID}, // ids have neither 0, 1, 8 nor 9
+		{id: "", says: noID},
+		{id: strings.ToUpper(encryptedB), says: noID},
+	} {
+		content := tt.content
+		if content == "" {
+			content = keyA + "\n" + keyB
+		}
+		file := ringFile(t, content)
+		err := command.Keys([]string{"drop", file, tt.id}, io.Discard, io.Discard)
+		want := file + tt.says
+		if tt.says == noID {
+			want = noID
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), want) || readFile(t, file) != content {
+			t.Errorf("%q: got %v, want %q", tt.id, err, want)
+		}
+	}
+}
+
+// A link to the file stays a link, and a folder behind a link has another parent than its
+// name says. A link that leads nowhere is an error, as it may be a mistake.
+func TestKeysThroughLinks(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, folder := range []string{"links", "real/deep"} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, "real/there", keyA)
+	absolute, err := filepath.Abs("real/there")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{
+		"links/absolute": absolute, "links/relative": "../real/there",
+		"links/folder": "../real/deep", "links/up": "folder/../there",
+		"links/nowhere": "../real/nowhere", "links/round": "round",
+	} {
+		if err := os.Symlink(filepath.FromSlash(to), name); err != nil {
+			t.Skipf("no symbolic links here: %v", err)
+		}
+	}
+	want := 1
+	for _, name := range []string{
+		"links/absolute", "links/relative", "links/up", "links/folder/../there",
+	} {
+		mustKeys(t, "add", name)
+		if want++; len(keysIn(t, "real/there")) != want {
+			t.Errorf("%s: got no key added to the file behind it", name)
+		}
+	}
+	if to, err := os.Readlink("links/relative"); to != filepath.FromSlash("../real/there") {
+		t.Errorf("got a link to %q and %v", to, err)
+	}
+	mustKeys(t, "add", "links/folder/../new")
+	keysIn(t, "real/new")
+	for _, name := range []string{"links/nowhere", "links/round"} {
+		for _, subcommand := range []string{"add", "replace", "list"} {
+			err := command.Keys([]string{subcommand, name}, io.Discard, io.Discard)
+			if err == nil || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s %s: got %v", subcommand, name, err)
+			}
+		}
+	}
+	for folder, want := range map[string]int{".": 2, "links": 6, "real": 5, "real/deep": 0} {
+		if entries, _ := os.ReadDir(folder); len(entries) != want { // with the locks
+			t.Errorf("%s: got %v, want %d", folder, entries, want)
+		}
+	}
+}
+
+func TestKeysUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"nonsense"}, {"list"}, {"list", "a", "b"}, {"drop", "a"}, {"new", "a"},
+		{"add", "-x", "a"}, {"-x"},
+	} {
+		var out bytes.Buffer
+		var usage command.UsageError
+		err := command.Keys(args, &out, io.Discard)
+		if !errors.As(err, &usage) || out.Len() > 0 || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: got %v and %q", args, err, &out)
+		}
+	}
+}
+
+// The help on keys has all of its commands, that on one command only that one.
+func TestKeysHelp(t *testing.T) {
+	help := func(args ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		err := command.Keys(append(args, "-h"), &out, io.Discard)
+		usage := "Usage: " + strings.Join(append([]string{"cookiesession keys"}, args...), " ")
+		if !errors.Is(err, flag.ErrHelp) || !strings.HasPrefix(out.String(), usage) {
+			t.Errorf("%q: got %v and %q", args, err, &out)
+		}
+		return out.String()
+	}
+	all := help()
+	names := []string{"new", "list", "add", "promote", "drop", "replace"}
+	for _, name := range names {
+		_, does, ok := strings.Cut(all, fmt.Sprintf("\n%-7s  ", name))
+		does, _, _ = strings.Cut(does, "\n")
+		if own := help(name); !ok || does == "" || !strings.Contains(own, "\n\n"+does+"\n") {
+			t.Errorf("%s: got %q and %q", name, all, own)
+		}
+	}
+}
+
+// failingWriter is a full disk.
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+// A key that was never written down must not look as if it were.
+func TestCommandCannotPrint(t *testing.T) {
+	if err := command.Keys([]string{"new"}, failingWriter{}, io.Discard); err == nil {
+		t.Error("got no error")
+	}
+}
+
+// However many commands edit the file at once, none undoes another's work.
+func TestWritersAtOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	const writers = 20
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			if err := command.Keys([]string{"add", file}, io.Discard, io.Discard); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := len(keysIn(t, file)); got != writers {
+		t.Errorf("got %d keys, want %d", got, writers)
+	}
+}
+
+// lockedBuffer is a buffer for several goroutines.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text string
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text += string(p)
+	return len(p), nil
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text
+}
+
+// The lock ends with each edit, not only with the process. One that is held is waited
+// for, and told after a while.
+func TestLock(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	synctest.Test(t, func(t *testing.T) {
+		mustKeys(t, "add", file)
+		mustKeys(t, "add", file)
+		lock, err := command.TryLock(file + ".lock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told lockedBuffer
+		done := make(chan error)
+		go func() { done <- command.Keys([]string{"add", file}, io.Discard, &told) }()
+		time.Sleep(command.LockPatience - 100*time.Millisecond)
+		synctest.Wait()
+		if got := told.String(); got != "" {
+			t.Errorf("got %q at once", got)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		got := told.String()
+		if strings.Count(got, "\n") != 1 || !strings.Contains(got, file+".lock\n") {
+			t.Errorf("got %q, want one line with the lock's name", got)
+		}
+		if got := len(keysIn(t, file)); got != 2 {
+			t.Errorf("got %d keys while the file was locked, want 2", got)
+		}
+		lock.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	wantMode(t, file+".lock", 0o600)
+}
+
+// Where no lock can be had, or the new file can't be written, the old one stays whole.
+func TestFileThatCannotBeEdited(t *testing.T) {
+	for _, inTheWay := range []string{"ring.lock", ".ring.new/full"} {
+		file := ringFile(t, keyA)
+		if err := os.MkdirAll(filepath.Join(filepath.Dir(file), inTheWay), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		err := command.Keys([]string{"add", file}, io.Discard, io.Discard)
+		if err == nil || readFile(t, file) != keyA {
+			t.Errorf("%s: got %v and the file %q", inTheWay, err, readFile(t, file))
+		}
+	}
+}
+
+// A command that is killed, at whatever moment, leaves the old file or the new one, and
+// the next command goes on from there.
+func TestKilledWriter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts many processes")
+	}
+	file := ringFile(t, keyA+"\n")
+	before, killed := readFile(t, file), 0
+	for range 60 {
+		cmd := exec.Command(os.Args[0], "add", file)
+		cmd.Env = append(os.Environ(), asCommand+"=1")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(rand.N(12*time.Millisecond), func() { cmd.Process.Kill() })
+		if cmd.Wait() != nil {
+			killed++
+		}
+		timer.Stop()
+		after := readFile(t, file)
+		more := strings.Count(after, "\n") - strings.Count(before, "\n")
+		if more > 1 || !strings.HasPrefix(after, before) {
+			t.Fatalf("got a file of %d bytes after one of %d", len(after), len(before))
+		}
+		keysIn(t, file)
+		before = after
+	}
+	if killed == 0 {
+		t.Error("no command was killed in time")
+	}
+	// What a crash between the writing and the renaming leaves is in nobody's way.
+	writeFile(t, filepath.Join(filepath.Dir(file), ".ring.new"), "half a ke")
+	mustKeys(t, "add", file)
+	if entries, _ := os.ReadDir(filepath.Dir(file)); len(entries) != 2 {
+		t.Errorf("got %d files, want the key file and its lock", len(entries))
+	}
+}

@@ -1,0 +1,112 @@
+// Package floodlog keeps a flood of bad requests from becoming a flood of lines.
+package floodlog
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+// limit is how many lines of one message are logged in a second.
+const limit = 10
+
+// flood counts the lines of each message. All handlers that come of one share it.
+type flood struct {
+	next  slog.Handler // without the attributes and groups that came later
+	mu    sync.Mutex
+	lines map[string]int // by message, since its current second began
+}
+
+// handler hands on what its flood lets through.
+type handler struct {
+	slog.Handler
+	flood *flood
+}
+
+// New returns a handler that hands on to next ten lines of one message in a second
+// at most, from level INFO on. At the second's end, one line says how many more
+// there were: "more: " and the message, with a count, at the same level. What
+// varies from line to line belongs in attributes, or no two lines are of one
+// message.
+func New(next slog.Handler) slog.Handler {
+	return &handler{Handler: next, flood: &flood{next: next, lines: make(map[string]int)}}
+}
+
+// Handle hands on a line, or counts it for the line at the second's end.
+func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	message, ok := ctx.Value(kindKey{}).(string)
+	if !ok {
+		message = r.Message
+	}
+	if r.Level >= slog.LevelInfo && !h.flood.admits(message, r.Level) {
+		return nil
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs returns a handler that adds attrs to each line.
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &handler{Handler: h.Handler.WithAttrs(attrs), flood: h.flood}
+}
+
+// WithGroup returns a handler that puts the attributes of each line in a group.
+func (h *handler) WithGroup(name string) slog.Handler {
+	return &handler{Handler: h.Handler.WithGroup(name), flood: h.flood}
+}
+
+// admits counts a line, and reports whether there is still room for it.
+func (f *flood) admits(message string, level slog.Level) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lines[message]++
+	if f.lines[message] == 1 {
+		time.AfterFunc(time.Second, func() { f.endSecond(message, level) })
+	}
+	return f.lines[message] <= limit
+}
+
+func (f *flood) endSecond(message string, level slog.Level) {
+	f.mu.Lock()
+	more := f.lines[message] - limit
+	delete(f.lines, message)
+	f.mu.Unlock()
+	if more > 0 {
+		r := slog.NewRecord(time.Now(), level, "more: "+message, 0)
+		r.AddAttrs(slog.Int("count", more))
+		f.next.Handle(context.Background(), r)
+	}
+}
+
+// kindKey is the key, in a context, of the message that a line counts as.
+type kindKey struct{}
+
+// maxLine is how many bytes of a line of net/http's own are logged. It may quote
+// what a client has sent, up to 64 KiB of it.
+const maxLine = 300
+
+// lines logs the lines of net/http.
+type lines struct{ log *slog.Logger }
+
+// Lines returns a writer for the ErrorLog of an http.Server, of whose lines bad
+// clients can cause many. It logs each at level WARN. They are bounded, whether
+// log's handler is one of New or not, as two messages: "TLS handshake error" and
+// "server error".
+func Lines(log *slog.Logger) io.Writer {
+	if _, ok := log.Handler().(*handler); !ok {
+		log = slog.New(New(log.Handler()))
+	}
+	return lines{log: log}
+}
+
+// Write logs a line.
+func (l lines) Write(line []byte) (int, error) {
+	text, kind := strings.TrimSpace(string(line[:min(len(line), maxLine)])), "server error"
+	if strings.Contains(text, "TLS handshake error") {
+		kind = "TLS handshake error"
+	}
+	l.log.WarnContext(context.WithValue(context.Background(), kindKey{}, kind), text)
+	return len(line), nil
+}

@@ -1,0 +1,112 @@
+package lesson
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"cookiesession/internal/report"
+	"cookiesession/internal/web"
+	"cookiesession/sessions"
+)
+
+// forgery is what the page on a forged cookie shows.
+type forgery struct {
+	Part     string           // that was changed; key if all of it was sealed anew
+	Position int              // of the changed character, from 1
+	From, To string           // what it was, and what it is
+	Sample   bool             // the visitor has no cookie that could be forged
+	Own      sessions.Verdict // on the visitor's own cookie
+	Apart    bool             // that can be taken apart
+	Report   report.Report    // on the forged cookie
+	Ladder   []rung
+}
+
+// forge changes a copy of the visitor's cookie and has it judged. It neither
+// sets nor deletes nor stores anything.
+func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, error) {
+	s.Passive = true // no renewal either
+	form, err := web.Form(r)
+	if err != nil {
+		return web.Answer{}, err
+	}
+	f := forgery{Part: strings.Join(form["part"], " "), Own: s.Verdict()}
+	known := []string{"id", "stamp", "payload", "mac", "key"}
+	if !slices.Contains(known, f.Part) { // several are joined by a space, which no part has
+		return web.Answer{}, web.Problemf(http.StatusUnprocessableEntity,
+			"Send the field part once: id, stamp, payload, mac or key.")
+	}
+	original := s
+	f.Apart = report.Parts(s.Cookie().Value(), f.Own) != nil
+	if !f.Apart || f.Part == "key" && f.Own != sessions.Valid {
+		original, f.Sample = l.sample(), true
+	}
+	var value, what string
+	if f.Part == "key" {
+		if value, err = l.sealAnew(original); err != nil {
+			return web.Answer{}, err
+		}
+		what = "sealed with a key that was just made up"
+	} else {
+		value = l.change(&f, original.Cookie().Value())
+		what = fmt.Sprintf("character %d is %s instead of %s", f.Position, f.To, f.From)
+	}
+	if f.Sample {
+		what += ", in a sample"
+	}
+	f.Report = report.Of(l.site, l.current().Open(&http.Cookie{Value: value}))
+	f.Ladder = l.ladder(f.Report.Passed)
+	f.mark()
+	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s",
+		what, f.Report.Text("session"), f.Own)
+	return web.Answer{Text: text, Page: "forge", Data: f}, nil
+}
+
+// change returns value with one character of the part changed.
+func (l *lesson[T]) change(f *forgery, value string) string {
+	at := 0
+	for _, p := range report.Parts(value, sessions.Valid) {
+		if p.Class == f.Part {
+			at = p.Start + len(p.Text)/2
+		}
+	}
+	for _, letter := range "abcdefghijklmnopqrstuvwxyz" {
+		changed := value[:at] + string(letter) + value[at+1:]
+		verdict := l.current().Open(&http.Cookie{Value: changed}).Verdict()
+		// By chance, another id could be that of another key.
+		if changed != value && (f.Part != "id" || verdict == sessions.UnknownKey) {
+			f.Position, f.From, f.To = at+1, value[at:at+1], string(letter)
+			return changed
+		}
+	}
+	panic("there are more keys than letters")
+}
+
+// sealAnew returns the original's session sealed with a key that has just been made up,
+// under the id of the original's key. It fails if that doesn't fit into a cookie, because
+// the session has more fields now than when it was sealed.
+func (l *lesson[T]) sealAnew(original *sessions.Session[T]) (value string, err error) {
+	madeUp, err := sessions.NewKeyring(sessions.NewKey())
+	if err != nil {
+		return "", err
+	}
+	own := original.Cookie()
+	c, err := l.manager(madeUp, !own.Encrypted).Seal(original.Data)
+	if err != nil {
+		return "", err
+	}
+	_, sealed, _ := strings.Cut(c.Value, ".")
+	return own.KeyID + "." + sealed, nil
+}
+
+// mark points at the changed character.
+func (f *forgery) mark() {
+	for i, p := range f.Report.Parts {
+		if p.Class == f.Part {
+			at := f.Position - 1 - p.Start
+			p.Text, p.Mark, p.After = p.Text[:at], p.Text[at:at+1], p.Text[at+1:]
+			f.Report.Parts[i] = p
+		}
+	}
+}

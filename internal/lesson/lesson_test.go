@@ -1,0 +1,352 @@
+package lesson_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"cookiesession/internal/report"
+	"cookiesession/sessions"
+)
+
+// What the page says.
+const (
+	sent    = "The header that was just sent"
+	inside  = "<h2>What is in it"
+	failed  = "✗ failed"
+	good    = `Verdict: <strong class="good">valid</strong>`
+	deleted = "Nothing was deleted"
+)
+
+// refused is what it doesn't say of a cookie that was refused.
+var refused = []string{sent, inside, "Who can read it", "Ada", "sample character", "(in ", "Ends "}
+
+// inStates is what it has to say in each state, and what it must not say.
+var inStates = map[string]struct {
+	part      string // that has failed
+	want, not []string
+}{
+	"none": {
+		want: []string{
+			"a <strong>sample</strong>", "The sample, character by character", "Signed only",
+			"The sample was sealed with the key", `<dt>Owner</dt><dd dir="auto">Zoe</dd>`,
+		},
+		not: []string{sent, deleted, "Your cookie", "How long it lasts"},
+	},
+	"valid": {
+		want: []string{
+			good, "found it good", "Your cookie, character by character", "Who can read it",
+			"Signed only", "Signed and encrypted", "That is the key that the server seals with",
+			`<dt>Owner</dt><dd dir="auto">Ada</dd>`, "(in 14 days)", "(in 90 days)",
+			"(60 seconds ago)", "Ends if unused", "Ends in any case", "<svg class=\"line\"",
+		},
+		not: []string{sent, deleted, "sample", "Ended", failed, "good cookies"},
+	},
+	"two": {
+		want: []string{good, "Your browser sent 2 good cookies", ">Ada<"}, not: []string{"Ida"},
+	},
+	"renewed": {want: []string{
+		good, sent, "the same session in a fresh cookie", "whose idle time counts from now",
+	}},
+	"re-sealed": {
+		want: []string{
+			good, sent, "your cookie was sealed again just now", "so it was sealed again",
+		},
+		not: []string{deleted, "still accepts the other"},
+	},
+	"expired": {
+		want: []string{
+			deleted, "not used for too long", "Ended unused", "(24 hours ago)", "set your name",
+		},
+		not: append(refused, failed),
+	},
+	"too old": {
+		want: []string{"began too long ago", "Ended in any case", "(24 hours ago)"},
+		not:  append(refused, failed),
+	},
+	"from the future": {
+		want: []string{deleted, "still to come", "Began"},
+		not:  []string{inside, "End", `class="line"`, failed},
+	},
+	"tampered": {
+		part: "mac",
+		want: []string{deleted, "the MAC does not match", "By its own word, which nothing"},
+		not:  append(refused, "How long it lasts"),
+	},
+	"unknown key": {
+		part: "id", not: refused,
+		want: []string{deleted, "This server does not have that key. It seals with"},
+	},
+	"unfit": {part: "payload", want: []string{deleted, "does not fit"}, not: refused},
+	"another program": {
+		want: []string{deleted, "So nothing of it"}, not: append(refused, "another-program"),
+	},
+	"too large": {want: []string{deleted, "it is too large. So nothing"}, not: refused},
+	"full":      {want: []string{good, "more characters", " of the 4096 bytes"}},
+}
+
+func TestEachState(t *testing.T) {
+	bothModes(t, func(t *testing.T, s *site) {
+		for state, cookie := range s.states(t) {
+			tt := inStates[state]
+			page := s.page(cookie)
+			if len(tt.want) == 0 {
+				t.Errorf("%s: want nothing", state)
+			}
+			says(t, state, page, tt.want, tt.not)
+			_, bar, _ := strings.Cut(page, `<svg class="bar"`)
+			bar, _, _ = strings.Cut(bar, "</svg>")
+			failed := regexp.MustCompile(`class="(\w+) failed"`).FindAllStringSubmatch(bar, -1)
+			var got string
+			for _, part := range failed {
+				got += part[1]
+			}
+			if got != tt.part {
+				t.Errorf("%s: got the parts %q marked, want %q", state, got, tt.part)
+			}
+		}
+		page := s.page(s.states(t)["valid"])
+		if got := strings.Contains(page, "anybody who holds it can read it"); got != s.sign {
+			t.Errorf("got the visitor told that anybody can read the session: %v", got)
+		}
+	})
+}
+
+// The page as text is the report, of the visitor's own cookie.
+func TestText(t *testing.T) {
+	s := newSite(t, sessions.Options[cart]{Insecure: true})
+	for state, want := range map[string]string{
+		"none":    "verdict       none\n",
+		"valid":   "\nowner         Ada\n",
+		"expired": "verdict       expired\n",
+	} {
+		r := s.request("GET", "/session", s.states(t)[state], "")
+		r.Header.Del("Accept")
+		res, text := s.do(r)
+		if res.StatusCode != 200 || !strings.Contains(text, want) || strings.Contains(text, "Zoe") {
+			t.Errorf("%s: got status %d and %s, want %q in it", state, res.StatusCode, text, want)
+		}
+	}
+}
+
+// The commands to try it by hand have the site's address, and nothing else from a request.
+func TestBase(t *testing.T) {
+	for _, tt := range []struct {
+		insecure   bool
+		host, want string
+	}{
+		{insecure: true, host: "localhost:8080", want: "http://localhost:8080/set_name"},
+		{insecure: true, host: "[::1]:80", want: "http://[::1]:80/set_name"},
+		{host: "app.test", want: "https://app.test/set_name"},
+		{host: "a$(id)", want: "https://localhost/set_name"},
+	} {
+		s := newSite(t, sessions.Options[cart]{Insecure: tt.insecure})
+		r := s.request("GET", "/session", "", "")
+		r.Host = tt.host
+		_, page := s.do(r)
+		says(t, tt.host, page, []string{tt.want}, nil)
+	}
+}
+
+var rungs = regexp.MustCompile(
+	`<li class="(\w+)"><span class="check">([^<]*)</span> <span class="outcome">([^<]*)</span>`)
+
+// The ladder has the library's checks without what the site doesn't do. Each is passed,
+// failed or not reached, and one has failed at most.
+func TestLadder(t *testing.T) {
+	accept := func(*http.Request, *sessions.Session[cart]) bool { return false }
+	for name, o := range map[string]sessions.Options[cart]{
+		"plain":   {Insecure: true},
+		"binds":   {Bind: time.Minute},
+		"accepts": {Insecure: true, Accept: accept},
+		"both":    {Bind: time.Minute, Accept: accept},
+	} {
+		s := newSite(t, o)
+		states := s.states(t)
+		states["bound"] = s.seal(t, 0, append(session("Ada", 0, 0), device))
+		for state, cookie := range states {
+			c := s.judge(t, o, cookie)
+			if state == "none" { // the page is about a sample
+				c.Passed = len(sessions.Checks())
+			}
+			var got, want []string
+			for i, check := range sessions.Checks() {
+				row := []string{"passed", check.Text, "✓ passed"}
+				switch {
+				case check.Verdict == sessions.Unproven && o.Bind == 0,
+					check.Verdict == sessions.Revoked && o.Accept == nil:
+					continue
+				case i == c.Passed:
+					row[0], row[2] = "failed", "✗ "+string(c.Verdict)
+				case i > c.Passed:
+					row[0], row[2] = "unreached", "not reached"
+				}
+				want = append(want, strings.Join(row, " | "))
+			}
+			for _, r := range rungs.FindAllStringSubmatch(s.page(cookie), -1) {
+				got = append(got, html.UnescapeString(strings.Join(r[1:], " | ")))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s, %s: got\n%q\nwant\n%q", name, state, got, want)
+			}
+		}
+	}
+}
+
+// The page names the key that the server seals with now.
+func TestSealingKeyIsNamed(t *testing.T) {
+	bothModes(t, func(t *testing.T, s *site) {
+		id, signed := s.keys[0].IDs()
+		if s.sign {
+			id = signed
+		}
+		now := "<code>" + id + "</code> now"
+		page := s.page(s.states(t)["unknown key"])
+		says(t, "unknown", page, []string{"It seals with " + now + "."}, nil)
+		page = s.page(s.states(t)["re-sealed"])
+		says(t, "older", page, []string{"The server seals with " + now + ", so your"}, nil)
+		r := s.request("GET", "/session", s.states(t)["re-sealed"], "")
+		r.Header.Set("Sec-Purpose", "prefetch")
+		_, page = s.do(r)
+		says(t, "prefetch", page, []string{"The server seals with " + now + ", and still"}, nil)
+	})
+}
+
+// The payload is taken apart step by step: in base64, as bytes, in CBOR's notation, and
+// in its fields. One that fits in one mode only is shown in that.
+func TestSpecimens(t *testing.T) {
+	bothModes(t, func(t *testing.T, s *site) {
+		synctest.Test(t, func(t *testing.T) {
+			now := time.Now().Unix()
+			data := map[string]any{"Owner": "Åda", "Items": []string{"tea", "<b>"}}
+			page := s.page(s.seal(t, 0, []any{now - 3600, 3600, data}))
+			mode, err := cbor.CoreDetEncOptions().EncMode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			content, err := mode.Marshal([]any{now, 0, data})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for want, n := range map[string]int{
+				">" + base64.URLEncoding.EncodeToString(content) + "<":     1,
+				">" + fmt.Sprintf("% x", content) + "<":                    1,
+				">" + html.EscapeString(report.Notation(content)) + "<":    1,
+				">[" + fmt.Sprint(now-3600) + ", 3600, {":                  1,
+				"16 random bytes and the encrypted session":                1,
+				"<h3>Signed only</h3>":                                     1,
+				"<h3>Signed and encrypted</h3>":                            1,
+				"<dt>Owner</dt><dd dir=\"auto\">Åda</dd>":                  1,
+				`<dd dir="auto">[&#34;tea&#34;, &#34;&lt;b&gt;&#34;]</dd>`: 1,
+			} {
+				if got := strings.Count(page, want); got != n {
+					t.Errorf("got %d times %q, want %d, in %s", got, want, n, page)
+				}
+			}
+			encrypted, signed := s.keys[0].IDs()
+			says(t, "ids", page, []string{">" + encrypted + ".<", ">" + signed + ".<"}, nil)
+		})
+	})
+	s := newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: true})
+	page := s.page(s.seal(t, 0, session(strings.Repeat("x", 2230), 0, 0)))
+	says(t, "full", page, []string{"found it good", "Signed only"}, []string{"<h3>Signed and"})
+}
+
+// The Set-Cookie line is shown as it is, but for the MAC, and its attributes are explained.
+func TestSetCookieIsShown(t *testing.T) {
+	always := []string{
+		"<code>HttpOnly</code>: no script in a page can read it", "<code>Path=/</code>: every page",
+		"<code>SameSite=Lax</code>: another site's form can't use it",
+	}
+	for name, tt := range map[string]struct {
+		o         sessions.Options[cart]
+		want, not []string
+	}{
+		"http": {
+			o: sessions.Options[cart]{Insecure: true, Name: "s"},
+			want: []string{
+				"Set-Cookie: s=", "Max-Age=7776000</code>: your browser keeps it for that",
+				"No <code>Domain</code>",
+			},
+			not: []string{"__Host", "Secure"},
+		},
+		"https": {
+			want: []string{
+				"Set-Cookie: __Host-Http-session=", "<code>Secure</code>: it travels over HTTPS",
+				"<code>__Host-Http-</code> at the head of the name", "No <code>Domain</code>",
+			},
+			not: []string{"No <code>Max-Age"},
+		},
+		"browser session": {
+			o: sessions.Options[cart]{
+				Insecure: true, Limits: sessions.Limits{BrowserSession: true},
+			},
+			want: []string{"No <code>Max-Age</code>: your browser forgets the cookie when it is"},
+			not:  []string{"Max-Age="},
+		},
+		"domain": {
+			o:    sessions.Options[cart]{Domain: "app.test"},
+			want: []string{"Set-Cookie: __Http-session=", "; Domain=app.test"},
+			not:  []string{"No <code>Domain", "__Host"},
+		},
+	} {
+		s := newSite(t, tt.o)
+		res, page := s.do(s.request("POST", "/change?owner=Eve", "", ""))
+		_, page, _ = strings.Cut(page, "<h2>The header that was just sent</h2>")
+		says(t, name, page, append(always, tt.want...), tt.not)
+		line, value := res.Header.Get("Set-Cookie"), res.Cookies()[0].Value
+		mac := report.Parts(value, sessions.Valid)[3]
+		line = "Set-Cookie: " + strings.Replace(line, value[mac.Start+4:], "…hidden", 1)
+		says(t, name, html.UnescapeString(tag.ReplaceAllString(page, "")), []string{line}, nil)
+		says(t, name, s.page(value), []string{"find the cookie <code>" + s.cookie + "</code>"}, nil)
+	}
+}
+
+// A cookie that is deleted is shown too, and no header that isn't the session's.
+func TestDeletedCookieIsShown(t *testing.T) {
+	s := newSite(t, sessions.Options[cart]{Insecure: true})
+	for cookie, want := range map[string]string{
+		"": "Done", "x": "Done", s.states(t)["valid"]: "Max-Age=0</code>: forget the cookie now",
+	} {
+		w := httptest.NewRecorder()
+		if cookie == "" {
+			w.Header().Set("Set-Cookie", "other=1")
+		}
+		s.ServeHTTP(w, s.request("POST", "/change", cookie, ""))
+		page := w.Body.String()
+		says(t, "cleared", page, []string{want}, nil)
+		if got := strings.Contains(page, "just sent"); got != (want != "Done") {
+			t.Errorf("%q: got a header shown: %v", cookie, got)
+		}
+	}
+}
+
+// Times are shown as they are and roughly, and where they are on a line.
+func TestTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, sessions.Options[cart]{Insecure: true})
+		page := s.page(s.seal(t, 0, session("Ada", 86400*4, 86400*2)))
+		moment := func(iso, text, rough string) string {
+			return fmt.Sprintf(`<time datetime="%s">%s, 00:00:00 UTC</time>`+
+				` <span class="soft">(%s)</span>`, iso, text, rough)
+		}
+		says(t, "times", page, []string{
+			moment("1999-12-28T00:00:00Z", "28 December 1999", "4 days ago"),
+			moment("1999-12-30T00:00:00Z", "30 December 1999", "2 days ago"),
+			moment("2000-01-13T00:00:00Z", "13 January 2000", "in 12 days"),
+			moment("2000-03-27T00:00:00Z", "27 March 2000", "in 86 days"),
+			`<strong>Now</strong> <span><time datetime="2000-01-01T00:00:00Z">1 January 2000`,
+			`<rect class="left" x="4%" y="28" width="13%" height="4"/>`,
+		}, nil)
+	})
+}

@@ -1,0 +1,220 @@
+// Package metrics counts for Prometheus what happens on the site.
+package metrics
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"cookiesession/sessions"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics is what the operator can see.
+type Metrics struct {
+	registry *prometheus.Registry
+	cookies  *prometheus.CounterVec
+	written  *prometheus.CounterVec
+	bindings *prometheus.CounterVec
+	size     prometheus.Histogram
+	requests *prometheus.HistogramVec
+	reloads  *prometheus.CounterVec
+
+	// These have no labels. As vectors they aren't there before they are set: without
+	// a key file or a certificate there is nothing to tell.
+	fileOK, certOK, certEnd *prometheus.GaugeVec
+
+	info keyInfo
+	mu   sync.Mutex
+	ids  map[string]bool // that have counters
+}
+
+// New returns the metrics of a site whose sessions are sealed with keys, and only
+// signed if signOnly.
+func New(keys *sessions.Keyring, signOnly bool) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		info:     keyInfo{keys: keys, signOnly: signOnly},
+	}
+	m.registry.MustRegister(m.info, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector())
+	with := promauto.With(m.registry)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return with.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return with.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, nil)
+	}
+	m.cookies = counter("cookiesession_cookies_total", "Requests to pages, by the verdict on "+
+		"their cookie and the id of its key, which is empty where none was found.",
+		"verdict", "key_id")
+	m.written = counter("cookiesession_cookies_written_total",
+		"Cookies that were written, by reason: changed, renewed, re-sealed, bound or cleared.",
+		"reason")
+	m.bindings = counter("cookiesession_bindings_total", "Steps of binding sessions to devices, "+
+		"by what became of them, and requests by why a browser has skipped its ticket.", "event")
+	m.reloads = counter("cookiesession_key_reloads_total", "Loads of the key file, by result: "+
+		"ok, or error, after which the keys stayed as they were.", "result")
+	m.size = with.NewHistogram(prometheus.HistogramOpts{
+		Name:    "cookiesession_cookie_bytes",
+		Help:    "Bytes of name and value of the cookies that were written. Browsers take 4096.",
+		Buckets: []float64{128, 256, 512, 1024, 2048, 3072, sessions.MaxSize},
+	})
+	m.requests = with.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "cookiesession_http_request_duration_seconds",
+		Help:    "How long requests took, by route, method and status.",
+		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5},
+	}, []string{"route", "method", "status"})
+	m.fileOK = gauge("cookiesession_key_file_ok",
+		"1 while the keys are those of the key file, 0 while it is bad and they are older.")
+	m.certOK = gauge("cookiesession_tls_certificate_ok", "1 while the TLS certificate is that "+
+		"of its files, 0 while they are bad and it is an older one.")
+	m.certEnd = gauge("cookiesession_tls_certificate_not_after_timestamp_seconds",
+		"When the TLS certificate that is in use expires, in Unix seconds.")
+	m.foresee()
+	m.KeysChanged()
+	return m
+}
+
+// foresee makes the series that can be foreseen, so that a rate can be taken of the
+// first one, too.
+func (m *Metrics) foresee() {
+	for _, why := range []sessions.Reason{
+		sessions.Changed, sessions.Renewed, sessions.Resealed, sessions.Bound, sessions.Cleared,
+	} {
+		m.written.WithLabelValues(string(why))
+	}
+	for _, step := range sessions.Steps() {
+		m.bindings.WithLabelValues(step)
+	}
+	withoutKey, _ := verdicts()
+	for _, v := range withoutKey {
+		m.cookies.WithLabelValues(string(v), "")
+	}
+	m.reloads.WithLabelValues("ok")
+	m.reloads.WithLabelValues("error")
+}
+
+// verdicts returns those that a cookie can get before its key is found, and with it.
+func verdicts() (withoutKey, withKey []sessions.Verdict) {
+	found := false
+	for _, check := range sessions.Checks() {
+		if found {
+			withKey = append(withKey, check.Verdict)
+		} else {
+			withoutKey = append(withoutKey, check.Verdict)
+		}
+		found = found || check.Verdict == sessions.UnknownKey
+	}
+	return withoutKey, append(withKey, sessions.Valid)
+}
+
+// KeysChanged makes the counters of the keys that are in the ring, and drops those of
+// keys that are gone. It is to be called after each change of the ring.
+func (m *Metrics) KeysChanged() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ids := make(map[string]bool)
+	for _, k := range m.info.keys.Keys() {
+		encrypted, signed := k.IDs()
+		ids[encrypted], ids[signed] = true, true
+	}
+	_, withKey := verdicts()
+	for id := range ids {
+		for _, v := range withKey {
+			m.cookies.WithLabelValues(string(v), id)
+		}
+	}
+	for id := range m.ids {
+		if !ids[id] {
+			m.cookies.DeletePartialMatch(prometheus.Labels{"key_id": id})
+		}
+	}
+	m.ids = ids
+}
+
+// keyInfo collects the keys that are in the ring at that moment.
+type keyInfo struct {
+	keys     *sessions.Keyring
+	signOnly bool
+}
+
+var keyInfoDesc = prometheus.NewDesc("cookiesession_key_info", "1 for each key id in the ring, "+
+	"by mode and role. Only one seals.", []string{"key_id", "mode", "role"}, nil)
+
+// Describe is for Prometheus.
+func (i keyInfo) Describe(to chan<- *prometheus.Desc) { to <- keyInfoDesc }
+
+// Collect is for Prometheus.
+func (i keyInfo) Collect(to chan<- prometheus.Metric) {
+	tell := func(id, mode string, seals bool) {
+		role := "verifies"
+		if seals {
+			role = "seals"
+		}
+		to <- prometheus.MustNewConstMetric(keyInfoDesc, prometheus.GaugeValue, 1, id, mode, role)
+	}
+	for n, k := range i.keys.Keys() {
+		encrypted, signed := k.IDs()
+		tell(encrypted, "encrypted", n == 0 && !i.signOnly)
+		tell(signed, "signed", n == 0 && i.signOnly)
+	}
+}
+
+// Observe counts the cookie that came with a visit and the one that was written, or a
+// step of device binding.
+func (m *Metrics) Observe(e sessions.Event) {
+	if e.Step != "" {
+		m.bindings.WithLabelValues(e.Step).Inc()
+	} else if !errors.Is(e.Err, sessions.ErrLate) { // or the cookie was counted before
+		id := e.Cookie.KeyID
+		if e.Cookie.Verdict == sessions.UnknownKey {
+			id = "" // it is whatever the client has made up
+		}
+		m.cookies.WithLabelValues(string(e.Cookie.Verdict), id).Inc()
+	}
+	if why := e.Saved.Reason; why != "" && why != sessions.Unchanged {
+		m.written.WithLabelValues(string(why)).Inc()
+	}
+	if e.Saved.Size > 0 {
+		m.size.Observe(float64(e.Saved.Size))
+	}
+}
+
+// Served counts a request. It is for the caller to bound what the labels can be.
+func (m *Metrics) Served(route, method string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+// KeysLoaded tells how loading the key file went.
+func (m *Metrics) KeysLoaded(err error) {
+	result, ok := "ok", 1.0
+	if err != nil {
+		result, ok = "error", 0
+	}
+	m.reloads.WithLabelValues(result).Inc()
+	m.fileOK.WithLabelValues().Set(ok)
+}
+
+// CertificateLoaded tells how loading the certificate went, and when the one that is
+// in use expires.
+func (m *Metrics) CertificateLoaded(notAfter time.Time, err error) {
+	ok := 1.0
+	if err != nil {
+		ok = 0
+	}
+	m.certOK.WithLabelValues().Set(ok)
+	m.certEnd.WithLabelValues().Set(float64(notAfter.Unix()))
+}
+
+// Handler returns a handler of the metrics' page.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

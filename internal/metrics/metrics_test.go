@@ -1,0 +1,307 @@
+package metrics_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cookiesession/internal/metrics"
+	"cookiesession/sessions"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+)
+
+type cart struct{ Items []string }
+
+var keyA, keyB = sessions.NewKey(), sessions.NewKey()
+
+func newRing(t testing.TB, first sessions.Key, more ...sessions.Key) *sessions.Keyring {
+	t.Helper()
+	keys, err := sessions.NewKeyring(first, more...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// scrape returns the page of metrics.
+func scrape(m *metrics.Metrics) string {
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
+}
+
+// value returns that of a series on a page of metrics, or -1 if it isn't there.
+func value(t testing.TB, page, series string) float64 {
+	t.Helper()
+	_, rest, ok := strings.Cut(page, "\n"+series+" ")
+	if !ok {
+		return -1
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseFloat(line, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func cookies(id, verdict string) string {
+	return fmt.Sprintf("cookiesession_cookies_total{key_id=%q,verdict=%q}", id, verdict)
+}
+
+func written(reason string) string {
+	return fmt.Sprintf("cookiesession_cookies_written_total{reason=%q}", reason)
+}
+
+// What can be foreseen is there from the start.
+func TestFromTheStart(t *testing.T) {
+	m := metrics.New(newRing(t, keyA, keyB), false)
+	page := scrape(m)
+	id, signed := keyA.IDs()
+	_, oldID := keyB.IDs()
+	for _, want := range []string{
+		cookies("", "none"), cookies("", "malformed"), cookies("", "too large"),
+		cookies("", "unknown key"), cookies(id, "valid"), cookies(oldID, "tampered"),
+		cookies(signed, "malformed"), cookies(id, "expired"), cookies(id, "too old"),
+		cookies(id, "from the future"), cookies(id, "unproven"), cookies(id, "revoked"),
+		written("changed"), written("renewed"), written("re-sealed"), written("bound"),
+		written("cleared"), `cookiesession_key_reloads_total{result="ok"}`,
+		`cookiesession_key_reloads_total{result="error"}`, "cookiesession_cookie_bytes_count",
+		`cookiesession_bindings_total{event="offered"}`,
+	} {
+		if value(t, page, want) != 0 {
+			t.Errorf("got no %s in %s", want, page)
+		}
+	}
+	for _, want := range []string{
+		"go_goroutines ", "go_build_info{", "process_start_time_seconds ",
+	} {
+		if !strings.Contains(page, "\n"+want) {
+			t.Errorf("got no %s in %s", want, page)
+		}
+	}
+	if strings.Contains(page, "key_file_ok") || strings.Contains(page, "certificate") {
+		t.Errorf("got a state of files that there aren't: %s", page)
+	}
+	problems, err := promlint.New(strings.NewReader(page)).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("got %v and %v", problems, err)
+	}
+}
+
+// What becomes of sessions is counted once.
+func TestObserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := newRing(t, keyA, keyB)
+		m := metrics.New(keys, false)
+		o := sessions.Options[cart]{
+			Insecure: true, Observe: func(_ *http.Request, e sessions.Event) { m.Observe(e) },
+			Failed: func(http.ResponseWriter, *http.Request, error) {},
+		}
+		site, err := sessions.New(keys, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old, err := sessions.New(newRing(t, keyB), sessions.Options[cart]{Insecure: true,
+			SignOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := keyA.IDs()
+		_, oldID := keyB.IDs()
+		seal := func(m *sessions.Manager[cart]) string {
+			c, err := m.Seal(cart{Items: []string{"tea"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c.Value
+		}
+		stale := seal(site)
+		time.Sleep(7 * 24 * time.Hour)
+		good, resealed := seal(site), seal(old)
+		change := func(s *sessions.Session[cart]) { s.Data.Items = append(s.Data.Items, "milk") }
+		for _, tt := range []struct {
+			cookie string
+			do     func(*sessions.Session[cart])
+			late   bool
+			want   string // what it adds one to
+		}{
+			{"", nil, false, cookies("", "none")},
+			{"x", nil, false, cookies("", "malformed")},
+			{strings.Repeat("x", 5000), nil, false, cookies("", "too large")},
+			{"aaaaaa.AAAA", nil, false, cookies("", "unknown key")},
+			{good[:20] + "AA" + good[22:], nil, false, cookies(id, "tampered")},
+			{good, nil, false, cookies(id, "valid")},
+			{good, change, true, cookies(id, "valid")},
+			{resealed, nil, false, cookies(oldID, "valid")},
+			{resealed, nil, false, written("re-sealed")},
+			{stale, nil, false, written("renewed")},
+			{"", change, false, written("changed")},
+			{good, (*sessions.Session[cart]).Clear, false, written("cleared")},
+			{"", change, false, "cookiesession_cookie_bytes_count"},
+		} {
+			before := value(t, scrape(m), tt.want)
+			r := httptest.NewRequest("GET", "/", nil)
+			if tt.cookie != "" {
+				r.Header.Set("Cookie", "session="+tt.cookie)
+			}
+			site.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				s := site.Get(r.Context())
+				if tt.late {
+					w.WriteHeader(200)
+				}
+				if tt.do != nil {
+					tt.do(s)
+				}
+			})).ServeHTTP(httptest.NewRecorder(), r)
+			if got := value(t, scrape(m), tt.want) - before; got != 1 {
+				t.Errorf("%.20q added %v to %s, want 1", tt.cookie, got, tt.want)
+			}
+		}
+		m.Observe(sessions.Event{Step: "bound", Saved: sessions.Saved{Reason: sessions.Bound,
+			Size: 400}})
+		for _, series := range []string{`cookiesession_bindings_total{event="bound"}`,
+			written("bound")} {
+			if got := value(t, scrape(m), series); got != 1 {
+				t.Errorf("got %v for %s, want 1", got, series)
+			}
+		}
+		if got := value(t, scrape(m), cookies("", "")); got != -1 {
+			t.Error("got a cookie counted for a step of device binding")
+		}
+	})
+}
+
+func TestServed(t *testing.T) {
+	m := metrics.New(newRing(t, keyA), false)
+	m.Served("/cart", "GET", 200, 2*time.Millisecond)
+	const labels = `{method="GET",route="/cart",status="200"}`
+	const name = "cookiesession_http_request_duration_seconds"
+	page := scrape(m)
+	if value(t, page, name+"_count"+labels) != 1 || value(t, page, name+"_sum"+labels) != .002 {
+		t.Errorf("got %s", page)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	m := metrics.New(newRing(t, keyA), false)
+	bad := errors.New("bad")
+	for i, err := range []error{nil, bad, bad, nil} {
+		m.KeysLoaded(err)
+		m.CertificateLoaded(time.Unix(int64(i), 0), err)
+		ok := map[bool]float64{true: 1}[err == nil]
+		page := scrape(m)
+		for series, want := range map[string]float64{
+			"cookiesession_key_file_ok": ok, "cookiesession_tls_certificate_ok": ok,
+			"cookiesession_tls_certificate_not_after_timestamp_seconds": float64(i),
+		} {
+			if got := value(t, page, series); got != want {
+				t.Errorf("load %d: got %v for %s, want %v", i+1, got, series, want)
+			}
+		}
+	}
+	for result, want := range map[string]float64{"ok": 2, "error": 2} {
+		series := fmt.Sprintf("cookiesession_key_reloads_total{result=%q}", result)
+		if got := value(t, scrape(m), series); got != want {
+			t.Errorf("got %v for %s, want %v", got, series, want)
+		}
+	}
+}
+
+// One key seals, in one mode; all others verify.
+func TestKeyInfo(t *testing.T) {
+	for _, signOnly := range []bool{false, true} {
+		page := scrape(metrics.New(newRing(t, keyA, keyB), signOnly))
+		for i, k := range []sessions.Key{keyA, keyB} {
+			encrypted, signed := k.IDs()
+			for id, mode := range map[string]string{encrypted: "encrypted", signed: "signed"} {
+				role := "verifies"
+				if i == 0 && signOnly == (mode == "signed") {
+					role = "seals"
+				}
+				series := fmt.Sprintf("cookiesession_key_info{key_id=%q,mode=%q,role=%q}", id, mode,
+					role)
+				if value(t, page, series) != 1 {
+					t.Errorf("signing only %v: got no %s in %s", signOnly, series, page)
+				}
+			}
+		}
+		if n := strings.Count(page, "\ncookiesession_key_info{"); n != 4 {
+			t.Errorf("got %d keys, want 4", n)
+		}
+	}
+}
+
+// The counters of a key are there before its first cookie, and go with it. What has no
+// key has nothing to do with that.
+func TestCountersOfKeys(t *testing.T) {
+	keys := newRing(t, keyA)
+	m := metrics.New(keys, false)
+	a, _ := keyA.IDs()
+	b, _ := keyB.IDs()
+	m.Observe(sessions.Event{Cookie: sessions.Cookie{Verdict: sessions.Valid, KeyID: a}})
+	m.Observe(sessions.Event{Cookie: sessions.Cookie{Verdict: sessions.UnknownKey,
+		KeyID: "aaaaaa"}})
+	for _, step := range []struct {
+		first sessions.Key
+		more  []sessions.Key
+		a, b  float64 // -1 if the counter isn't there
+	}{
+		{keyA, nil, 1, -1}, {keyB, []sessions.Key{keyA}, 1, 0}, {keyB, nil, -1, 0},
+		{keyA, nil, 0, -1},
+	} {
+		if err := keys.Replace(step.first, step.more...); err != nil {
+			t.Fatal(err)
+		}
+		m.KeysChanged()
+		page := scrape(m)
+		for series, want := range map[string]float64{
+			cookies(a, "valid"): step.a, cookies(b, "valid"): step.b, cookies("", "unknown key"): 1,
+		} {
+			if got := value(t, page, series); got != want {
+				t.Errorf("%v: got %v for %s, want %v", step, got, series, want)
+			}
+		}
+	}
+}
+
+// A scrape while keys change sees one set of them, never two that seal.
+func TestScrapesDuringReloads(t *testing.T) {
+	keys := newRing(t, keyA, keyB)
+	m := metrics.New(keys, false)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for both := false; ; both = !both {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if both {
+				keys.Replace(keyA, keyB)
+			} else {
+				keys.Replace(keyB)
+			}
+			m.KeysChanged()
+		}
+	})
+	for range 100 {
+		page := scrape(m)
+		all, seal := strings.Count(page, "\ncookiesession_key_info{"),
+			strings.Count(page, `role="seals"}`)
+		if all != 2 && all != 4 || seal != 1 {
+			t.Fatalf("got %d key ids, %d of which seal, want 2 or 4, and 1: %s", all, seal, page)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}

@@ -1,0 +1,569 @@
+package report_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+
+	"cookiesession/internal/report"
+	"cookiesession/sessions"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// visitor is a session of the tests.
+type visitor struct{ Name string }
+
+// keys are those of the tests alone.
+func keys(t *testing.T, digits ...string) *sessions.Keyring {
+	t.Helper()
+	var all []sessions.Key
+	for _, d := range digits {
+		k, err := sessions.ParseKey(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, k)
+	}
+	ring, err := sessions.NewKeyring(all[0], all[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+const (
+	keyA = "6f1ded005aa5b1b4c3e1e9c8d3a4f00b7d1a0c5e92f84b36d7e0815ac94b2f63"
+	keyB = "0b9f4e2d8c7a615034fedcba98765432100123456789abcdef5a6b7c8d9eafb0"
+)
+
+// manager returns a manager on plain http.
+func manager[T any](t *testing.T, ring *sessions.Keyring, signOnly bool) *sessions.Manager[T] {
+	t.Helper()
+	m, err := sessions.New(ring, sessions.Options[T]{Insecure: true, SignOnly: signOnly})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// seal returns the value of a cookie with data.
+func seal[T any](t *testing.T, m *sessions.Manager[T], data T) string {
+	t.Helper()
+	c, err := m.Seal(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Value
+}
+
+// open has the value of a cookie judged.
+func open[T any](m *sessions.Manager[T], value string) *sessions.Session[T] {
+	return m.Open(&http.Cookie{Name: m.CookieName(), Value: value})
+}
+
+// made returns a value that has the form of a cookie's, with any payload and no good MAC.
+func made(content []byte) string {
+	sealed := "1767225600|" + base64.URLEncoding.EncodeToString(content) + "|" +
+		strings.Repeat("m", 32)
+	return "aaaaaa." + base64.RawURLEncoding.EncodeToString([]byte(sealed))
+}
+
+func encoded(t *testing.T, v any) []byte {
+	t.Helper()
+	content, err := cbor.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// verdictTest is a cookie of a certain age and what is to be known of it.
+type verdictTest struct {
+	verdict       sessions.Verdict
+	value         string
+	age           time.Duration
+	failed, says  string
+	parts         int
+	times, sealed bool // what is known: the session's times, that we have sealed it
+}
+
+// Every verdict is explained, with the part that failed, with no more of the MAC than its
+// first four characters, and with what is in the cookie only if it is valid.
+func TestVerdicts(t *testing.T) {
+	for _, signOnly := range []bool{false, true} {
+		ring := keys(t, keyA)
+		m := manager[visitor](t, ring, signOnly)
+		future := ""
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(2 * time.Hour)
+			future = seal(t, m, visitor{Name: "Alice"})
+		})
+		synctest.Test(t, func(t *testing.T) {
+			type numbered struct{ Name int }
+			other := seal(t, manager[numbered](t, ring, signOnly), numbered{Name: 7})
+			good, began := seal(t, m, visitor{Name: "Alice"}), time.Now()
+			for _, tt := range verdictTests(good, future, other) {
+				time.Sleep(time.Until(began.Add(tt.age)))
+				s := open(m, tt.value)
+				if tt.value == "" {
+					s = m.Open(nil)
+				}
+				site := report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: signOnly}
+				r := report.Of(site, s)
+				if why := report.Why(s.Cookie()); why != r.Why() {
+					t.Errorf("%s: got the reasons %q and %q", tt.verdict, why, r.Why())
+				}
+				tt.checkText(t, r, signOnly)
+				tt.checkParts(t, r)
+			}
+		})
+	}
+}
+
+// verdictTests returns the tests in the order of their ages. One value is a good cookie's,
+// one will be, and one of another type of session.
+func verdictTests(good, future, other string) []verdictTest {
+	changed := map[bool]string{false: "A", true: "B"}[good[len(good)-2] == 'A']
+	return []verdictTest{
+		{verdict: "none", says: "sent no session cookie"},
+		{verdict: "malformed", value: "x" + good, says: "not have the form"},
+		{verdict: "malformed", value: good + "=", says: "not have the form"},
+		{
+			verdict: "malformed", value: other, failed: "payload", parts: 4, sealed: true,
+			says: "does not fit what the site keeps now",
+		},
+		{verdict: "too large", value: good + strings.Repeat("A", 4096), says: "larger than any"},
+		{
+			verdict: "unknown key", value: "aaaaaa" + good[6:], failed: "id", parts: 4,
+			says: "a key that this server does not have",
+		},
+		{
+			verdict: "tampered", value: good[:len(good)-2] + changed + good[len(good)-1:],
+			failed: "mac", parts: 4, says: "the MAC does not match",
+		},
+		{
+			verdict: "from the future", value: future, parts: 4, says: "still to come",
+			times: true, sealed: true,
+		},
+		{
+			verdict: "valid", value: good, parts: 4, says: "found it good",
+			times: true, sealed: true,
+		},
+		{
+			verdict: "expired", value: good, age: 15 * 24 * time.Hour, parts: 4,
+			says: "not used for too long", times: true, sealed: true,
+		},
+		{
+			verdict: "too old", value: good, age: 91 * 24 * time.Hour, parts: 4,
+			says: "began too long ago", times: true, sealed: true,
+		},
+	}
+}
+
+func (tt verdictTest) checkText(t *testing.T, r report.Report, signOnly bool) {
+	t.Helper()
+	text := r.Text("session")
+	head := "verdict       " + string(tt.verdict) + "\n"
+	if tt.value != "" {
+		head += fmt.Sprintf("size          %d of 4096 bytes\n", len("session"+tt.value))
+	}
+	if r.Verdict != tt.verdict || !strings.HasPrefix(text, head) {
+		t.Errorf("%s: got %q and %s", tt.verdict, r.Verdict, text)
+	}
+	if why := r.Why(); !strings.Contains(why, tt.says) ||
+		!strings.HasSuffix(text, "\nmeaning       "+why) {
+		t.Errorf("%s: got the reason %q, want %q", tt.verdict, why, tt.says)
+	}
+	mode := "\nmode          signed and encrypted\n"
+	if signOnly {
+		mode = "\nmode          signed\n"
+	}
+	if r.Verified() != tt.sealed || strings.Contains(text, mode) != tt.sealed {
+		t.Errorf("%s: want verified %v: %s", tt.verdict, tt.sealed, text)
+	}
+	if told := strings.Contains(text, "\nbegan "); told != tt.times || r.Began.IsZero() == told {
+		t.Errorf("%s: got the times told: %v, want %v", tt.verdict, told, tt.times)
+	}
+	isValid := tt.verdict == sessions.Valid
+	if r.Readable != isValid || strings.Contains(text, "Alice") != isValid ||
+		strings.Contains(r.Notation, "Alice") != isValid {
+		t.Errorf("%s: got its content told: %s, %s", tt.verdict, text, r.Notation)
+	}
+}
+
+func (tt verdictTest) checkParts(t *testing.T, r report.Report) {
+	t.Helper()
+	failed, text := "", r.Text("session")
+	for _, p := range r.Parts {
+		if p.Failed {
+			failed += p.Class
+		}
+		if p.Class == "mac" && len(p.Text) > 4 {
+			t.Errorf("%s: got %d characters of the MAC", tt.verdict, len(p.Text))
+		}
+	}
+	if failed != tt.failed || len(r.Parts) != tt.parts ||
+		strings.Count(text, ", failed\n") != len(strings.Fields(failed)) {
+		t.Errorf("%s: got %d parts, failed %q, want %d and %q: %s",
+			tt.verdict, len(r.Parts), failed, tt.parts, tt.failed, text)
+	}
+}
+
+// Every verdict has a sentence of its own, but for the two kinds of malformed.
+func TestEveryVerdictHasASentence(t *testing.T) {
+	seen := make(map[string]bool)
+	all := append(sessions.Checks(), sessions.Check{Verdict: sessions.Valid})
+	for passed, c := range all {
+		why := report.Why(sessions.Cookie{Verdict: c.Verdict, Passed: passed})
+		if seen[why] {
+			t.Errorf("%s: got %q again", c.Verdict, why)
+		}
+		seen[why] = true
+	}
+}
+
+// Every field is shown, also one that the program does not know: text as it is, anything
+// else in CBOR's notation.
+func TestEveryFieldIsShown(t *testing.T) {
+	type wide struct {
+		Name  string
+		Cart  []string       `cbor:"cart"`
+		Count map[string]int `cbor:"count"`
+		Empty string         `cbor:"empty"`
+		None  *int           `cbor:"none"`
+		Since time.Time      `cbor:"since"`
+		Times int            `cbor:"times"`
+		Token []byte         `cbor:"token"`
+		Quote string         `cbor:"quote"`
+		Short string         `cbor:"7,keyasint"`
+	}
+	ring := keys(t, keyA)
+	value := seal(t, manager[wide](t, ring, true), wide{
+		Name: "Žofia", Cart: []string{"tea", "<b>"}, Count: map[string]int{"a": 1, "b": -2},
+		Since: time.Unix(1767225600, 0), Times: 12, Token: []byte{1, 171}, Quote: `5" & <i>`,
+		Short: "short",
+	})
+	fields := []struct{ name, value, quoted string }{
+		{"7", `short`, `"short"`},
+		{"Name", `Žofia`, `"Žofia"`},
+		{"cart", `["tea", "<b>"]`, ""},
+		{"count", `{"a": 1, "b": -2}`, ""},
+		{"empty", ``, `""`},
+		{"none", `null`, ""},
+		{"quote", `5" & <i>`, `"5\" & <i>"`},
+		{"since", `2026-01-01T00:00:00Z`, `"2026-01-01T00:00:00Z"`},
+		{"times", `12`, ""},
+		{"token", `h'01ab'`, ""},
+	}
+	text, inspected := "", ""
+	for _, f := range fields {
+		label := fmt.Sprintf("\n%-14s", strings.ToLower(f.name))
+		text += label + f.value
+		if f.quoted == "" {
+			f.quoted = f.value
+		}
+		inspected += label + f.quoted
+	}
+	r := report.Of(report.Site{Cookie: "session"}, open(manager[visitor](t, ring, true), value))
+	if got := r.Text("session"); !strings.Contains(got, text+"\n") {
+		t.Errorf("got  %s\nwant %s", got, text)
+	}
+	if got := r.Text("inspect"); !strings.HasSuffix(got, inspected) {
+		t.Errorf("got  %s\nwant %s", got, inspected)
+	}
+	if got := report.Peek("session", value).Text("inspect"); !strings.HasSuffix(got, inspected) {
+		t.Errorf("without a key: got  %s\nwant %s", got, inspected)
+	}
+}
+
+// Nobody has verified what is shown without a key, and it is shown on a terminal.
+func TestNothingReachesTheTerminal(t *testing.T) {
+	const command = "\x1b[31m\n\u202e\u009b"
+	data := map[string]any{
+		"Name": command, command: 1, "List": []string{command}, "Map": map[string]int{command: 1},
+	}
+	for _, p := range []map[string]any{data, {"Any": []any{data, command}}} {
+		r := report.Peek("session", made(encoded(t, []any{0, 0, p})))
+		text := r.Text("inspect")
+		unsafe := func(c rune) bool { return unicode.IsControl(c) || c == '\u202e' }
+		if i := strings.IndexFunc(strings.ReplaceAll(text, "\n", ""), unsafe); i >= 0 {
+			t.Errorf("got a control character in %q", text)
+		}
+		lines := strings.Count(text, "\n")
+		r.Fields = nil
+		if rest := strings.Count(r.Text("inspect"), "\n"); lines-rest != len(p) {
+			t.Errorf("got %d lines for %d fields in %q", lines-rest, len(p), text)
+		}
+	}
+}
+
+// The parts add up to the value.
+func TestPartsAddUp(t *testing.T) {
+	ring := keys(t, keyA)
+	for _, signOnly := range []bool{false, true} {
+		m := manager[visitor](t, ring, signOnly)
+		for n := range 40 {
+			value, end := seal(t, m, visitor{Name: strings.Repeat("x", n)}), 0
+			for _, p := range report.Parts(value, sessions.Valid) {
+				if p.Start != end || p.Chars <= 0 || len(p.Text)+p.More != p.Chars {
+					t.Errorf("%d: got %s at %d with %d characters, want it at %d",
+						n, p.Class, p.Start, p.Chars, end)
+				}
+				end += p.Chars
+			}
+			if end != len(value) {
+				t.Errorf("%d: got %d characters, want %d", n, end, len(value))
+			}
+		}
+	}
+}
+
+// The parts are where they are, to the nearest character.
+func TestWhereThePartsAre(t *testing.T) {
+	for name, want := range map[string][]int{"Alice": {7, 15, 39, 42}, "Al": {7, 15, 33, 43}} {
+		var got []int
+		value := made(encoded(t, []any{1767225600, 0, visitor{Name: name}}))
+		for _, p := range report.Parts(value, sessions.Valid) {
+			got = append(got, p.Chars)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got parts of %v characters, want %v", name, got, want)
+		}
+	}
+}
+
+// Of a cookie in another spelling no part is said to be at fault: nobody has looked.
+func TestNoPartIsBlamed(t *testing.T) {
+	canonical := made(encoded(t, []any{1767225600, 0, visitor{Name: "Al"}}))
+	value, ok := strings.CutSuffix(canonical, "0")
+	if value += "1"; !ok { // it has a bit more than is needed
+		t.Fatal("got another spelling")
+	}
+	r := report.Of(report.Site{}, open(manager[visitor](t, keys(t, keyA), true), value))
+	isFailed := func(p report.Part) bool { return p.Failed }
+	if r.Verdict != sessions.Malformed || len(r.Parts) != 4 ||
+		slices.ContainsFunc(r.Parts, isFailed) {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// What is shown of a long session has an end.
+func TestShorten(t *testing.T) {
+	fits := strings.Repeat("ž", 256)
+	if got := report.Shorten(fits); got != fits {
+		t.Errorf("got %q", got)
+	}
+	if got, want := report.Shorten(fits+"žž"), fits+"… and 2 more characters"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	value := made(encoded(t, []any{1767225600, 0, visitor{Name: strings.Repeat("x", 2000)}}))
+	if r := report.Peek("session", value); len(r.Notation) > 300 || len(r.Parts[2].Text) != 256 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// A cookie of any length can be taken apart, also one from before September 2001, when
+// the time had nine digits, and whatever is in it can be shown.
+func TestDissect(t *testing.T) {
+	const want = "gxo4bUOAAKFkTmFtZWVBbGljZQ=="
+	synctest.Test(t, func(t *testing.T) { // at the beginning of 2000
+		value := seal(t, manager[visitor](t, keys(t, keyA), true), visitor{Name: "Alice"})
+		stamp, payload, ok := report.Dissect(value)
+		if !ok || stamp != "946684800" || payload != want {
+			t.Errorf("got %q, %q and %v, want %q", stamp, payload, ok, want)
+		}
+	})
+	m := manager[visitor](t, keys(t, keyA), true)
+	for n := range 100 {
+		for _, c := range []string{"x", "|", "\x84"} {
+			sealed := base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat(c, n)))
+			stamp, payload, ok := report.Dissect("aaaaaa." + sealed)
+			if got := len(stamp) + 1 + len(payload) + 1 + 32; ok && got != n || ok != (n >= 44) {
+				t.Errorf("%d bytes: got %v with %q and %q", n, ok, stamp, payload)
+			}
+			if _, _, ok := report.Dissect("aaaaa1." + sealed); ok {
+				t.Errorf("%d bytes: got parts of a cookie without a key id", n)
+			}
+			value := made([]byte(strings.Repeat(c, n)))
+			report.Peek("session", value)
+			report.Of(report.Site{}, open(m, value))
+		}
+	}
+}
+
+// What can be seen without a key says that it is not verified.
+func TestPeek(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	device := append([]byte{2}, make([]byte, 32)...)
+	data := visitor{Name: "Alice"}
+	plain := encoded(t, []any{at.Unix() - 7200, 3600, data})
+	bound := encoded(t, []any{at.Unix(), 0, data, device})
+	tests := []struct {
+		name, value     string
+		verdict         sessions.Verdict
+		mode, notation  string
+		readable, bound bool
+	}{
+		{name: "garbage", value: "hello", verdict: sessions.Malformed},
+		{name: "too large", value: made(make([]byte, 4096)), verdict: sessions.TooLarge},
+		{
+			name: "signed", value: made(plain), mode: "signed", readable: true,
+			notation: `[1767218400, 3600, {"Name": "Alice"}]`,
+		},
+		{
+			name: "bound", value: made(bound), mode: "signed", readable: true, bound: true,
+			notation: `[1767225600, 0, {"Name": "Alice"}]`,
+		},
+		{
+			name: "another program's array", value: made(encoded(t, []int{1, 2})),
+			mode: "encrypted, or another program's",
+		},
+		{
+			name: "random bytes", mode: "encrypted, or another program's",
+			value: made(append([]byte("\x84\xff\xff\xff\x58\x21"), device...)),
+		},
+	}
+	for _, tt := range tests {
+		r := report.Peek("session", tt.value)
+		if r.Verdict != tt.verdict || r.Mode != tt.mode || r.Notation != tt.notation ||
+			r.Readable != tt.readable || r.Bound != tt.bound || r.Verified() {
+			t.Errorf("%s: got %+v", tt.name, r)
+		}
+		const unverified = "verdict       not verified, there is no key\n"
+		isUnverified := strings.HasPrefix(r.Text("inspect"), unverified)
+		if isUnverified != (tt.verdict == "") || r.Sealed.Equal(at) != (tt.verdict == "") {
+			t.Errorf("%s: got %s", tt.name, r.Text("inspect"))
+		}
+	}
+	r := report.Peek("session", made(plain))
+	if !r.Written.Equal(at.Add(-time.Hour)) || !r.Began.Equal(at.Add(-2*time.Hour)) {
+		t.Errorf("got began %v and written %v", r.Began, r.Written)
+	}
+	// The key of a device is shown in no form.
+	for _, p := range report.Parts(made(bound), sessions.Valid) {
+		if p.Class == "payload" && p.More < 60 {
+			t.Errorf("got %d characters of the payload and %d hidden", len(p.Text), p.More)
+		}
+	}
+}
+
+// A session ends at its absolute limit at the latest, and the times are the cookie's.
+func TestTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ring := keys(t, keyA)
+		limits := sessions.Limits{Idle: 100 * time.Second, Lifetime: 250 * time.Second}
+		m, err := sessions.New(ring, sessions.Options[visitor]{Insecure: true, Limits: limits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, began := seal(t, m, visitor{Name: "Alice"}), time.Now().UTC()
+		for _, tt := range []struct{ age, idleEnd time.Duration }{
+			{age: 0, idleEnd: 100}, {age: 90, idleEnd: 190}, {age: 170, idleEnd: 250},
+		} {
+			time.Sleep(time.Until(began.Add(tt.age * time.Second)))
+			r := httptest.NewRequest("GET", "/", nil)
+			r.AddCookie(&http.Cookie{Name: "session", Value: value})
+			w := httptest.NewRecorder()
+			if _, err := m.Save(w, m.Load(r)); err != nil {
+				t.Fatal(err)
+			}
+			if renewed := w.Result().Cookies(); len(renewed) > 0 {
+				value = renewed[0].Value
+			}
+			rep := report.Of(report.Site{Cookie: "session", Keys: ring}, open(m, value))
+			now := time.Now().UTC()
+			if !rep.Began.Equal(began) || !rep.Written.Equal(now) || !rep.Now.Equal(now) ||
+				rep.IdleEnd.Sub(began) != tt.idleEnd*time.Second ||
+				rep.End.Sub(began) != 250*time.Second {
+				t.Errorf("after %d seconds: got %+v", tt.age, rep)
+			}
+		}
+	})
+}
+
+// A key seals or only verifies, and a report says how many good cookies came.
+func TestKeysAndSeveralCookies(t *testing.T) {
+	ring := keys(t, keyA, keyB)
+	for i, role := range []string{"seals", "verifies"} {
+		k := ring.Keys()[i]
+		one, err := sessions.NewKeyring(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := seal(t, manager[visitor](t, one, true), visitor{Name: "Alice"})
+		m := manager[visitor](t, ring, true)
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Cookie", "session="+value+"; session="+value)
+		site := report.Site{Cookie: "session", Keys: ring, SignOnly: true}
+		rep := report.Of(site, m.Load(r))
+		_, id := k.IDs()
+		_, sealing := ring.Keys()[0].IDs()
+		if rep.Role != role || rep.KeyID != id || rep.Sealing != sealing || rep.Good != 2 ||
+			rep.Now.Nanosecond() != 0 {
+			t.Errorf("got %+v, want a key that %s", rep, role)
+		}
+		for _, kind := range []string{"session", "inspect"} {
+			text := rep.Text(kind)
+			if !strings.Contains(text, "\nkey id        "+id+" "+role+"\n") ||
+				!strings.Contains(text, "\ncookies       2 valid ones") {
+				t.Errorf("got %s", text)
+			}
+		}
+		site.SignOnly = false
+		encrypted, _ := ring.Keys()[0].IDs()
+		rep = report.Of(site, open(m, value))
+		if rep.Sealing != encrypted || strings.Contains(rep.Text("session"), "cookies") {
+			t.Errorf("got %+v", rep)
+		}
+	}
+}
+
+// It is told who could use a session that is bound to a device, and who one that isn't.
+func TestDevice(t *testing.T) {
+	until := time.Date(2026, 1, 1, 0, 10, 0, 0, time.UTC)
+	tests := []struct {
+		report        report.Report
+		device, thief string
+	}{
+		{report: report.Report{Verdict: sessions.Valid}},
+		{report: report.Report{Binding: true, Verdict: sessions.Tampered}},
+		{
+			report: report.Report{Binding: true, Verdict: sessions.Valid},
+			device: "not bound", thief: "Whoever copies this cookie",
+		},
+		{
+			report: report.Report{Bound: true, Verdict: sessions.Valid},
+			device: "bound", thief: "asks for no ticket at present",
+		},
+		{
+			report: report.Report{Bound: true, Binding: true, Verdict: sessions.Unproven},
+			device: "bound, without a live ticket", thief: "Nobody can use this cookie",
+		},
+		{
+			report: report.Report{
+				Bound: true, Binding: true, Verdict: sessions.Valid, TicketEnd: until,
+			},
+			device: "bound, with a ticket that is good until 2026-01-01T00:10:00Z",
+			thief:  "until it runs out",
+		},
+	}
+	for _, tt := range tests {
+		text, tells := tt.report.Text("session"), tt.device != ""
+		toldThief := strings.Contains(text, "\nthief         "+tt.report.Thief())
+		if tt.report.OnBinding() != tells || toldThief != tells {
+			t.Errorf("got %s", text)
+		}
+		if tells && (!strings.Contains(text, "\ndevice        "+tt.device+"\n") ||
+			!strings.Contains(tt.report.Thief(), tt.thief)) {
+			t.Errorf("got %s, want %q and %q", text, tt.device, tt.thief)
+		}
+	}
+}

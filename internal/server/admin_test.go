@@ -1,0 +1,128 @@
+package server
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// adminOn returns the admin's server for a listener on addr.
+func adminOn(addr string) *http.Server {
+	metrics := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	return newAdmin(Config{AdminAddr: addr, Metrics: metrics, Log: silent})
+}
+
+// ask returns what a server on addr answers when it is asked for a host.
+func ask(addr, target, host, site string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", target, nil)
+	r.Host = host
+	r.Header.Set("Sec-Fetch-Site", site)
+	w := httptest.NewRecorder()
+	adminOn(addr).Handler.ServeHTTP(w, r)
+	return w
+}
+
+// The admin listener answers to those who name it as an administrator does, so
+// that a page on the web whose name is made to point there can read nothing.
+func TestAdminHosts(t *testing.T) {
+	for host, want := range map[string]int{
+		"127.0.0.1:9090": 200, "[::1]:9090": 200, "[::1]": 200, "10.0.0.7:9090": 200,
+		"localhost:9090": 200, "LOCALHOST": 200, "Admin.example:9090": 200, "admin.example": 200,
+		"evil.example:9090": 421, "evil.example": 421, "": 421, "admin.example.evil.example": 421,
+		"127.0.0.1.evil.example:9090": 421,
+	} {
+		for _, target := range []string{"/", "/metrics", "/healthz", "/debug/pprof/", "/nowhere"} {
+			w := ask("Admin.Example:9090", target, host, "")
+			got := w.Code
+			if got == 404 && (target == "/nowhere" || target == "/debug/pprof/") {
+				got = 200
+			}
+			if got != want {
+				t.Errorf("%s at %q: got status %d, want %d", target, host, got, want)
+			}
+			if w.Header().Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s at %q: got no nosniff", target, host)
+			}
+		}
+	}
+}
+
+// A listener on all addresses has no name of its own, and a longer name is another.
+func TestAdminHostsOnAllAddresses(t *testing.T) {
+	for _, tt := range []struct {
+		addr, host string
+		want       int
+	}{
+		{addr: ":9090", host: "evil.example", want: 421},
+		{addr: ":9090", host: "", want: 421},
+		{addr: ":9090", host: "10.0.0.7:9090", want: 200},
+		{addr: "admin.example:9090", host: "evil-admin.example", want: 421},
+		{addr: "admin.example:9090", host: "dmin.example", want: 421},
+	} {
+		if got := ask(tt.addr, "/healthz", tt.host, "").Code; got != tt.want {
+			t.Errorf("%s asked for %q: got status %d, want %d", tt.addr, tt.host, got, tt.want)
+		}
+	}
+}
+
+// A page on the web may not start a profile, which takes as long as it asks for.
+func TestProfilesFromElsewhere(t *testing.T) {
+	for site, want := range map[string]int{
+		"": 200, "none": 200, "same-origin": 200, "same-site": 403, "cross-site": 403,
+	} {
+		w := ask("localhost:9090", "/debug/pprof/cmdline", "localhost", site)
+		if w.Code != want {
+			t.Errorf("from %q: got status %d, want %d", site, w.Code, want)
+		}
+		if got := ask("localhost:9090", "/metrics", "localhost", site).Code; got != 200 {
+			t.Errorf("metrics from %q: got status %d", site, got)
+		}
+	}
+}
+
+// Profiles tell more than metrics do, so they are served on loopback alone.
+func TestProfilesOnLoopbackAlone(t *testing.T) {
+	for addr, want := range map[string]int{
+		"localhost:9090": 200, "127.0.0.1:9090": 200, "127.8.8.8:9090": 200, "[::1]:9090": 200,
+		":9090": 404, "0.0.0.0:9090": 404, "[::]:9090": 404, "10.0.0.7:9090": 404,
+		"admin.example:9090": 404,
+	} {
+		if got := ask(addr, "/debug/pprof/cmdline", "127.0.0.1", "").Code; got != want {
+			t.Errorf("%s: got status %d, want %d", addr, got, want)
+		}
+		page := ask(addr, "/", "127.0.0.1", "").Body.String()
+		if got := strings.Contains(page, `href="/debug/pprof/"`); got != (want == 200) {
+			t.Errorf("%s: got a link to profiles: %v", addr, got)
+		}
+		if strings.Contains(page, "<style") {
+			t.Errorf("%s: got a style that nobody gave", addr)
+		}
+	}
+}
+
+// A profile may take longer than any other response: net/http/pprof moves the limit.
+func TestLongProfile(t *testing.T) {
+	srv := adminOn("localhost:0")
+	if srv.WriteTimeout == 0 {
+		t.Error("got an admin listener without a limit")
+	}
+	srv.WriteTimeout = 50 * time.Millisecond
+	ln, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Serve(ln)
+	defer srv.Close()
+	res, err := http.Get("http://" + ln.Addr().String() + "/debug/pprof/trace?seconds=0.2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); res.StatusCode != 200 || len(body) == 0 || err != nil {
+		t.Errorf("got status %d, %d bytes and %v, want a profile", res.StatusCode, len(body), err)
+	}
+}

@@ -1,0 +1,136 @@
+// Package server runs a site: it listens, with TLS or without, reads certificates
+// again when they change, ends without cutting off anybody, and serves the operator
+// on a listener of its own.
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	stdlog "log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"cookiesession/internal/floodlog"
+)
+
+const (
+	readTimeout  = 10 * time.Second // for a request
+	writeTimeout = 20 * time.Second // for a request and its response
+)
+
+// Config says what Run serves, and where. Handler and Log are needed.
+type Config struct {
+	Addr    string       // host:port to listen on
+	Handler http.Handler // the site
+	URL     string       // where visitors reach it; empty if that is Addr
+	Secure  bool         // visitors come over HTTPS, even if a proxy ends TLS
+
+	Certificate *Certificate // nil for plain HTTP
+	// CertificateLoaded is told what came of each loading, and when the certificate
+	// that is in use ends. It may be nil.
+	CertificateLoaded func(notAfter time.Time, err error)
+
+	AdminAddr string       // host:port of the operator's listener; empty for none
+	Metrics   http.Handler // what GET /metrics is there; needed if there is one
+	Style     string       // stylesheet of its page; may be empty
+
+	ShutdownDelay time.Duration // from Drain to the end, when requests are still taken
+	Drain         func()        // called when the end begins, for /healthz; may be nil
+	Log           *slog.Logger
+}
+
+// Run serves until ctx ends or a signal comes. Then it finishes what is in flight.
+func Run(ctx context.Context, cfg Config) error {
+	Hangups() // or SIGHUP would end the program while no file is watched
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := cfg.watchCertificate(ctx); err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	if cfg.AdminAddr != "" {
+		ln, err := listen("-admin-addr", cfg.AdminAddr)
+		if err != nil {
+			return err
+		}
+		admin := newAdmin(cfg)
+		defer admin.Close() // last, so that the end can be watched
+		go func() { failed <- admin.Serve(ln) }()
+		cfg.Log.Info("admin listening", "url", "http://"+ln.Addr().String())
+	}
+	srv := newServer(cfg.Handler, cfg.Log)
+	closeUnusedOnShutdown(srv)
+	ln, err := listen("-addr", cfg.Addr)
+	if err != nil {
+		return err
+	}
+	go func() { failed <- cfg.serve(srv, ln) }()
+	cfg.Log.Info("listening", "url", cfg.url(ln.Addr()), "addr", ln.Addr().String())
+	if !cfg.Secure && cfg.Certificate == nil && !isLoopback(ln.Addr().String()) {
+		cfg.Log.Warn("this listens beyond loopback without HTTPS, so cookies can be read and " +
+			"copied on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")
+	}
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	stop() // from here on a signal ends the program at once
+	return cfg.shutDown(srv)
+}
+
+// serve has srv serve what comes to ln, with TLS if there is a certificate.
+func (cfg Config) serve(srv *http.Server, ln net.Listener) error {
+	if cfg.Certificate == nil {
+		return srv.Serve(ln)
+	}
+	srv.TLSConfig = cfg.Certificate.config()
+	return srv.ServeTLS(ln, "", "")
+}
+
+// newServer returns a server that a slow or greedy client can't hold up.
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ErrorLog: stdlog.New(floodlog.Lines(log), "", 0),
+		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: time.Minute,
+		MaxHeaderBytes:               32 << 10, // net/http reads 4 KiB more before it answers 431
+		DisableGeneralOptionsHandler: true,     // OPTIONS * is a request like any other
+	}
+}
+
+// listen listens on an address that a flag gives.
+func listen(flag, addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w (choose another address with %s)", err, flag)
+	}
+	return ln, nil
+}
+
+// url returns where to point a browser: where visitors come, or at this machine.
+func (cfg Config) url(addr net.Addr) string {
+	if cfg.URL != "" {
+		return cfg.URL
+	}
+	scheme := "http"
+	if cfg.Certificate != nil {
+		scheme = "https"
+	}
+	host, _, _ := net.SplitHostPort(cfg.Addr)
+	_, port, _ := net.SplitHostPort(addr.String()) // not cfg's: that may be 0
+	return scheme + "://" + net.JoinHostPort(cmp.Or(host, "localhost"), port)
+}
+
+// isLoopback reports whether only this machine can reach a listener on addr.
+func isLoopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}

@@ -1,0 +1,76 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// shutdownTimeout is how long requests in flight may take to finish. The
+// server's own limits end them before that.
+const shutdownTimeout = writeTimeout + 5*time.Second
+
+// shutDown ends srv, but first lets a load balancer see for as long as the delay
+// that it is about to. It closes connections without a request, and lets requests
+// in flight finish.
+func (cfg Config) shutDown(srv *http.Server) error {
+	cfg.Log.Info("shutting down", "delay", cfg.ShutdownDelay)
+	if cfg.Drain != nil {
+		cfg.Drain()
+	}
+	time.Sleep(cfg.ShutdownDelay)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		srv.Close()
+		return fmt.Errorf("requests were still in flight after %v: %w", shutdownTimeout, err)
+	}
+	return nil
+}
+
+// goAwayTime is how long clients of HTTP/2 have to see that a connection is about
+// to be closed, so that what they send meanwhile they send again elsewhere.
+const goAwayTime = 300 * time.Millisecond
+
+// closeUnusedOnShutdown has srv.Shutdown close connections that have not sent a
+// whole request yet, and those of HTTP/2 that are idle. By itself it would give the
+// first five seconds and the second one, but not answer what they send in that
+// time. Browsers keep both.
+func closeUnusedOnShutdown(srv *http.Server) {
+	var mu sync.Mutex
+	unused, ended := make(map[net.Conn]http.ConnState), false
+	closeAll := func(state http.ConnState) {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		for c, is := range unused {
+			if is == state {
+				c.Close()
+			}
+		}
+	}
+	srv.ConnState = func(c net.Conn, state http.ConnState) {
+		if _, isTLS := c.(*tls.Conn); state == http.StateIdle && !isTLS {
+			return // Shutdown closes those of HTTP/1
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case state == http.StateNew && ended:
+			c.Close()
+		case state == http.StateNew || state == http.StateIdle:
+			unused[c] = state
+		default:
+			delete(unused, c)
+		}
+	}
+	srv.RegisterOnShutdown(func() {
+		closeAll(http.StateNew)
+		time.Sleep(goAwayTime)
+		closeAll(http.StateIdle)
+	})
+}

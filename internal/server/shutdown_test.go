@@ -1,0 +1,210 @@
+package server
+
+import (
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// silent is a logger that logs nothing.
+var silent = slog.New(slog.DiscardHandler)
+
+// pipes is a listener in memory, so that a server can run on synctest's clock.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	close func()
+}
+
+// servePipe has srv serve a connection in memory, and returns the client's end.
+func servePipe(srv *http.Server) (client net.Conn) {
+	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	l.close = sync.OnceFunc(func() { close(l.done) })
+	go srv.Serve(l)
+	client, server := net.Pipe()
+	l.conns <- server
+	return client
+}
+
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipes) Close() error   { l.close(); return nil }
+func (l *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Requests in flight get 25 seconds after the delay, and no more.
+func TestShutdownWaitsForRequests(t *testing.T) {
+	tests := []struct {
+		request, delay, want time.Duration // how long each takes
+		ok                   bool
+	}{
+		{request: 0, delay: 0, want: 0, ok: true},
+		{request: 0, delay: 3 * time.Second, want: 3 * time.Second, ok: true},
+		{request: 8 * time.Second, delay: 0, want: 8 * time.Second, ok: true},
+		{request: 12 * time.Second, delay: 3 * time.Second, want: 12 * time.Second, ok: true},
+		{request: time.Minute, delay: 3 * time.Second, want: 28 * time.Second},
+	}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			srv := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				select {
+				case <-time.After(tt.request):
+					io.WriteString(w, "done")
+				case <-r.Context().Done():
+				}
+			}), silent)
+			client := servePipe(srv)
+			io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			answer := make(chan string)
+			go func() {
+				b, _ := io.ReadAll(client)
+				answer <- string(b)
+			}()
+			synctest.Wait()
+			var drained time.Time
+			cfg := Config{
+				ShutdownDelay: tt.delay, Drain: func() { drained = time.Now() }, Log: silent,
+			}
+			err := cfg.shutDown(srv)
+			took := time.Since(began)
+			if took < tt.want || took > tt.want+time.Second { // Shutdown looks now and then
+				t.Errorf("%+v: got an end after %v", tt, took)
+			}
+			if drained != began {
+				t.Errorf("%+v: got a site that was told of its end at %v", tt, drained)
+			}
+			ok := err == nil
+			if ok != tt.ok || !ok && !strings.Contains(err.Error(), "in flight after 25s") {
+				t.Errorf("%+v: got %v", tt, err)
+			}
+			if got := strings.HasSuffix(<-answer, "\r\n\r\ndone"); got != tt.ok {
+				t.Errorf("%+v: got an answer: %v", tt, got)
+			}
+		})
+	}
+}
+
+// A connection that is accepted while the server ends is closed, and one whose
+// request doesn't end in time is, too.
+func TestConnectionsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+		}), silent)
+		closeUnusedOnShutdown(srv)
+		client := servePipe(srv)
+		io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		synctest.Wait()
+		began := time.Now()
+		ended := make(chan error)
+		go func() { ended <- Config{Log: silent}.shutDown(srv) }()
+		synctest.Wait()
+
+		late, conn := net.Pipe()
+		srv.ConnState(conn, http.StateNew)
+		if _, err := late.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("got error %v from a late connection, want it closed", err)
+		}
+		if err := <-ended; err == nil || time.Since(began) != shutdownTimeout {
+			t.Errorf("got error %v after %v, want one after %v",
+				err, time.Since(began), shutdownTimeout)
+		}
+		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("got error %v from the connection in flight, want it closed", err)
+		}
+	})
+}
+
+// closing is a connection that tells when it was closed.
+type closing struct {
+	net.Conn
+	at time.Time
+}
+
+func (c *closing) Close() error {
+	c.at = time.Now()
+	return c.Conn.Close()
+}
+
+// Clients of HTTP/2 have a moment to see that their idle connection will be closed.
+func TestIdleHTTP2AtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := new(http.Server)
+		closeUnusedOnShutdown(srv)
+		states := []http.ConnState{http.StateNew, http.StateIdle, http.StateActive}
+		conns := make([]*closing, len(states))
+		for i, state := range states {
+			client, server := net.Pipe()
+			defer client.Close()
+			conns[i] = &closing{Conn: server}
+			srv.ConnState(tls.Server(conns[i], new(tls.Config)), state)
+		}
+		began := time.Now()
+		srv.Shutdown(t.Context())
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for i, want := range []time.Time{began, began.Add(goAwayTime), {}} {
+			if conns[i].at != want {
+				t.Errorf("%v: got it closed at %v, want %v", states[i], conns[i].at, want)
+			}
+		}
+	})
+}
+
+// A body that is sent by halves ends with the time that a request has, and is no
+// failure of the restart.
+func TestRestartDuringAHalfSentBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+		}), silent)
+		closeUnusedOnShutdown(srv)
+		client := servePipe(srv)
+		go io.Copy(io.Discard, client)
+		io.WriteString(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nname=Bob")
+		synctest.Wait()
+		began := time.Now()
+		err := Config{Log: silent}.shutDown(srv)
+		if took := time.Since(began); err != nil || took > readTimeout+time.Second {
+			t.Errorf("got error %v after %v", err, took)
+		}
+	})
+}
+
+// No client holds a connection for longer than its time.
+func TestTimeLimits(t *testing.T) {
+	srv := newServer(nil, silent)
+	for name, limit := range map[string]time.Duration{
+		"header": srv.ReadHeaderTimeout, "read": srv.ReadTimeout,
+		"write": srv.WriteTimeout, "idle": srv.IdleTimeout,
+	} {
+		if limit <= 0 || limit > time.Minute {
+			t.Errorf("got a %s limit of %v", name, limit)
+		}
+	}
+}
+
+// Whatever key a certificate has, the suites are those of AEAD.
+func TestSuites(t *testing.T) {
+	for _, id := range new(Certificate).config().CipherSuites {
+		name := tls.CipherSuiteName(id)
+		if !strings.HasPrefix(name, "TLS_ECDHE_") ||
+			!strings.Contains(name, "_GCM_") && !strings.Contains(name, "_CHACHA20_POLY1305_") {
+			t.Errorf("got %s", name)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package web_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"cookiesession/internal/web"
+)
+
+// multipartForm returns a form with a field item and, if it has a size, a file.
+func multipartForm(t testing.TB, size int) (kind, body string) {
+	t.Helper()
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	w.WriteField("item", "milk")
+	if size > 0 {
+		file, err := w.CreateFormFile("photo", "x.jpg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		file.Write(make([]byte, size))
+	}
+	w.Close()
+	return w.FormDataContentType(), b.String()
+}
+
+func TestBodies(t *testing.T) {
+	t.Setenv("TMPDIR", "/nowhere/at/all") // there may be no disk
+	const form = "application/x-www-form-urlencoded"
+	multi, good := multipartForm(t, 0)
+	multi2, withFile := multipartForm(t, 60<<10)
+	multi3, large := multipartForm(t, 64<<10)
+	manyParts := strings.Repeat("--x\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n", 1001) +
+		"--x--\r\n"
+	tests := []struct {
+		name, kind, query, body string
+		status                  int
+		says                    string
+	}{
+		{"form", form, "", "item=milk", 200, ""},
+		{"form with charset", form + "; charset=UTF-8", "", "item=milk", 200, ""},
+		{"form in capitals", "Application/X-WWW-Form-Urlencoded", "", "item=milk", 200, ""},
+		{"in the query as well", form, "?item=Eve", "item=milk", 200, ""},
+		{"in the query alone", form, "?item=Eve", "", 422, ""},
+		{"broken query", form, "?%zz;item", "item=milk", 200, ""},
+		{"64 KiB", form, "", "item=milk&x=" + strings.Repeat("x", web.MaxBody-12), 200, ""},
+		{"64 KiB and a byte", form, "", "item=milk&x=" + strings.Repeat("x", web.MaxBody-11), 413,
+			"65536"},
+		{"semicolon", form, "", "item=milk;Eve", 400, ""},
+		{"bad escape", form, "", "item=%zz", 400, ""},
+		{"multipart", multi, "", good, 200, ""},
+		{"multipart with a file", multi2, "", withFile, 200, ""},
+		{"multipart too large", multi3, "", large, 413, "65536"},
+		{"multipart cut off", multi, "", good[:len(good)-10], 400, ""},
+		{"multipart without boundary", "multipart/form-data", "", good, 400, ""},
+		{"multipart, many parts", "multipart/form-data; boundary=x", "", manyParts, 413,
+			"too many parts"},
+		{"JSON", "application/json", "", `{"item":"milk"}`, 415, ""},
+		{"no type", "", "", "item=milk", 415, ""},
+		{"broken type", form + "; charset", "", "item=milk", 415, ""},
+	}
+	s := newShop(t, insecure(), "")
+	for _, tt := range tests {
+		res, body := s.do("POST", "/add"+tt.query, tt.body, "Content-Type", tt.kind)
+		if res.StatusCode != tt.status || !strings.Contains(body, tt.says) || tt.status != 200 &&
+			cookieIn(res) != "" {
+			t.Errorf("%s: got status %d, %q and header %v, want %d", tt.name, res.StatusCode, body,
+				res.Header, tt.status)
+		}
+		if tt.status == 200 && body != "Added milk\n" {
+			t.Errorf("%s: got %q", tt.name, body)
+		}
+	}
+	if res, _ := s.do("POST", "/add", "item=milk", "Content-Encoding",
+		"gzip"); res.StatusCode != 415 {
+		t.Errorf("compressed: got status %d, want 415", res.StatusCode)
+	}
+}
+
+// A refused post is answered at once, although its body never comes.
+func TestRefusedWithoutABody(t *testing.T) {
+	srv := httptest.NewServer(newShop(t, insecure(), ""))
+	defer srv.Close()
+	const form = "Content-Type: application/x-www-form-urlencoded\r\n"
+	for _, tt := range []struct {
+		request string
+		status  int
+	}{
+		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n",
+			404},
+		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 404},
+		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 404},
+		{"POST /cart HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", 405},
+		{"POST /add HTTP/1.1\r\nHost: x\r\nOrigin: null\r\nContent-Length: 100000\r\n\r\n", 403},
+		{"POST /add HTTP/1.1\r\nHost: x\r\nContent-Type: x/y\r\nContent-Length: 100000\r\n\r\n", 415},
+		{"POST /add HTTP/1.1\r\nHost: x\r\n" + form + "Content-Length: 10000000\r\n\r\n", 413},
+		{fmt.Sprintf("POST /add HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n", form,
+			web.MaxBody+1), 413},
+	} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(2 * time.Second))
+		io.WriteString(conn, tt.request)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != tt.status || !res.Close {
+			t.Errorf("%q: got %v and %v, want %d at once, and the end", tt.request, res, err,
+				tt.status)
+		}
+	}
+}
+
+// zeros is a body that goes on until it has been read too far.
+type zeros struct{ left int }
+
+func (z *zeros) Read(p []byte) (int, error) {
+	if z.left <= 0 {
+		return 0, io.EOF
+	}
+	z.left -= len(p)
+	return len(p), nil
+}
+
+// Of a body that is too large no more than the limit is read, whether its length is
+// known or not, and the connection ends.
+func TestOversizedBodies(t *testing.T) {
+	srv := httptest.NewServer(newShop(t, insecure(), ""))
+	defer srv.Close()
+	const size = 50 << 20
+	for _, tt := range []struct {
+		name, kind, start string
+		length            int64
+	}{
+		{"with a length", "application/x-www-form-urlencoded", "item=milk&x=", size},
+		{"chunked", "application/x-www-form-urlencoded", "item=milk&x=", -1},
+		{"multipart, chunked", "multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: form-data; name=photo\r\n\r\n", -1},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		body := io.MultiReader(strings.NewReader(tt.start), &zeros{left: size})
+		r, err := http.NewRequest("POST", srv.URL+"/add", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", tt.kind)
+		r.ContentLength = tt.length
+		if tt.length > 0 {
+			r.ContentLength += int64(len(tt.start))
+		}
+		res, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		res.Body.Close()
+		runtime.ReadMemStats(&after)
+		if res.StatusCode != 413 || !res.Close {
+			t.Errorf("%s: got status %d, connection closed %v", tt.name, res.StatusCode, res.Close)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 8<<20 {
+			t.Errorf("%s: got %d bytes of memory used", tt.name, got)
+		}
+	}
+}

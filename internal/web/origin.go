@@ -1,0 +1,109 @@
+package web
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Origins are the addresses under which visitors reach a site, like
+// https://app.example.com, without the port that the scheme has by default. They are a
+// flag.Value.
+type Origins []string
+
+// String returns the origins with commas between them.
+func (o *Origins) String() string { return strings.Join(*o, ",") }
+
+// Set adds origins that are separated by commas.
+func (o *Origins) Set(list string) error {
+	for text := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse(strings.TrimSpace(text))
+		switch {
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+			return errors.New("want an origin such as https://app.example.com")
+		case strings.Contains(u.Host, "*"):
+			return errors.New("there are no wildcards: name each origin, with commas between them")
+		case !originHosts.MatchString(strings.ToLower(u.Host)):
+			return errors.New("want the host and the port as browsers send them, such as " +
+				"xn--bcher-kva.example:8443 or [::1]")
+		case *u != url.URL{Scheme: u.Scheme, Host: u.Host}:
+			return errors.New("an origin has a scheme, a host and perhaps a port, " +
+				"and nothing else, not even a slash at the end")
+		case len(*o) > 0 && !strings.HasPrefix((*o)[0], u.Scheme+":"):
+			return errors.New("all origins must be https, or all http")
+		}
+		*o = append(*o, u.Scheme+"://"+canonicalHost(u.Host, u.Scheme))
+	}
+	return nil
+}
+
+// originHosts matches a host and perhaps a port as browsers send them, in ASCII. It knows
+// the clear mistakes alone, which would have the site answer to nobody.
+var originHosts = regexp.MustCompile(`^([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?$`)
+
+// Secure reports whether visitors come over HTTPS.
+func (o Origins) Secure() bool { return len(o) > 0 && strings.HasPrefix(o[0], "https:") }
+
+// canonicalHost returns a host in the one spelling in which hosts are compared.
+func canonicalHost(host, scheme string) string {
+	host = strings.ToLower(host)
+	usual := map[string]string{"http": "80", "https": "443"}[scheme]
+	if _, port, err := net.SplitHostPort(host); err == nil && port == usual {
+		return strings.TrimSuffix(host, ":"+port)
+	}
+	return host
+}
+
+// Check returns an error if r is not for this site, or if it may change something and a
+// page of another site has sent it. The error is for the visitor. Without origins it
+// can't tell hosts apart, nor schemes.
+func (o Origins) Check(r *http.Request) error {
+	if err := o.checkHost(r); err != nil {
+		return err
+	}
+	return o.checkSender(r)
+}
+
+// checkHost finds out whether r is for this site.
+func (o Origins) checkHost(r *http.Request) error {
+	if len(o) == 0 {
+		return nil
+	}
+	scheme, host, _ := strings.Cut(o[0], "://")
+	if slices.Contains(o, scheme+"://"+canonicalHost(r.Host, scheme)) {
+		return nil
+	}
+	text := "This server does not serve the host that you asked for. Check the address."
+	if isLocal(host) {
+		text += " This site is at " + o[0] + "/."
+	}
+	return Problemf(http.StatusMisdirectedRequest, "%s", text)
+}
+
+// checkSender finds out whether a request that may change something comes from this
+// site. http.CrossOriginProtection knows what browsers say in Sec-Fetch-Site, but
+// nothing of schemes, so where browsers say nothing there, the origins decide.
+func (o Origins) checkSender(r *http.Request) error {
+	from := r.Header.Get("Origin")
+	refused := new(http.CrossOriginProtection).Check(r) != nil
+	if len(o) > 0 && r.Header.Get("Sec-Fetch-Site") == "" {
+		safe := []string{http.MethodGet, http.MethodHead, http.MethodOptions} // RFC 9110, 9.2.1
+		refused = from != "" && !slices.Contains(safe, r.Method) && !slices.Contains(o, from)
+	}
+	if !refused {
+		return nil
+	}
+	return Problemf(http.StatusForbidden, "This form was sent from another site, so nothing "+
+		"was changed. Send it from this site's own page.")
+}
+
+// isLocal reports whether host, with or without a port, is this machine alone.
+func isLocal(host string) bool {
+	name := strings.ToLower((&url.URL{Host: host}).Hostname())
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") ||
+		net.ParseIP(name).IsLoopback()
+}

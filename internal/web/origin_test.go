@@ -1,0 +1,181 @@
+package web_test
+
+import (
+	"strings"
+	"testing"
+
+	"cookiesession/internal/web"
+	"cookiesession/sessions"
+)
+
+// An origin that no browser could name is refused at once, since it would have the site
+// answer to nobody.
+func TestOriginHosts(t *testing.T) {
+	for host, good := range map[string]bool{
+		"a.example": true, "A.Example": true, "a.example:8443": true, "localhost": true,
+		"xn--bcher-kva.example": true, "a_b.c-d.example.": true, "9.example": true, "_a": true,
+		"127.0.0.1": true, "127.0.0.1:8080": true, "[::1]": true, "[2001:db8::1]:443": true,
+		"a.example:": false, "a.example:0": false, "a.example:0443": false, "a.example:65535": true,
+		"bücher.example": false, "b%C3%BCcher.example": false, "*.example": false,
+		"a.example;b": false, "::1": false, "[fe80::1%25eth0]": false, "a,b": false,
+		"a.example/": false, "b@a.example": false,
+	} {
+		var o web.Origins
+		if err := o.Set("https://" + host); (err == nil) != good {
+			t.Errorf("%s: got error %v", host, err)
+		}
+	}
+	var o web.Origins
+	if err := o.Set("https://*.example"); err == nil || !strings.Contains(err.Error(), "wildcard") {
+		t.Errorf("got error %v, want it to say that there are no wildcards", err)
+	}
+	err := o.Set("https://a.example:443, https://b.example:80")
+	if err != nil || o.String() != "https://a.example,https://b.example:80" || !o.Secure() {
+		t.Errorf("got %s and %v", &o, err)
+	}
+	if o.Set("http://c.example") == nil || o.Set("ftp://c.example") == nil {
+		t.Error("got an origin of another scheme")
+	}
+}
+
+// With origins the site answers to its own hosts alone, and takes posts from its own
+// origins alone, scheme included, where the browser says no more.
+func TestOrigins(t *testing.T) {
+	const app, other = "app.example.com", "other.example:8443"
+	s := newShop(t, sessions.Options[cart]{}, "https://"+app+",https://"+other)
+	for _, tt := range []struct {
+		name, method, target, host, origin, site string
+		want                                     int
+	}{
+		{name: "own host", host: app, want: 200},
+		{name: "the other own host", host: other, want: 200},
+		{name: "capitals", host: "APP.example.com", want: 200},
+		{name: "the scheme's port", host: app + ":443", want: 200},
+		{name: "another scheme's port", host: app + ":80", want: 421},
+		{name: "two ports", host: other + ":443", want: 421},
+		{name: "without its port", host: "other.example", want: 421},
+		{name: "a rebound name", host: "evil.example", want: 421},
+		{name: "an address", host: "127.0.0.1:8080", want: 421},
+		{name: "a longer name", host: "www." + app, want: 421},
+		{name: "a dot at the end", host: app + ".", want: 421},
+		{name: "no host", want: 421},
+		{name: "a balancer", target: "/healthz", host: "10.0.0.7:8080", want: 200},
+		{name: "like a balancer", target: "/healthzz", host: "10.0.0.7:8080", want: 421},
+		{name: "a balancer with a slash", target: "/healthz/", host: "10.0.0.7:8080", want: 200},
+		{name: "an asset", target: "/style.css", host: "evil.example", want: 200},
+		{name: "nowhere", target: "/nowhere", host: "evil.example", want: 421},
+		{name: "a post to a rebound name", method: "POST", host: "evil.example", want: 421},
+
+		{name: "curl", method: "POST", host: app, want: 200},
+		{name: "own form", method: "POST", host: app, origin: "https://" + app, want: 200},
+		{name: "the other one's form", method: "POST", host: app, origin: "https://" + other,
+			want: 200},
+		{name: "another scheme", method: "POST", host: app, origin: "http://" + app, want: 403},
+		{name: "another port", method: "POST", host: app, origin: "https://" + app + ":8443",
+			want: 403},
+		{name: "another site", method: "POST", host: app, origin: "https://evil.example",
+			want: 403},
+		{name: "an opaque origin", method: "POST", host: app, origin: "null", want: 403},
+		{name: "reading from there", host: app, origin: "https://evil.example", want: 200},
+		{name: "asking for methods", method: "OPTIONS", host: app, origin: "https://evil.example",
+			want: 405},
+		{name: "a browser's word", method: "POST", host: app, origin: "https://" + app,
+			site: "same-origin", want: 200},
+		{name: "its word on another site", method: "POST", host: app, origin: "https://" + other,
+			site: "cross-site", want: 403},
+		{name: "an empty origin", method: "POST", host: app, site: "cross-site", want: 403},
+	} {
+		*s.record = record{}
+		method, target, header := "GET", "/cart", []string{"Host", tt.host, "Cookie",
+			s.cookie(t, "tea")}
+		if tt.method != "" {
+			method, target = tt.method, "/add"
+		}
+		if tt.target != "" {
+			target = tt.target
+		}
+		for name, value := range map[string]string{"Origin": tt.origin, "Sec-Fetch-Site": tt.site} {
+			if value != "" {
+				header = append(header, name, value)
+			}
+		}
+		res, body := s.do(method, target, "item=milk", header...)
+		if res.StatusCode != tt.want {
+			t.Errorf("%s: got status %d, want %d", tt.name, res.StatusCode, tt.want)
+		}
+		if refused := tt.want == 403 || tt.want == 421; refused && (len(s.record.events) > 0 ||
+			cookieIn(res) != "") {
+			t.Errorf("%s: got the session touched", tt.name)
+		}
+		if tt.want == 421 && !strings.Contains(body, "does not serve the host") ||
+			tt.want == 403 && !strings.Contains(body, "sent from another site") {
+			t.Errorf("%s: got %q", tt.name, body)
+		}
+	}
+}
+
+// Without origins the Host header has to do.
+func TestCrossOrigin(t *testing.T) {
+	s := newShop(t, insecure(), "")
+	for _, tt := range []struct {
+		site, origin string
+		allowed      bool
+	}{
+		{"", "", true}, // curl
+		{"same-origin", "http://example.com", true},
+		{"none", "", true}, // typed by the user
+		{"same-site", "http://www.example.com", false},
+		{"cross-site", "", false},
+		{"cross-site", "http://example.com", false},
+		{"nonsense", "", false},
+		{"", "http://example.com", true}, // a browser without Sec-Fetch-Site
+		{"", "https://example.com", true},
+		{"", "http://example.com:8080", false},
+		{"", "null", false},
+	} {
+		header := []string{"Accept", browser, "Cookie", s.cookie(t, "tea")}
+		if tt.site != "" {
+			header = append(header, "Sec-Fetch-Site", tt.site)
+		}
+		if tt.origin != "" {
+			header = append(header, "Origin", tt.origin)
+		}
+		for _, target := range []string{"/add", "/nowhere"} {
+			res, page := s.do("POST", target, "item=milk", header...)
+			if got := res.StatusCode != 403; got != tt.allowed {
+				t.Errorf("POST %s with %q: got status %d", target, header, res.StatusCode)
+			}
+			want := wantHeaders(true, false)
+			want["Vary"] = "Accept"
+			if !tt.allowed && (!hasHeaders(res.Header, want) ||
+				!strings.Contains(page, "0 things</p><i>, none")) {
+				t.Errorf("POST %s with %q: got header %v and %s", target, header, res.Header, page)
+			}
+		}
+		if res, _ := s.do("GET", "/add", "", header...); res.StatusCode != 200 {
+			t.Errorf("GET with %q: got status %d, want safe methods let through", header,
+				res.StatusCode)
+		}
+	}
+}
+
+// Browsers keep HSTS for all ports of a host, so on a developer's machine there is none.
+// There, the page for another host names the way.
+func TestLocal(t *testing.T) {
+	for host, local := range map[string]bool{
+		"localhost": true, "localhost:8080": true, "app.localhost": true, "127.0.0.1": true,
+		"127.8.8.8:1": true,
+		"[::1]:8080":  true, "localhost.example": false, "app.example": false, "10.0.0.7": false,
+	} {
+		s := newShop(t, sessions.Options[cart]{}, "https://"+host)
+		res, _ := s.do("GET", "/cart", "", "Host", host)
+		if got := res.Header.Get("Strict-Transport-Security") == ""; got != local ||
+			res.StatusCode != 200 {
+			t.Errorf("%s: got status %d and %v", host, res.StatusCode, res.Header)
+		}
+		_, text := s.do("GET", "/cart", "", "Host", "evil.example")
+		if got := strings.Contains(text, "This site is at https://"+host+"/."); got != local {
+			t.Errorf("%s: got %q", host, text)
+		}
+	}
+}

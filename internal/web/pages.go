@@ -1,0 +1,211 @@
+package web
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"cookiesession/sessions"
+
+	"github.com/gorilla/mux"
+)
+
+// Page is what a template sees. It has values alone, and all of them on error pages too.
+type Page[T any] struct {
+	Answer
+	Route     string          // its name; empty if there is none
+	Session   T               // empty, like Cookie, if a request was refused before
+	Cookie    sessions.Cookie // that came with the request
+	Ends      time.Time       // when the session that came ends if it isn't used
+	Saved     sessions.Saved  // what was written
+	SetCookie []string        // the lines of all cookies that come with the page
+	Binds     bool            // this site binds sessions to devices
+	TryAgain  bool            // the session can't be changed for now, unless it is cleared
+	Shared    any             // what Site.Shared has returned
+}
+
+// page returns what the template of ans is to see. The session v is nil if it was not
+// looked at.
+func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page[T] {
+	p := Page[T]{Answer: ans, Cookie: sessions.Cookie{Verdict: sessions.None}, Binds: s.binds}
+	if route := mux.CurrentRoute(r); route != nil {
+		p.Route = route.GetName()
+	}
+	if v == nil {
+		return p
+	}
+	if s.Shared != nil {
+		p.Shared = s.Shared(r, v)
+	}
+	p.Session, p.Cookie, p.Ends = v.Data, v.Cookie(), v.Ends()
+	return p
+}
+
+// policy forbids a page everything but its own stylesheet, icon and forms.
+const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " +
+	"base-uri 'none'; frame-ancestors 'none'"
+
+// send sends p in the form that the client prefers, whole or not at all.
+func (s *Site[T]) send(w http.ResponseWriter, r *http.Request, p Page[T]) error {
+	body, kind, h := append([]byte(p.Text), '\n'), "text/plain; charset=utf-8", w.Header()
+	if p.Page != "" && (p.Text == "" || prefersHTML(r)) {
+		var err error
+		p.SetCookie = h["Set-Cookie"]
+		if body, err = s.html(p); err != nil {
+			return err
+		}
+		kind = "text/html; charset=utf-8"
+		// Not no-referrer: with that, browsers send Origin: null with the page's own
+		// form, which would be taken for another site's.
+		h.Set("Referrer-Policy", "same-origin")
+		if s.secure { // browsers ignore it elsewhere, and say so
+			h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		}
+	}
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if p.Location != "" {
+		h.Set("Location", p.Location)
+	}
+	for name, values := range p.Header {
+		if name != "Set-Cookie" && name != "Vary" {
+			h.Del(name)
+		}
+		h[name] = append(h[name], values...)
+	}
+	w.WriteHeader(cmp.Or(p.Status, http.StatusOK))
+	w.Write(body) // fails only when the client has gone
+	return nil
+}
+
+// html returns the page that p's template makes of it.
+func (s *Site[T]) html(p Page[T]) ([]byte, error) {
+	t := s.pages[p.Page]
+	if t == nil {
+		return nil, fmt.Errorf("there is no page called %q", p.Page)
+	}
+	var b bytes.Buffer
+	err := t.ExecuteTemplate(&b, layoutFile, &p)
+	return b.Bytes(), err
+}
+
+const (
+	folder     = "templates/"
+	layoutFile = "layout.html"
+	partsFile  = "parts.html"
+)
+
+// readPages returns the pages in files, by their names.
+func readPages(files fs.FS, funcs template.FuncMap) (map[string]*template.Template, error) {
+	shared, err := template.New("").Funcs(funcs).ParseFS(files, folder+layoutFile)
+	if err != nil {
+		return nil, err
+	}
+	own, _ := fs.Glob(files, folder+"*.html") // it fails for a bad pattern alone
+	inner, _ := fs.Glob(files, folder+"*/*.html")
+	all := append(own, inner...)
+	for _, file := range all {
+		if path.Base(file) == partsFile {
+			if _, err := shared.ParseFS(files, file); err != nil {
+				return nil, err
+			}
+		}
+	}
+	pages := make(map[string]*template.Template)
+	for _, file := range all {
+		base := path.Base(file)
+		if base == layoutFile || base == partsFile {
+			continue
+		}
+		page, err := template.Must(shared.Clone()).ParseFS(files, file)
+		if err != nil {
+			return nil, err
+		}
+		pages[strings.TrimSuffix(base, ".html")] = page
+	}
+	if pages[errorPage] == nil {
+		return nil, fmt.Errorf("there is no %s%s.html", folder, errorPage)
+	}
+	return pages, nil
+}
+
+// prefersHTML reports whether r accepts text/html by name, and plain text not more.
+func prefersHTML(r *http.Request) bool {
+	quality := make(map[string]float64)
+	for kind := range strings.SplitSeq(strings.Join(r.Header["Accept"], ","), ",") {
+		kind, params, err := mime.ParseMediaType(kind)
+		if err != nil {
+			continue
+		}
+		q, err := strconv.ParseFloat(params["q"], 64)
+		if err != nil {
+			q = 1
+		}
+		quality[kind] = q
+	}
+	plain := 0.0
+	for _, kind := range []string{"*/*", "text/*", "text/plain"} { // the last one counts
+		if q, ok := quality[kind]; ok {
+			plain = q
+		}
+	}
+	return quality["text/html"] > 0 && quality["text/html"] >= plain
+}
+
+// Asset is a file that is the same for every visitor. Its route comes with it, and a
+// request for it never waits for a device's ticket.
+type Asset struct {
+	Path string // in the site's addresses, such as /style.css
+	File string // in templates/
+	Kind string // its media type
+}
+
+// asset is an Asset that was read.
+type asset struct {
+	Asset
+	content []byte
+	hash    string // the address changes with the content, to be cached for ever
+}
+
+// readAssets returns the assets by their paths.
+func readAssets(files fs.FS, all []Asset) (map[string]*asset, error) {
+	assets := make(map[string]*asset)
+	for _, a := range all {
+		content, err := fs.ReadFile(files, folder+a.File)
+		if err != nil {
+			return nil, err
+		}
+		hash := fmt.Sprintf("%.8x", sha256.Sum256(content))
+		assets[a.Path] = &asset{Asset: a, content: content, hash: hash}
+	}
+	return assets, nil
+}
+
+// assetURL returns the address of the asset at path.
+func (s *Site[T]) assetURL(path string) (string, error) {
+	a := s.assets[path]
+	if a == nil {
+		return "", fmt.Errorf("there is no asset at %s", path)
+	}
+	return a.Path + "?v=" + a.hash, nil
+}
+
+func (a *asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", a.Kind)
+	h.Set("ETag", `"`+a.hash+`"`)
+	h.Set("Cache-Control", "no-cache")
+	if r.URL.Query().Get("v") == a.hash {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	http.ServeContent(w, r, a.File, time.Time{}, bytes.NewReader(a.content))
+}

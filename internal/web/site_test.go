@@ -1,0 +1,513 @@
+package web_test
+
+import (
+	"bytes"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"cookiesession/internal/web"
+	"cookiesession/sessions"
+
+	"github.com/gorilla/mux"
+)
+
+// cart is what the tests' site keeps of a visitor.
+type cart struct {
+	Items []string
+	Owner string
+}
+
+// page returns the text of a page's file.
+func page(title, content string) string {
+	return `{{define "title"}}` + title + `{{end}}{{define "content"}}` + content + `{{end}}`
+}
+
+// files are the templates and the assets of the tests' site.
+func files() fstest.MapFS {
+	all := fstest.MapFS{}
+	for name, text := range map[string]string{
+		"layout.html": `<!DOCTYPE html><html><title>{{block "title" .}}{{end}} - shop</title>` +
+			`<link href="{{asset "/style.css"}}">` +
+			`<p class="cart">{{template "count" .Session}}</p>` +
+			`<i>{{.Route}}, {{.Cookie.Verdict}}, {{.Shared}}</i>{{block "content" .}}{{end}}` +
+			`{{range .SetCookie}}<code>sent</code>{{end}}</html>`,
+		"parts.html": `{{define "count"}}{{len .Items}} things{{end}}`,
+		"cart.html":  page("Cart", `<p>{{.Text}}</p>`),
+		"add.html":   page("Add", `{{if .TryAgain}}{{.Text}}{{end}}<input value="{{.Data}}">`),
+		"error.html": page("Sorry",
+			`<p>{{.Text}}</p>{{if .TryAgain}}<form action="/empty">{{end}}`),
+		"broken.html":      page("Half", `half a page {{.Nowhere}}`),
+		"help/help.html":   page("Help", `{{template "tip"}} {{shout "me"}}`),
+		"help/parts.html":  `{{define "tip"}}a tip{{end}}`,
+		"style.css":        ":root {}",
+		"help/robots.text": "User-agent: *",
+	} {
+		all["templates/"+name] = &fstest.MapFile{Data: []byte(text + "\n")}
+	}
+	return all
+}
+
+// buffer is a log that several goroutines write.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// record is what a Recorder has heard.
+type record struct {
+	served []string
+	events []sessions.Event
+}
+
+func (rec *record) Observe(e sessions.Event) { rec.events = append(rec.events, e) }
+
+func (rec *record) Served(route, method string, status int, _ time.Duration) {
+	rec.served = append(rec.served, fmt.Sprint(method, " ", route, " ", status))
+}
+
+// shop is a site for tests.
+type shop struct {
+	*web.Site[cart]
+	http.Handler
+	router *mux.Router
+	log    *buffer
+	record *record
+}
+
+var key = sessions.NewKey()
+
+// newShop returns a site for tests, with more routes if there are any.
+func newShop(t testing.TB, o sessions.Options[cart], origins string, more ...func(*shop)) *shop {
+	t.Helper()
+	keys, err := sessions.NewKeyring(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shop{log: new(buffer), record: new(record), router: mux.NewRouter()}
+	c := web.Config{
+		Files: files(), Funcs: template.FuncMap{"shout": strings.ToUpper},
+		Assets: []web.Asset{
+			{Path: "/style.css", File: "style.css", Kind: "text/css; charset=utf-8"},
+			{Path: "/robots.txt", File: "help/robots.text", Kind: "text/plain; charset=utf-8"},
+		},
+		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	c.Record = s.record
+	if origins != "" {
+		if err := c.Origins.Set(origins); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Site, err = web.New(keys, o, c); err != nil {
+		t.Fatal(err)
+	}
+	get := []string{"GET", "HEAD"}
+	s.router.HandleFunc("/cart", s.Action(showCart)).Methods(get...).Name("cart")
+	s.router.HandleFunc("/add", s.Action(addForm)).Methods(get...).Name("add")
+	s.router.HandleFunc("/add", s.Action(add)).Methods("POST").Name("add")
+	s.router.HandleFunc("/empty", s.Action(empty)).Methods("POST")
+	s.router.HandleFunc("/help", s.Action(help)).Methods(get...)
+	for _, add := range more {
+		add(s)
+	}
+	s.Handler = s.Site.Handler(s.router)
+	return s
+}
+
+type session = sessions.Session[cart]
+
+func showCart(_ *http.Request, s *session) (web.Answer, error) {
+	return web.Message("cart", "In the cart: "+strings.Join(s.Data.Items, ", ")), nil
+}
+
+func addForm(*http.Request, *session) (web.Answer, error) { return web.Answer{Page: "add"}, nil }
+
+func add(r *http.Request, s *session) (web.Answer, error) {
+	form, err := web.Form(r)
+	if err != nil {
+		return web.Answer{}, err
+	}
+	item := form.Get("item")
+	s.Data.Items = append(s.Data.Items, item)
+	if item == "" {
+		return web.Answer{Status: 422, Text: "Which item?", Page: "add"}, nil
+	}
+	again := web.Answer{Page: "add", Data: item}
+	return web.Answer{Text: "Added " + item, Page: "cart", Again: &again}, nil
+}
+
+func empty(_ *http.Request, s *session) (web.Answer, error) {
+	s.Clear()
+	return web.Message("cart", "Emptied"), nil
+}
+
+func help(*http.Request, *session) (web.Answer, error) { return web.Answer{Page: "help"}, nil }
+
+// action returns what adds an action at /test-only.
+func action(do func(*http.Request, *session) (web.Answer, error)) func(*shop) {
+	return func(s *shop) { s.router.HandleFunc("/test-only", s.Action(do)).Name("test_only") }
+}
+
+// plain returns what adds a handler at /test-only that is no action.
+func plain(do func(*shop, http.ResponseWriter, *http.Request)) func(*shop) {
+	return func(s *shop) {
+		s.router.HandleFunc("/test-only",
+			func(w http.ResponseWriter, r *http.Request) { do(s, w, r) })
+	}
+}
+
+// insecure are options for plain http.
+func insecure() sessions.Options[cart] { return sessions.Options[cart]{Insecure: true} }
+
+const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+// request returns a request with a form as its body, if there is one, and a header that
+// is written as name, value, name, value.
+func request(method, target, body string, header ...string) *http.Request {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+		if header[i] == "Host" {
+			r.Host = header[i+1]
+		}
+	}
+	return r
+}
+
+// do has s answer a request.
+func (s *shop) do(method, target, body string, header ...string) (*http.Response, string) {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, request(method, target, body, header...))
+	return w.Result(), w.Body.String()
+}
+
+// cookie returns a Cookie header with a session.
+func (s *shop) cookie(t testing.TB, items ...string) string {
+	t.Helper()
+	c, err := s.Sessions.Seal(cart{Items: items})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Name + "=" + c.Value
+}
+
+// hasHeaders reports whether h has each of want once, or not at all if it is empty.
+func hasHeaders(h http.Header, want map[string]string) bool {
+	for name, value := range want {
+		if got := h.Values(name); len(got) > 1 || h.Get(name) != value {
+			return false
+		}
+	}
+	return true
+}
+
+// The kinds of client, by what they accept, and whether they get a page.
+var clients = []struct {
+	accept string
+	html   bool
+}{
+	{"", false},
+	{"*/*", false}, // curl
+	{"application/json, text/plain", false},
+	{"text/html;q=0, */*", false},
+	{"text/htmlx", false},
+	{"text/plain;q=1, text/html;q=0.1", false},
+	{"text/html;q=0.1, */*", false},
+	{"text/plain, text/html", true},
+	{browser, true},
+	{"application/json, Text/HTML; q=0.1", true},
+}
+
+// Pages and texts, with their headers. A slash at the end makes no difference.
+func TestAnswers(t *testing.T) {
+	tests := []struct {
+		method, path, body string
+		status             int
+		text               string // in the plain answer, whole unless it ends with "..."
+		html               string // in the page, if there is one
+		cookie             string // "set", "deleted" or none
+		vary               string
+	}{
+		{"GET", "/cart", "", 200, "In the cart: tea", "<p>In the cart: tea</p>", "",
+			"Cookie, Accept"},
+		{"GET", "/add", "", 200, "<!DOCTYPE html>...", "<title>Add - shop</title>", "", "Cookie"},
+		{"GET", "/help", "", 200, "<!DOCTYPE html>...", "a tip ME", "", "Cookie"},
+		{"POST", "/add", "item=milk", 200, "Added milk", "<code>sent</code>", "set",
+			"Cookie, Accept"},
+		{"POST", "/add", "item=", 422, "Which item?", `1 things</p><i>add, valid`, "",
+			"Cookie, Accept"},
+		{"POST", "/empty", "", 200, "Emptied", "<code>sent</code>", "deleted", "Cookie, Accept"},
+		{"GET", "/healthz", "", 200, "ok", "", "", ""},
+		{"GET", "/style.css", "", 200, ":root {}", "", "", ""},
+		{"GET", "/nowhere", "", 404, "There is no page at this address. Start at / instead.",
+			"1 things</p><i>, valid", "", "Cookie, Accept"},
+		{"POST", "//add", "item=x", 404, "There is no page...", "no page at", "", "Cookie, Accept"},
+		// not a redirect
+		{"PUT", "/cart", "", 405, "This address answers only to GET, HEAD.", "1 things", "",
+			"Cookie, Accept"},
+	}
+	for _, secure := range []bool{false, true} {
+		s := newShop(t, sessions.Options[cart]{Insecure: !secure}, "")
+		for _, tt := range tests {
+			for i, c := range clients {
+				path := tt.path + strings.Repeat("/", i%2)
+				name := fmt.Sprintf("secure %v, %s %s, accept %q", secure, tt.method, path,
+					c.accept)
+				cookie := s.cookie(t, "tea")
+				res, body := s.do(tt.method, path, tt.body, "Accept", c.accept, "Cookie", cookie)
+				isPage := tt.html != "" && (c.html || tt.vary == "Cookie")
+				start, cut := strings.CutSuffix(tt.text, "...")
+				switch {
+				case isPage && !(strings.Contains(body, tt.html) &&
+					strings.HasSuffix(body, "</html>\n")):
+					t.Errorf("%s: got %q, want %q in it", name, body, tt.html)
+				case !isPage && (!strings.HasPrefix(body, start) || !cut && body != start+"\n"):
+					t.Errorf("%s: got %q, want %q", name, body, tt.text)
+				}
+				if res.StatusCode != tt.status || cookieIn(res) != tt.cookie {
+					t.Errorf("%s: got status %d and a cookie %q", name, res.StatusCode,
+						cookieIn(res))
+				}
+				if want := wantHeaders(isPage, secure); tt.path != "/style.css" &&
+					!hasHeaders(res.Header, want) ||
+					res.Header.Get("Vary") != tt.vary {
+					t.Errorf("%s: got header %v, want %v", name, res.Header, want)
+				}
+				if tt.method != "GET" {
+					continue
+				}
+				head, _ := s.do("HEAD", path, "", "Accept", c.accept, "Cookie", cookie)
+				if fmt.Sprint(head.Header) != fmt.Sprint(res.Header) ||
+					head.StatusCode != tt.status {
+					t.Errorf("%s: got %v for HEAD, want %v", name, head.Header, res.Header)
+				}
+			}
+		}
+	}
+}
+
+// cookieIn says what res does to the one cookie that it may send.
+func cookieIn(res *http.Response) string {
+	switch c := res.Cookies(); {
+	case len(c) == 0:
+		return ""
+	case len(c) == 1 && c[0].MaxAge < 0:
+		return "deleted"
+	case len(c) == 1:
+		return "set"
+	}
+	return "several"
+}
+
+// wantHeaders returns the header of an answer. An empty value stands for a header that
+// must not be there.
+func wantHeaders(isPage, secure bool) map[string]string {
+	want := map[string]string{
+		"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin",
+		"Cross-Origin-Opener-Policy": "", "Referrer-Policy": "", "Location": "",
+		"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store",
+		"Strict-Transport-Security": "",
+		"Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; " +
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+	}
+	if secure {
+		want["Strict-Transport-Security"] = "max-age=31536000"
+	}
+	if isPage {
+		want["Content-Type"], want["Referrer-Policy"] = "text/html; charset=utf-8", "same-origin"
+		if secure {
+			want["Cross-Origin-Opener-Policy"] = "same-origin"
+		}
+	}
+	return want
+}
+
+// Several lines of one header are one list (RFC 9110, 5.3).
+func TestAcceptOnSeveralLines(t *testing.T) {
+	r := request("GET", "/cart", "")
+	r.Header["Accept"] = []string{"application/json", "text/html"}
+	w := httptest.NewRecorder()
+	newShop(t, insecure(), "").ServeHTTP(w, r)
+	if !strings.HasPrefix(w.Body.String(), "<!DOCTYPE") {
+		t.Errorf("got %q, want a page", w.Body)
+	}
+}
+
+func TestAllow(t *testing.T) {
+	s := newShop(t, insecure(), "")
+	for path, allow := range map[string]string{
+		"/cart": "GET, HEAD", "/add": "GET, HEAD, POST", "/empty/": "POST",
+		"/healthz": "GET, HEAD", "/style.css": "GET, HEAD", "/robots.txt/": "GET, HEAD",
+	} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "OPTIONS", "TRACE", "BREW",
+			"get"} {
+			res, _ := s.do(method, path, "item=x")
+			status, want := 200, ""
+			if !strings.Contains(", "+allow+",", ", "+method+",") {
+				status, want = 405, allow
+			}
+			if res.StatusCode != status || res.Header.Get("Allow") != want {
+				t.Errorf("%s %s: got status %d and Allow %q, want %d and %q",
+					method, path, res.StatusCode, res.Header.Get("Allow"), status, want)
+			}
+		}
+	}
+}
+
+// An action may have the visitor go on elsewhere, and may add to the header.
+func TestRedirectAndHeader(t *testing.T) {
+	s := newShop(t, insecure(), "", action(func(_ *http.Request, s *session) (web.Answer, error) {
+		s.Data.Items = []string{"tea"}
+		ans := web.Redirect("/cart")
+		ans.Header = http.Header{
+			"Content-Security-Policy": {"default-src 'self'"},
+			"Set-Cookie":              {"theme=dark"}, "Vary": {"Accept-Language"},
+		}
+		return ans, nil
+	}))
+	res, _ := s.do("GET", "/test-only", "")
+	if res.StatusCode != 303 || res.Header.Get("Location") != "/cart" || len(res.Cookies()) != 2 {
+		t.Errorf("got status %d and header %v", res.StatusCode, res.Header)
+	}
+	if got := res.Header["Content-Security-Policy"]; len(got) != 1 ||
+		got[0] != "default-src 'self'" {
+		t.Errorf("got the policy %q", got)
+	}
+	if got := res.Header["Vary"]; len(got) != 2 {
+		t.Errorf("got Vary %q", got)
+	}
+}
+
+// What the layout shows on each page is there on error pages too, and may take
+// something out of the session.
+func TestShared(t *testing.T) {
+	s := newShop(t, insecure(), "http://shop.example")
+	s.Shared = func(r *http.Request, s *session) any {
+		said := s.Data.Owner
+		s.Data.Owner = ""
+		return "shown once: " + said
+	}
+	c, err := s.Sessions.Seal(cart{Owner: "Zoe", Items: []string{"tea"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for target, want := range map[string]int{"/cart": 200, "/nowhere": 404} {
+		res, page := s.do("GET", target, "", "Host", "shop.example", "Accept", browser,
+			"Cookie", c.Name+"="+c.Value)
+		if res.StatusCode != want || !strings.Contains(page, "shown once: Zoe") ||
+			cookieIn(res) != "set" {
+			t.Errorf("%s: got status %d and %s", target, res.StatusCode, page)
+		}
+	}
+	if _, page := s.do("GET", "/cart", "", "Accept", browser); strings.Contains(page,
+		"shown once") {
+		t.Errorf("got a session on a page that knows none: %s", page)
+	}
+}
+
+// Balancers are told that the server is about to stop.
+func TestHealth(t *testing.T) {
+	keys, _ := sessions.NewKeyring(key)
+	draining := false
+	site, err := web.New(keys, insecure(), web.Config{
+		Files: files(), Funcs: template.FuncMap{"shout": strings.ToUpper},
+		Assets:   []web.Asset{{Path: "/style.css", File: "style.css"}},
+		Draining: func() bool { return draining },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := site.Handler(mux.NewRouter())
+	for status, text := range map[int]string{200: "ok\n", 503: "shutting down\n"} {
+		draining = status == 503
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, request("GET", "/healthz", ""))
+		if w.Code != status || w.Body.String() != text ||
+			w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("got status %d and %q, want %d", w.Code, w.Body, status)
+		}
+	}
+}
+
+func TestAssets(t *testing.T) {
+	s := newShop(t, insecure(), "http://shop.example")
+	_, page := s.do("GET", "/nowhere", "", "Host", "shop.example", "Accept", browser)
+	_, address, _ := strings.Cut(page, `<link href="`)
+	address, _, _ = strings.Cut(address, `"`)
+	res, body := s.do("GET", address, "") // of another host, whose page it is for as well
+	etag := res.Header.Get("ETag")
+	const forEver = "public, max-age=31536000, immutable"
+	if res.StatusCode != 200 || body != ":root {}\n" ||
+		res.Header.Get("Cache-Control") != forEver ||
+		res.Header.Get("Content-Type") != "text/css; charset=utf-8" {
+		t.Errorf("%s: got status %d, header %v", address, res.StatusCode, res.Header)
+	}
+	res, _ = s.do("GET", address, "", "If-None-Match", etag)
+	if res.StatusCode != 304 || etag == "" {
+		t.Errorf("got status %d with the ETag %q, want 304", res.StatusCode, etag)
+	}
+	// A copy of the site with other content must not be taken for this one for ever.
+	if res, _ := s.do("GET", "/style.css?v=0123",
+		""); res.Header.Get("Cache-Control") != "no-cache" {
+		t.Errorf("got Cache-Control %q for another version", res.Header.Get("Cache-Control"))
+	}
+}
+
+// What is wrong with a site is found before it answers anybody.
+func TestNew(t *testing.T) {
+	keys, _ := sessions.NewKeyring(key)
+	for want, change := range map[string]func(*sessions.Options[cart], *web.Config, fstest.MapFS){
+		"": func(*sessions.Options[cart], *web.Config, fstest.MapFS) {},
+		"layout.html": func(_ *sessions.Options[cart], _ *web.Config, f fstest.MapFS) {
+			delete(f, "templates/layout.html")
+		},
+		"error.html": func(_ *sessions.Options[cart], _ *web.Config, f fstest.MapFS) {
+			delete(f, "templates/error.html")
+		},
+		"unexpected": func(_ *sessions.Options[cart], _ *web.Config, f fstest.MapFS) {
+			f["templates/cart.html"].Data = []byte("{{end}}")
+		},
+		"unterminated": func(_ *sessions.Options[cart], _ *web.Config, f fstest.MapFS) {
+			f["templates/help/parts.html"].Data = []byte(`{{"x`)
+		},
+		"shout": func(_ *sessions.Options[cart], c *web.Config, _ fstest.MapFS) { c.Funcs = nil },
+		"none.css": func(_ *sessions.Options[cart], c *web.Config, _ fstest.MapFS) {
+			c.Assets = []web.Asset{{Path: "/x", File: "none.css"}}
+		},
+		"Insecure": func(o *sessions.Options[cart], _ *web.Config,
+			_ fstest.MapFS) {
+			o.Bind = time.Hour
+		},
+	} {
+		o, f := insecure(), files()
+		c := web.Config{Files: f, Funcs: template.FuncMap{"shout": strings.ToUpper}}
+		change(&o, &c, f)
+		_, err := web.New(keys, o, c)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("got error %v, want %q in it", err, want)
+		}
+	}
+}
