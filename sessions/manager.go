@@ -226,12 +226,12 @@ func (o *Options[T]) check() error {
 	case slices.ContainsFunc(o.Assets, func(path string) bool { return !isPath(path) }):
 		why = "Assets must be paths"
 	}
+	sample := http.Cookie{Name: o.Name, Path: o.Path, Domain: o.Domain}
+	if err := sample.Valid(); why == "" && err != nil {
+		why = "Domain or Path: " + err.Error()
+	}
 	if why != "" {
 		return errors.New(why)
-	}
-	sample := http.Cookie{Name: o.Name, Path: o.Path, Domain: o.Domain}
-	if err := sample.Valid(); err != nil {
-		return fmt.Errorf("Domain or Path: %w", err)
 	}
 	return nil
 }
