@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -51,12 +50,12 @@ func (e *TooLargeError) Error() string {
 }
 
 // sent is what Save has put into a response's header, so that it can be taken back. It
-// has a lock because a handler behind http.TimeoutHandler may still run then.
+// doesn't change once it is in there: a handler behind http.TimeoutHandler may still run
+// when the response is over.
 type sent struct {
-	mu               sync.Mutex
-	lines            []string // of Set-Cookie
-	registration     string   // Secure-Session-Registration
-	data             []byte   // what was saved
+	header           http.Header // Set-Cookie, and Secure-Session-Registration
+	registration     string
+	data             []byte // what was saved
 	cleared, renewed bool
 	began, written   int64 // of the session before
 	limits           Limits
@@ -66,34 +65,28 @@ type sent struct {
 
 const registrationHeader = "Secure-Session-Registration"
 
-// add adds a Set-Cookie line.
-func (t *sent) add(h http.Header, c *http.Cookie) {
-	line := c.String()
-	h.Add("Set-Cookie", line)
-	t.lines = append(t.lines, line)
-}
+// add adds a cookie to h, which is the header of t.
+func (t *sent) add(h http.Header, c *http.Cookie) { h.Add("Set-Cookie", c.String()) }
 
 // takeBack removes from h what was sent.
 func (t *sent) takeBack(h http.Header) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lines := slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
-		return slices.Contains(t.lines, line)
-	})
-	if h["Set-Cookie"] = lines; len(lines) == 0 {
-		delete(h, "Set-Cookie")
+	for name, lines := range t.header {
+		h[name] = slices.DeleteFunc(h[name], func(line string) bool {
+			return slices.Contains(lines, line)
+		})
+		if len(h[name]) == 0 {
+			delete(h, name)
+		}
 	}
-	if t.registration != "" && h.Get(registrationHeader) == t.registration {
-		h.Del(registrationHeader)
-	}
-	t.lines, t.registration = nil, ""
 }
 
 // isIn reports whether h still has what was sent.
 func (t *sent) isIn(h http.Header) bool {
-	for _, line := range t.lines {
-		if !slices.Contains(h["Set-Cookie"], line) {
-			return false
+	for name, lines := range t.header {
+		for _, line := range lines {
+			if !slices.Contains(h[name], line) {
+				return false
+			}
 		}
 	}
 	return true
@@ -108,22 +101,26 @@ func (t *sent) isIn(h http.Header) bool {
 // [ErrTryAgain], and when the data can't be encoded, or not be decoded again, such as
 // text that isn't UTF-8. Then no cookie is set, and the visitor keeps the old one.
 func (m *Manager[T]) Save(w http.ResponseWriter, s *Session[T]) (Saved, error) {
-	if v := s.visit; v != nil {
-		if v.begun.Load() && m.isLate(s) {
-			return Saved{Reason: Unchanged}, ErrLate
+	if s.visit == nil {
+		saved, err := m.save(w.Header(), s)
+		addVary(w.Header())
+		if saved.Reason != Unchanged {
+			setNoStore(w.Header())
 		}
-		if v.begun.Load() && s.sent != nil {
-			return s.sent.saved, s.sent.err
-		}
+		m.tell(s.r, s, saved, err)
+		return saved, err
+	}
+	if !s.visit.begun.Load() {
 		return m.save(w.Header(), s)
 	}
-	saved, err := m.save(w.Header(), s)
-	addVary(w.Header())
-	if len(s.sent.lines) > 0 {
-		setNoStore(w.Header())
+	switch t := s.sent; {
+	case m.isLate(s) || t != nil && !t.isIn(w.Header()):
+		return Saved{Reason: Unchanged}, ErrLate
+	case t == nil:
+		return Saved{Reason: Unchanged}, nil
+	default:
+		return t.saved, t.err
 	}
-	m.tell(s.r, s, s.sent, saved, err)
-	return saved, err
 }
 
 // save is Save for a header that can still be changed.
@@ -132,42 +129,44 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 		s.now = time.Now().Unix()
 	}
 	data, err := s.encode(m)
-	if t := s.sent; t != nil && err == nil && t.err == nil && s.isAsSent(data) && t.isIn(h) {
-		return t.saved, nil
+	if t := s.sent; t != nil {
+		if err == nil && t.err == nil && s.isAsSent(m, data) && t.isIn(h) {
+			return t.saved, nil
+		}
+		t.takeBack(h)
+		s.began, s.written, s.limits = t.began, t.written, t.limits
 	}
-	t := s.newSent(h)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.data, t.cleared, t.renewed = data, s.cleared, s.renewed
+	t := &sent{
+		header: make(http.Header), began: s.began, written: s.written, limits: s.limits,
+		saved: Saved{Reason: Unchanged},
+	}
+	t.cleared, t.renewed = s.orders(m, data)
+	s.sent = t
 	if err != nil {
 		t.err = fmt.Errorf("sessions: the data can't be encoded: %w", err)
 		return t.saved, t.err
 	}
-	t.saved, t.err = m.write(h, s, data)
+	t.saved, t.err = m.write(t.header, s, data)
+	t.data = data // not before: what the site is asked for may panic
+	if s.visit != nil {
+		s.visit.sent.Store(t)
+	}
+	for name, lines := range t.header {
+		h[name] = append(h[name], lines...)
+	}
 	return t.saved, t.err
 }
 
-// newSent takes back what was sent before, if anything, and returns an empty record.
-func (s *Session[T]) newSent(h http.Header) *sent {
-	switch t := s.sent; {
-	case t == nil && s.visit != nil:
-		s.sent = &s.visit.sent
-	case t == nil:
-		s.sent = new(sent)
-	default:
-		t.takeBack(h)
-		s.began, s.written, s.limits = t.began, t.written, t.limits
-	}
+// isAsSent reports whether s, whose data is encoded, is as it was when it was saved.
+func (s *Session[T]) isAsSent(m *Manager[T], data []byte) bool {
 	t := s.sent
-	t.began, t.written, t.limits = s.began, s.written, s.limits
-	t.saved, t.err = Saved{Reason: Unchanged}, nil
-	return t
+	cleared, renewed := s.orders(m, data)
+	return t.cleared == cleared && t.renewed == renewed && bytes.Equal(t.data, data)
 }
 
-// isAsSent reports whether s, whose data is encoded, is as it was when it was saved.
-func (s *Session[T]) isAsSent(data []byte) bool {
-	t := s.sent
-	return t.cleared == s.cleared && t.renewed == s.renewed && bytes.Equal(t.data, data)
+// orders returns whether Clear and Renew were called and make a difference.
+func (s *Session[T]) orders(m *Manager[T], data []byte) (cleared, renewed bool) {
+	return s.cleared && s.Verdict() != None, s.renewed && !bytes.Equal(data, m.zero)
 }
 
 // isLate reports whether s has changed since it was saved, or since it was loaded if it
@@ -178,7 +177,7 @@ func (m *Manager[T]) isLate(s *Session[T]) bool {
 		return true
 	}
 	if s.sent != nil {
-		return !s.isAsSent(data)
+		return !s.isAsSent(m, data)
 	}
 	why := m.reasonTo(s, data)
 	return why == Changed || why == Cleared
