@@ -4,7 +4,7 @@
 // a key, and any number of copies of it can share the work.
 //
 // So a session is small: cookie and name have room for [MaxSize] bytes, of which some
-// 3,000 are yours. And it can't be taken back from whoever has a copy of the cookie
+// 2,200 are left for your data. And it can't be taken back from whoever has a copy of the cookie
 // before it ends by itself, unless [Options.Accept] or a bound device says no.
 //
 // # Quick start

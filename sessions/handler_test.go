@@ -72,10 +72,15 @@ type exchange struct {
 	trace  *httptrace.ClientTrace
 }
 
-// do returns the response, with its body read into memory.
+// do returns the response, with its body read into memory, when h has returned.
 func (x exchange) do(t testing.TB, h http.Handler) *http.Response {
 	t.Helper()
-	server := httptest.NewUnstartedServer(h)
+	returned := make(chan bool)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) {
+			defer close(returned)
+			h.ServeHTTP(w, r)
+		}))
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	if server.EnableHTTP2 = x.http2; x.http2 {
 		server.StartTLS()
@@ -107,6 +112,7 @@ func (x exchange) do(t testing.TB, h http.Handler) *http.Response {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
+	<-returned
 	if want := map[bool]int{false: 1, true: 2}[x.http2]; response.ProtoMajor != want {
 		t.Fatalf("got HTTP/%d, want %d", response.ProtoMajor, want)
 	}
@@ -346,6 +352,9 @@ func TestHandlerNoFlush(t *testing.T) {
 	}
 }
 
+// silent is a Failed that says nothing.
+func silent(http.ResponseWriter, *http.Request, error) {}
+
 // switchProtocols writes the answer of a handler that has hijacked its connection.
 func switchProtocols(t *testing.T, w http.ResponseWriter, conn net.Conn, rw *bufio.ReadWriter) {
 	defer conn.Close()
@@ -359,7 +368,7 @@ func switchProtocols(t *testing.T, w http.ResponseWriter, conn net.Conn, rw *buf
 
 func TestHandlerSavesBeforeHijack(t *testing.T) {
 	var seen events
-	m := memos(t, sessions.Options[memo]{Observe: seen.observe})
+	m := memos(t, sessions.Options[memo]{Observe: seen.observe, Failed: silent})
 	h := m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.Get(r.Context()).Data.Note = "Ada"
 		conn, rw, err := http.NewResponseController(w).Hijack()
@@ -367,16 +376,17 @@ func TestHandlerSavesBeforeHijack(t *testing.T) {
 			t.Error(err)
 			return
 		}
+		switchProtocols(t, w, conn, rw)
+		m.Get(r.Context()).Data.Note = "too late"
 		if _, err := io.WriteString(w, "x"); !errors.Is(err, http.ErrHijacked) {
 			t.Errorf("Write after Hijack: got the error %v", err)
 		}
-		switchProtocols(t, w, conn, rw)
 	}))
 	response := exchange{}.do(t, h)
 	if got := kept(t, m, response); got != "Ada" || response.StatusCode != 101 {
 		t.Errorf("got %s with status %d, want Ada with 101", got, response.StatusCode)
 	}
-	if got, want := seen.String(), "none changed"; got != want {
+	if got, want := seen.String(), "none changed; none unchanged error"; got != want {
 		t.Errorf("Observe: got %s, want %s", got, want)
 	}
 }
@@ -625,16 +635,19 @@ func TestHandlerTwoManagers(t *testing.T) {
 }
 
 func TestHandlerSecondSave(t *testing.T) {
+	type session = *sessions.Session[memo]
+	change := func(note string) func(session) { return func(s session) { s.Data.Note = note } }
 	tests := []struct {
-		name   string
-		change func(s *sessions.Session[memo])
-		want   string
+		name          string
+		first, second func(s session)
+		want          string
 	}{
-		{"another change", func(s *sessions.Session[memo]) { s.Data.Note = "Bob" }, "Bob"},
-		{"changed back", func(s *sessions.Session[memo]) { s.Data.Note = "Ada" }, "(none)"},
-		{"undone", func(s *sessions.Session[memo]) { s.Undo() }, "(none)"},
-		{"cleared", func(s *sessions.Session[memo]) { s.Clear() }, "(deleted)"},
-		{"nothing", func(s *sessions.Session[memo]) {}, "Eve"},
+		{"another change", change("Eve"), change("Bob"), "Bob"},
+		{"changed back", change("Eve"), change("Ada"), "(none)"},
+		{"undone", change("Eve"), session.Undo, "(none)"},
+		{"cleared", change("Eve"), session.Clear, "(deleted)"},
+		{"cleared and undone", session.Clear, session.Undo, "(none)"},
+		{"nothing", change("Eve"), func(session) {}, "Eve"},
 	}
 	m := memos(t, sessions.Options[memo]{})
 	for _, test := range tests {
@@ -642,9 +655,9 @@ func TestHandlerSecondSave(t *testing.T) {
 			h := m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				s := m.Get(r.Context())
 				began := s.Began()
-				s.Data.Note = "Eve"
+				test.first(s)
 				m.Save(w, s)
-				test.change(s)
+				test.second(s)
 				http.SetCookie(w, &http.Cookie{Name: "other", Value: "1"})
 				if _, err := m.Save(w, s); err != nil {
 					t.Error(err)
@@ -708,6 +721,7 @@ func unsaved(t *testing.T, m *sessions.Manager[memo], note string) http.Handler 
 		if _, _, err := w.(http.Hijacker).Hijack(); err == nil {
 			t.Error("Hijack: got no error")
 		}
+		m.Get(r.Context()).Data.Hits++ // which is told no more
 	}))
 }
 
@@ -801,6 +815,13 @@ func TestHandlerFailedAnswers(t *testing.T) {
 	})
 }
 
+// A Failed that says nothing leaves no more of the handler's answer than others.
+func TestHandlerFailedIsSilent(t *testing.T) {
+	m := memos(t, sessions.Options[memo]{Failed: silent})
+	response := exchange{}.do(t, unsaved(t, m, strings.Repeat("x", 5000)))
+	checkUnsaved(t, m, response, http.StatusOK, "")
+}
+
 func TestHandlerLate(t *testing.T) {
 	type session = *sessions.Session[memo]
 	tests := []struct {
@@ -812,6 +833,7 @@ func TestHandlerLate(t *testing.T) {
 		{"changed", "Ada", func(s session) { s.Data.Note = "Bob" }, true},
 		{"renewed", "Ada", session.Renew, true},
 		{"cleared", "Ada", session.Clear, true},
+		{"begun anew", "Ada", func(s session) { s.Clear(); s.Data.Note = "Ada" }, true},
 		{"begun", "", func(s session) { s.Data.Note = "Bob" }, true},
 		{"changed back", "Ada", func(s session) { s.Data = memo{}; s.Data.Note = "Ada" }, false},
 		{"undone", "Ada", func(s session) { s.Clear(); s.Undo() }, false},
