@@ -212,7 +212,7 @@ func (w *readFromBelow) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(w.ResponseWriter, src)
 }
 
-func write(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }
+func writeX(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }
 
 func TestHandlerSaves(t *testing.T) {
 	tests := []struct {
@@ -221,7 +221,7 @@ func TestHandlerSaves(t *testing.T) {
 		answer       func(w http.ResponseWriter, r *http.Request)
 	}{
 		{"nothing", "GET", 200, func(http.ResponseWriter, *http.Request) {}},
-		{"write", "GET", 200, write},
+		{"write", "GET", 200, writeX},
 		{"empty write", "GET", 200, func(w http.ResponseWriter, _ *http.Request) { w.Write(nil) }},
 		{"status", "GET", 404, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }},
 		{"204", "GET", 204, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }},
@@ -229,7 +229,7 @@ func TestHandlerSaves(t *testing.T) {
 		{"redirect", "POST", 303, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/", http.StatusSeeOther)
 		}},
-		{"HEAD", "HEAD", 200, write},
+		{"HEAD", "HEAD", 200, writeX},
 		{"Flusher", "GET", 200, func(w http.ResponseWriter, _ *http.Request) {
 			w.(http.Flusher).Flush()
 			io.WriteString(w, "x")

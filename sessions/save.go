@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -57,9 +58,7 @@ type sent struct {
 	registration     string
 	data             []byte // what was saved
 	cleared, renewed bool
-	began, written   int64 // of the session before
-	limits           Limits
-	saved            Saved
+	saved            Saved // what came of it
 	err              error
 }
 
@@ -130,21 +129,19 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 	}
 	data, err := s.encode(m)
 	if t := s.sent; t != nil {
-		if err == nil && t.err == nil && s.isAsSent(m, data) && t.isIn(h) {
+		if err == nil && t.err == nil && s.isAsSaved(m, data) && t.isIn(h) {
 			return t.saved, nil
 		}
 		t.takeBack(h)
-		s.began, s.written, s.limits = t.began, t.written, t.limits
 	}
-	t := &sent{
-		header: make(http.Header), began: s.began, written: s.written, limits: s.limits,
-		saved: Saved{Reason: Unchanged},
+	s.span = span{}
+	if s.cookie.judged != nil {
+		s.span = s.cookie.span
 	}
+	t := &sent{header: make(http.Header), saved: Saved{Reason: Unchanged}, err: err}
 	t.cleared, t.renewed = s.orders(m, data)
-	s.sent = t
-	if err != nil {
-		t.err = fmt.Errorf("sessions: the data can't be encoded: %w", err)
-		return t.saved, t.err
+	if s.sent = t; err != nil {
+		return t.saved, err
 	}
 	t.saved, t.err = m.write(t.header, s, data)
 	t.data = data // not before: what the site is asked for may panic
@@ -157,8 +154,8 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 	return t.saved, t.err
 }
 
-// isAsSent reports whether s, whose data is encoded, is as it was when it was saved.
-func (s *Session[T]) isAsSent(m *Manager[T], data []byte) bool {
+// isAsSaved reports whether s, whose data is encoded, is as it was when it was saved.
+func (s *Session[T]) isAsSaved(m *Manager[T], data []byte) bool {
 	t := s.sent
 	cleared, renewed := s.orders(m, data)
 	return t.cleared == cleared && t.renewed == renewed && bytes.Equal(t.data, data)
@@ -177,7 +174,7 @@ func (m *Manager[T]) isLate(s *Session[T]) bool {
 		return true
 	}
 	if s.sent != nil {
-		return !s.isAsSent(m, data)
+		return !s.isAsSaved(m, data)
 	}
 	why := m.reasonTo(s, data)
 	return why == Changed || why == Cleared
@@ -200,7 +197,7 @@ func (m *Manager[T]) reasonTo(s *Session[T], data []byte) Reason {
 		return Unchanged
 	case s.cookie.KeyID != m.sealing().id:
 		return Resealed
-	case s.stale, 4*(s.now-s.written) >= seconds(s.limits.Idle):
+	case s.stale, 4*(s.now-s.span.written) >= seconds(s.span.limits.Idle):
 		return Renewed
 	}
 	return Unchanged
@@ -213,25 +210,16 @@ func (m *Manager[T]) sealing() *codec {
 
 // write puts the cookie of s, with data in it, into h if there is a reason to.
 func (m *Manager[T]) write(h http.Header, s *Session[T], data []byte) (Saved, error) {
+	unchanged := Saved{Reason: Unchanged}
 	why := m.reasonTo(s, data)
-	if why == Unchanged {
+	switch {
+	case why == Unchanged:
+		return unchanged, nil
+	case why == Changed && s.mayProveItself():
+		return unchanged, ErrTryAgain
+	case why == Cleared:
+		m.put(h, s, m.newCookie(m.name, "", -1), payload{}, Limits{})
 		return Saved{Reason: why}, nil
-	}
-	if why == Cleared {
-		s.sent.add(h, m.newCookie(m.name, "", -1))
-		m.deleteOld(h, s)
-		m.wrote(h, s, payload{})
-		s.began, s.written, s.limits = 0, 0, Limits{}
-		return Saved{Reason: why}, nil
-	}
-	if why == Changed {
-		if s.mayProveItself() {
-			return Saved{Reason: Unchanged}, ErrTryAgain
-		}
-		if err := decodingMode.Unmarshal(data, new(T)); err != nil {
-			return Saved{Reason: Unchanged},
-				fmt.Errorf("sessions: the data can't be decoded again: %w", err)
-		}
 	}
 	p, limits := s.next(data), m.limitsOf(&s.Data)
 	c, err := m.bake(p, limits, s.now)
@@ -239,20 +227,25 @@ func (m *Manager[T]) write(h http.Header, s *Session[T], data []byte) (Saved, er
 	switch {
 	case errors.As(err, &over) && why != Changed:
 		// Encryption, a device or a later time makes it longer.
-		return Saved{Reason: Unchanged}, nil
+		return unchanged, nil
 	case err != nil:
-		return Saved{Reason: Unchanged}, err
+		return unchanged, err
 	}
+	m.put(h, s, c, p, limits)
+	return Saved{Reason: why, Size: len(c.Name) + len(c.Value)}, nil
+}
+
+// put puts the cookie c of s into h, which carries p, or deletes the session.
+func (m *Manager[T]) put(h http.Header, s *Session[T], c *http.Cookie, p payload, l Limits) {
 	s.sent.add(h, c)
 	m.deleteOld(h, s)
 	m.wrote(h, s, p)
-	s.began, s.written, s.limits = int64(p.Began), p.written(), limits
-	return Saved{Reason: why, Size: len(c.Name) + len(c.Value)}, nil
+	s.span = span{began: int64(p.Began), written: p.written(), limits: l}
 }
 
 // next returns the payload that is to be written for s, with data in it.
 func (s *Session[T]) next(data []byte) payload {
-	p := payload{Began: uint32(s.now), Data: data}
+	p := payload{unbound: unbound{Began: uint32(s.now), Data: data}}
 	if !s.continues() {
 		return p
 	}
@@ -270,9 +263,8 @@ func (s *Session[T]) next(data []byte) payload {
 // mayProveItself reports whether the cookie that was refused is a good one, for which
 // only a ticket or the time is missing. To replace it would lose what is in it.
 func (s *Session[T]) mayProveItself() bool {
-	ahead := s.written - s.now
 	return !s.cleared && (s.cookie.Verdict == Unproven ||
-		s.cookie.Verdict == FromFuture && ahead <= maxAhead)
+		s.cookie.Verdict == FromFuture && s.span.written-s.now <= maxAhead)
 }
 
 // bake returns the cookie for a payload at the time now.
@@ -283,6 +275,9 @@ func (m *Manager[T]) bake(p payload, limits Limits, now int64) (*http.Cookie, er
 	}
 	if over := len(m.name) + len(value) - MaxSize; over > 0 {
 		return nil, &TooLargeError{Over: over}
+	}
+	if err := decode(p.Data, new(T)); err != nil {
+		return nil, err
 	}
 	maxAge := int64(0) // the cookie ends with the browser
 	if !limits.BrowserSession {
@@ -315,40 +310,35 @@ func (m *Manager[T]) deleteOld(h http.Header, s *Session[T]) {
 	if old == nil {
 		return
 	}
-	path := old.Path
-	if path == "" {
-		path = "/"
-	}
 	s.sent.add(h, &http.Cookie{
-		Name: old.Name, Path: path, Domain: old.Domain, MaxAge: -1,
-		Secure: old.Secure || strings.HasPrefix(old.Name, "__"), HttpOnly: true,
-		SameSite: old.SameSite, Partitioned: old.Partitioned,
+		Name: old.Name, Path: cmp.Or(old.Path, "/"), Domain: old.Domain, MaxAge: -1,
+		Secure:   old.Secure || strings.HasPrefix(old.Name, "__"), // as a prefix wants it
+		HttpOnly: true, SameSite: old.SameSite, Partitioned: old.Partitioned,
 	})
 }
 
 // addVary says that the response depends on the cookie.
 func addVary(h http.Header) {
-	for _, value := range h["Vary"] {
-		for name := range strings.SplitSeq(value, ",") {
-			name = strings.TrimSpace(name)
-			if name == "*" || strings.EqualFold(name, "Cookie") {
-				return
-			}
-		}
+	if !lists(h["Vary"], "*", "cookie") {
+		h.Add("Vary", "Cookie")
 	}
-	h.Add("Vary", "Cookie")
 }
 
 // setNoStore keeps caches from keeping a response that sets a cookie, unless the
 // handler has said so in its own way.
 func setNoStore(h http.Header) {
-	for _, value := range h["Cache-Control"] {
-		for directive := range strings.SplitSeq(value, ",") {
-			name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
-			if name == "no-store" || name == "private" {
-				return
-			}
+	if !lists(h["Cache-Control"], "no-store", "private") {
+		h.Set("Cache-Control", "no-store")
+	}
+}
+
+// lists reports whether one of some words is in the values of a header that lists such.
+func lists(values []string, words ...string) bool {
+	for item := range strings.SplitSeq(strings.ToLower(strings.Join(values, ",")), ",") {
+		word, _, _ := strings.Cut(strings.TrimSpace(item), "=")
+		if slices.Contains(words, word) {
+			return true
 		}
 	}
-	h.Set("Cache-Control", "no-store")
+	return false
 }
