@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -51,53 +50,45 @@ func (e *TooLargeError) Error() string {
 		e.Over, MaxSize)
 }
 
-// sent is what Save has put into a response's header, so that it can be taken back, and
-// what of. It has a lock because a handler behind http.TimeoutHandler may still run then.
+// sent is what Save has put into a response's header, so that it can be taken back. It
+// doesn't change once it is in there: a handler behind http.TimeoutHandler may still run
+// when the response is over.
 type sent struct {
-	mu               sync.Mutex
-	lines            []string // of Set-Cookie
-	registration     string   // Secure-Session-Registration
-	data             []byte
+	header           http.Header // Set-Cookie, and Secure-Session-Registration
+	registration     string
+	data             []byte // what was saved
 	cleared, renewed bool
-	saved            Saved // what came of it; zero if there was no Save
+	saved            Saved // what came of it
 	err              error
 }
 
 const registrationHeader = "Secure-Session-Registration"
 
-// add adds a Set-Cookie line.
-func (t *sent) add(h http.Header, c *http.Cookie) {
-	line := c.String()
-	h.Add("Set-Cookie", line)
-	t.lines = append(t.lines, line)
-}
+// add adds a cookie to h, which is the header of t.
+func (t *sent) add(h http.Header, c *http.Cookie) { h.Add("Set-Cookie", c.String()) }
 
 // takeBack removes from h what was sent.
 func (t *sent) takeBack(h http.Header) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.remove(h)
-}
-
-// remove is takeBack for who has the lock.
-func (t *sent) remove(h http.Header) {
-	lines := slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
-		return slices.Contains(t.lines, line)
-	})
-	if h["Set-Cookie"] = lines; len(lines) == 0 {
-		delete(h, "Set-Cookie")
+	for name, lines := range t.header {
+		h[name] = slices.DeleteFunc(h[name], func(line string) bool {
+			return slices.Contains(lines, line)
+		})
+		if len(h[name]) == 0 {
+			delete(h, name)
+		}
 	}
-	if t.registration != "" && h.Get(registrationHeader) == t.registration {
-		h.Del(registrationHeader)
-	}
-	t.lines, t.registration = nil, ""
 }
 
 // isIn reports whether h still has what was sent.
 func (t *sent) isIn(h http.Header) bool {
-	return !slices.ContainsFunc(t.lines, func(line string) bool {
-		return !slices.Contains(h["Set-Cookie"], line)
-	})
+	for name, lines := range t.header {
+		for _, line := range lines {
+			if !slices.Contains(h[name], line) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Save adds the session's cookie to the header of w if there is a reason to, such as a
@@ -109,23 +100,26 @@ func (t *sent) isIn(h http.Header) bool {
 // [ErrTryAgain], and when the data can't be encoded, or not be decoded again, such as
 // text that isn't UTF-8. Then no cookie is set, and the visitor keeps the old one.
 func (m *Manager[T]) Save(w http.ResponseWriter, s *Session[T]) (Saved, error) {
-	switch v := s.visit; {
-	case v == nil:
+	if s.visit == nil {
 		saved, err := m.save(w.Header(), s)
 		addVary(w.Header())
-		if len(s.sent.lines) > 0 {
+		if saved.Reason != Unchanged {
 			setNoStore(w.Header())
 		}
-		m.tell(s.r, s, s.sent, saved, err)
+		m.tell(s.r, s, saved, err)
 		return saved, err
-	case !v.begun.Load():
-		return m.save(w.Header(), s)
-	case m.isLate(s):
-		return Saved{Reason: Unchanged}, ErrLate
-	case s.sent != nil:
-		return s.sent.saved, s.sent.err
 	}
-	return Saved{Reason: Unchanged}, nil
+	if !s.visit.begun.Load() {
+		return m.save(w.Header(), s)
+	}
+	switch t := s.sent; {
+	case m.isLate(s) || t != nil && !t.isIn(w.Header()):
+		return Saved{Reason: Unchanged}, ErrLate
+	case t == nil:
+		return Saved{Reason: Unchanged}, nil
+	default:
+		return t.saved, t.err
+	}
 }
 
 // save is Save for a header that can still be changed.
@@ -133,37 +127,43 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 	if s.now == 0 { // it was made by hand
 		s.now = time.Now().Unix()
 	}
-	switch {
-	case s.sent != nil:
-	case s.visit != nil:
-		s.sent = &s.visit.sent
-	default:
-		s.sent = new(sent)
-	}
-	t := s.sent
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	data, err := s.encode(m)
-	if err == nil && t.err == nil && s.isAsSaved(data) && t.isIn(h) {
-		return t.saved, nil
+	if t := s.sent; t != nil {
+		if err == nil && t.err == nil && s.isAsSaved(m, data) && t.isIn(h) {
+			return t.saved, nil
+		}
+		t.takeBack(h)
 	}
-	t.remove(h)
 	s.span = span{}
 	if s.cookie.judged != nil {
 		s.span = s.cookie.span
 	}
-	t.data, t.cleared, t.renewed = data, s.cleared, s.renewed
-	if t.saved, t.err = (Saved{Reason: Unchanged}), err; err == nil {
-		t.saved, t.err = m.write(h, s, data)
+	t := &sent{header: make(http.Header), saved: Saved{Reason: Unchanged}, err: err}
+	t.cleared, t.renewed = s.orders(m, data)
+	if s.sent = t; err != nil {
+		return t.saved, err
+	}
+	t.saved, t.err = m.write(t.header, s, data)
+	t.data = data // not before: what the site is asked for may panic
+	if s.visit != nil {
+		s.visit.sent.Store(t)
+	}
+	for name, lines := range t.header {
+		h[name] = append(h[name], lines...)
 	}
 	return t.saved, t.err
 }
 
 // isAsSaved reports whether s, whose data is encoded, is as it was when it was saved.
-func (s *Session[T]) isAsSaved(data []byte) bool {
+func (s *Session[T]) isAsSaved(m *Manager[T], data []byte) bool {
 	t := s.sent
-	return t.saved.Reason != "" && t.cleared == s.cleared && t.renewed == s.renewed &&
-		bytes.Equal(t.data, data)
+	cleared, renewed := s.orders(m, data)
+	return t.cleared == cleared && t.renewed == renewed && bytes.Equal(t.data, data)
+}
+
+// orders returns whether Clear and Renew were called and make a difference.
+func (s *Session[T]) orders(m *Manager[T], data []byte) (cleared, renewed bool) {
+	return s.cleared && s.Verdict() != None, s.renewed && !bytes.Equal(data, m.zero)
 }
 
 // isLate reports whether s has changed since it was saved, or since it was loaded if it
@@ -174,7 +174,7 @@ func (m *Manager[T]) isLate(s *Session[T]) bool {
 		return true
 	}
 	if s.sent != nil {
-		return !s.isAsSaved(data)
+		return !s.isAsSaved(m, data)
 	}
 	why := m.reasonTo(s, data)
 	return why == Changed || why == Cleared
