@@ -15,6 +15,9 @@ func FuzzProof(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, sent string) {
+		if _, _, ok := verifyProof(sent, make([]byte, deviceBytes)); ok {
+			t.Error("a key that is no point of the curve has signed")
+		}
 		challenge, by, ok := verifyProof(sent, device)
 		if ok && (challenge != "challenge" || !bytes.Equal(by, device)) {
 			t.Errorf("got the challenge %q of % x", challenge, by)
