@@ -107,7 +107,8 @@ func (m *Manager[T]) openToken(p purpose, value string) (t token, ok bool) {
 		return token{}, false
 	}
 	content, ok := c.open(p, m.name, sealed)
-	return t, ok && decodingMode.Unmarshal(content, &t) == nil
+	ok = ok && decodingMode.Unmarshal(content, &t) == nil
+	return t, ok
 }
 
 // prove refuses a session that is bound to a device unless a live ticket of that device
