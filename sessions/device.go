@@ -208,6 +208,7 @@ func (m *Manager[T]) answers(challenge string, t token, now int64) bool {
 
 // deviceStep is a request to register or refresh.
 type deviceStep[T any] struct {
+	m         *Manager[T]
 	w         http.ResponseWriter
 	s         *Session[T]
 	proof, id string
@@ -224,7 +225,7 @@ func (m *Manager[T]) serveDevice(w http.ResponseWriter, r *http.Request) bool {
 	}
 	proof, id := r.Header.Get("Secure-Session-Response"), r.Header.Get("Sec-Secure-Session-Id")
 	d := deviceStep[T]{
-		w: w, proof: unquoted(proof), id: unquoted(id), saved: Saved{Reason: Unchanged},
+		m: m, w: w, proof: unquoted(proof), id: unquoted(id), saved: Saved{Reason: Unchanged},
 	}
 	var answer func() string
 	switch {
@@ -264,7 +265,7 @@ func (d *deviceStep[T]) refuseSize() string {
 // register answers a browser that registers the key of its device. It hands back an
 // identifier; the session stays as it is.
 func (d *deviceStep[T]) register() string {
-	s, m := d.s, d.s.m
+	s, m := d.s, d.m
 	challenge, device, ok := verifyProof(d.proof, nil)
 	why := ""
 	switch {
@@ -293,7 +294,7 @@ func (d *deviceStep[T]) register() string {
 // refresh answers a browser that wants a ticket. Without a proof it gets a challenge,
 // with a good one a ticket, and the first time its session is bound.
 func (d *deviceStep[T]) refresh() string {
-	s, m := d.s, d.s.m
+	s, m := d.s, d.m
 	keyID, sealed, _ := strings.Cut(d.id, ".")
 	switch {
 	case !isKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
@@ -342,7 +343,7 @@ func (s *Session[T]) mayBeGoodElsewhere() bool {
 // that has registered it under an identifier, or nil if what it has registered is of no
 // use any more.
 func (d *deviceStep[T]) device() []byte {
-	t, ok := d.s.m.openToken(forIdentifier, d.id)
+	t, ok := d.m.openToken(forIdentifier, d.id)
 	bound, verdict := d.s.device(), d.s.Verdict()
 	switch {
 	case verdict != Valid && verdict != Unproven:
@@ -351,7 +352,7 @@ func (d *deviceStep[T]) device() []byte {
 		// A browser never changes an identifier, so it may be sealed with a key
 		// that was dropped since. The session itself says which device it is.
 		return bound
-	case bound == nil && ok && d.s.m.o.Bind > 0:
+	case bound == nil && ok && d.m.o.Bind > 0:
 		return t.Device
 	}
 	return nil
@@ -361,7 +362,7 @@ func (d *deviceStep[T]) device() []byte {
 // time before, or maxSkew at most: a request may take its time on the way, and another
 // copy's clock may be ahead of this one's.
 func (d *deviceStep[T]) giveTicket(t token) {
-	m := d.s.m
+	m := d.m
 	good := cmp.Or(m.o.Bind, ticketDefault)
 	early := min(good/5, maxSkew*time.Second)
 	t.Time = uint32(d.s.now + seconds(good))
@@ -374,7 +375,7 @@ type object map[string]any
 // instruct tells a browser to go on with what it has registered: which requests wait for
 // a ticket, all to this origin but the assets, and what a ticket is.
 func (d *deviceStep[T]) instruct(id string) {
-	m := d.s.m
+	m := d.m
 	rules := []object{}
 	for _, path := range m.o.Assets {
 		rules = append(rules, object{"type": "exclude", "domain": "*", "path": path})
@@ -405,7 +406,7 @@ func (d *deviceStep[T]) reply(instructions object) {
 
 // challenge asks a browser to prove that it has the device's key.
 func (d *deviceStep[T]) challenge(t token, step string) string {
-	challenge := d.s.m.challenge(t, d.s.now)
+	challenge := d.m.challenge(t, d.s.now)
 	d.w.Header().Set("Secure-Session-Challenge", `"`+challenge+`";id="`+d.id+`"`)
 	return d.refuse(http.StatusForbidden, step)
 }
