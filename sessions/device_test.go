@@ -151,7 +151,7 @@ func newBrowser(t testing.TB, to http.Handler, path, ticket string) *device {
 	}
 }
 
-// newBound returns a browser whose session is bound.
+// newBound returns a browser whose session is bound to its device.
 func newBound(t testing.TB, to http.Handler) *device {
 	t.Helper()
 	d := newDevice(t, to)
@@ -765,7 +765,8 @@ func TestProofsRefused(t *testing.T) {
 }
 
 // A challenge is good for a minute, to the second, and its maker's clock may be ahead by
-// as much. So long a captured proof gives tickets, and no longer.
+// as much. So long a captured proof gives tickets, and no longer. None is like another, in
+// the same second and without encryption either.
 func TestChallengeAge(t *testing.T) {
 	ring := newKeys()
 	for _, tt := range []struct {
@@ -777,9 +778,11 @@ func TestChallengeAge(t *testing.T) {
 	} {
 		var d *device
 		synctest.Test(t, func(t *testing.T) {
-			d = newBound(t, newSite(ring, siteOptions{Bind: tenMinutes}))
+			d = newBound(t, newSite(ring, siteOptions{Bind: tenMinutes, SignOnly: true}))
 			time.Sleep(tt.made)
-			d.asked()
+			if one := d.asked().challenge; one == d.asked().challenge {
+				t.Error("got the same challenge twice")
+			}
 		})
 		synctest.Test(t, func(t *testing.T) {
 			d.t = t
@@ -791,16 +794,6 @@ func TestChallengeAge(t *testing.T) {
 			}
 		})
 	}
-}
-
-// No challenge is like another, in the same second and without encryption either.
-func TestChallengesDiffer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newBound(t, newSite(newKeys(), siteOptions{Bind: time.Minute, SignOnly: true}))
-		if one := d.asked().challenge; one == d.asked().challenge {
-			t.Error("got the same challenge twice")
-		}
-	})
 }
 
 // Neither step takes more than a browser sends.
