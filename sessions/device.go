@@ -152,7 +152,6 @@ func (m *Manager[T]) detour(v *visit[T]) bool {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Refresh", "0")
 	addVary(h)
-	v.ResponseWriter.WriteHeader(http.StatusOK)
 	m.o.Observe(v.r, Event{Cookie: v.session().Cookie(), Step: stepDetoured})
 	return true
 }
