@@ -815,6 +815,7 @@ func TestBindingSizes(t *testing.T) {
 		{"in quotes", `"` + d.id + `"`, "", 0, 1, 403, "challenged", false},
 		// The proof has to be of the session's own device, whatever the identifier is.
 		{"long", long(511), "", 0, 1, 403, "challenged", false},
+		{"the longest, no base64", long(512), "", 0, 1, 400, "refused_form", false},
 		{"longer", long(513), "", 0, 1, 413, "refused_size", false},
 		{"a long proof", d.id, strings.Repeat("x", 4096), 0, 1, 400, "refused_proof", false},
 		{"a longer proof", d.id, strings.Repeat("x", 4097), 0, 1, 413, "refused_size", false},
