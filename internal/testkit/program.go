@@ -1,6 +1,8 @@
 package testkit
 
 import (
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -26,9 +28,9 @@ func Environ(cmd *exec.Cmd, env map[string]string) *exec.Cmd {
 
 // Server is a program that serves.
 type Server struct {
-	URL  string  // where it listens, without a slash at the end
-	Log  *Buffer // what it has logged
-	Cmd  *exec.Cmd
+	URL  string       // where it listens, without a slash at the end
+	Log  *Buffer      // what it has logged
+	Cmd  *exec.Cmd    // nil when it runs in this process
 	Wait func() error // returns how it ended
 	End  func() error // stops it first
 }
@@ -82,4 +84,33 @@ func Start(t testing.TB, cmd *exec.Cmd) *Server {
 	p.URL = awaitURL(t, log, ended)
 	t.Cleanup(func() { p.End() })
 	return p
+}
+
+// Serve has a function serve in this process until its context ends, which is with the
+// test, and awaits what it logs.
+func Serve(t testing.TB, serve func(ctx context.Context, log io.Writer) error) *Server {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	log, ended := new(Buffer), make(chan error, 1)
+	go func() { ended <- serve(ctx, log) }()
+	p := &Server{Log: log, URL: awaitURL(t, log, ended)}
+	p.Wait = sync.OnceValue(func() error { return <-ended })
+	p.End = func() error {
+		cancel()
+		return p.Wait()
+	}
+	t.Cleanup(func() {
+		if err := p.End(); err != nil {
+			t.Errorf("the program ended with %v", err)
+		}
+	})
+	return p
+}
+
+// adminListening matches the program's line on where its operator's listener is.
+var adminListening = regexp.MustCompile(`msg="admin listening" url=(\S+)`)
+
+// AdminURL returns the address of the operator's listener.
+func (p *Server) AdminURL() string {
+	return adminListening.FindStringSubmatch(p.Log.String())[1]
 }
