@@ -113,20 +113,13 @@ func startPrometheus(t testing.TB, copies ...string) *promServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const every = "250ms"
-	config, err := json.Marshal(map[string]any{ // JSON is YAML, too
-		"global": map[string]any{
-			"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every,
-		},
-		"rule_files": []string{rules},
-		"scrape_configs": []any{map[string]any{
-			"job_name": "site", "static_configs": []any{map[string]any{"targets": copies}},
-		}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	testkit.WriteFile(t, filepath.Join(dir, "prometheus.yml"), string(config))
+	const config = `
+global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}
+rule_files: [%q]
+scrape_configs: [{job_name: site, static_configs: [{targets: [%q]}]}]
+`
+	testkit.WriteFile(t, filepath.Join(dir, "prometheus.yml"),
+		fmt.Sprintf(config, rules, strings.Join(copies, `", "`)))
 	cmd := exec.Command(file, "--config.file="+filepath.Join(dir, "prometheus.yml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
 	log := new(testkit.Buffer)

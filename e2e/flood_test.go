@@ -42,14 +42,7 @@ func TestFlood(t *testing.T) {
 	good := newJar(t, p.URL, "Alice").value()
 	strange := newJar(t, start(t, environ{keysVariable: keyC}).URL, "Alice").value()
 	mix := badCookies(good, strange)
-	mallocsOfOne := func() float64 {
-		const n, name = 2000, "go_memstats_mallocs_total "
-		before := testkit.Metric(t, metricsOf(t, admin), name)
-		hammer(t, host, n, func(int) (string, string) { return "session=" + good, "Name: Alice" })
-		return (testkit.Metric(t, metricsOf(t, admin), name) - before) / n
-	}
-	mallocsOfOne() // warms up
-	mallocs := mallocsOfOne()
+	hammer(t, host, 4000, func(int) (string, string) { return "session=" + good, "Name: Alice" })
 	before := metricsOf(t, admin)
 
 	began := time.Now()
@@ -84,15 +77,10 @@ func TestFlood(t *testing.T) {
 	}
 	const resident = "process_resident_memory_bytes "
 	r, rAfter := testkit.Metric(t, before, resident), testkit.Metric(t, after, resident)
-	mallocsAfter := mallocsOfOne()
-	t.Logf("%d requests in %v; resident memory %.1f MiB before, %.1f after; "+
-		"a good request took %.1f allocations before, %.1f after",
-		clients*each, took.Round(time.Second/10), r/(1<<20), rAfter/(1<<20), mallocs, mallocsAfter)
+	t.Logf("%d requests in %v; resident memory %.1f MiB before, %.1f after",
+		clients*each, took.Round(time.Second/10), r/(1<<20), rAfter/(1<<20))
 	if rAfter > 2*r+32<<20 {
 		t.Errorf("got %v bytes of resident memory after the flood, %v before", rAfter, r)
-	}
-	if mallocsAfter > 1.1*mallocs+1 {
-		t.Errorf("got %v allocations for a request afterwards, %v before", mallocsAfter, mallocs)
 	}
 	lines := strings.Count(p.Log.String(), "\n")
 	if most := int(took/time.Second+3)*(floodLimit+1) + 10; lines > most {

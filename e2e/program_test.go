@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"cookiesession/internal/testkit"
+	"cookiesession/sessions"
 )
 
 // root is the folder of the project.
@@ -238,9 +239,12 @@ func listKeys(t testing.TB, file string) (all []keyIDs) {
 // idsOf returns the ids of a key.
 func idsOf(t testing.TB, key string) keyIDs {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "ring")
-	testkit.WriteFile(t, file, key+"\n")
-	return listKeys(t, file)[0]
+	k, err := sessions.ParseKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypted, signed := k.IDs()
+	return keyIDs{encrypted: encrypted, signed: signed}
 }
 
 // tool runs a tool to its end, in the project's folder, and returns what it has printed.

@@ -96,7 +96,7 @@ func runHAProxy(t testing.TB, cert, key, plain, secure string, copies ...string)
 
 // startCaddy starts Caddy as deploy/Caddyfile has it, at the address front, in
 // front of the copies at these addresses, and returns a client for it.
-func startCaddy(t testing.TB, front string, copies ...string) (*proxy, *http.Client) {
+func startCaddy(t testing.TB, front string, copies ...string) *http.Client {
 	t.Helper()
 	caddy, dir := testkit.NeedTool(t, "caddy"), t.TempDir()
 	config := strings.Replace(read(t, "deploy/Caddyfile"), "example.com {",
@@ -112,7 +112,7 @@ func startCaddy(t testing.TB, front string, copies ...string) (*proxy, *http.Cli
 	p.start()
 	client := newVisitor(t, "", &tls.Config{InsecureSkipVerify: true}).client
 	testkit.AwaitTrue(t, "Caddy", func() bool { return isHealthy(client, front) })
-	return p, client
+	return client
 }
 
 // isHealthy reports whether the site at an address says that it is.
@@ -145,8 +145,7 @@ func TestCaddy(t *testing.T) {
 	slow(t)
 	testkit.NeedTool(t, "caddy")
 	base := "https://" + strings.Replace(testkit.FreeAddr(t), "127.0.0.1", "localhost", 1)
-	_, client := startCaddy(t, base, startBehind(t, base)...)
-	wantServed(t, client, base)
+	wantServed(t, startCaddy(t, base, startBehind(t, base)...), base)
 }
 
 // startBehind starts three copies whose visitors come to an origin, and returns their
