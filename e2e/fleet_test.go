@@ -297,7 +297,7 @@ func (v *visitor) check() error {
 	return err
 }
 
-const fleetVisitors = 200
+const fleetVisitors = 100
 
 // TestFleet rotates keys, restarts copies and switches encryption while
 // visitors come and go. None of them may notice.
