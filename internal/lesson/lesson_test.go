@@ -76,7 +76,7 @@ var inStates = map[string]struct {
 	},
 	"from the future": {
 		want: []string{deleted, "still to come", "Began"},
-		not:  []string{inside, "End", `class="line"`, failed, "set your name"},
+		not:  []string{inside, "End", `class="line"`, failed},
 	},
 	"tampered": {
 		part: "mac",
