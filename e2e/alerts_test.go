@@ -59,12 +59,14 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// What the alerts look at exists.
+// What the alerts look at exists, and Prometheus finds nothing to complain of in the page
+// of metrics.
 func TestAlertsKnowTheMetrics(t *testing.T) {
 	slow(t)
 	rules := read(t, "deploy/alerts.yml")
 	cert, key, _ := testkit.NewCertificate(t)
 	page := busyMetrics(t, "-tls-cert", cert, "-tls-key", key)
+	tool(t, page, "promtool", "check", "metrics")
 	for _, name := range regexp.MustCompile(`\bcookiesession_[a-z_]+`).FindAllString(rules, -1) {
 		if strings.HasPrefix(name, "cookiesession_key_info") {
 			name = "cookiesession_key_info" // and not the rule that is made of it
@@ -90,12 +92,6 @@ func TestAlertsLeadToTheDocumentation(t *testing.T) {
 	if len(sections) == 0 {
 		t.Error("no alert names a section")
 	}
-}
-
-// Prometheus itself finds nothing to complain of in the page of metrics.
-func TestPromtoolCheckMetrics(t *testing.T) {
-	slow(t)
-	tool(t, busyMetrics(t), "promtool", "check", "metrics")
 }
 
 // promServer is a Prometheus that scrapes several copies of the program.

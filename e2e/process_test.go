@@ -60,61 +60,8 @@ func TestFlowOverTLS(t *testing.T) {
 	}
 }
 
-// Without a key there is a warning and a random one, which ends with the process. Then
-// there is nothing to load on SIGHUP, but it is no reason to end either.
-func TestRandomKey(t *testing.T) {
-	slow(t)
-	a, b := start(t, nil), start(t, nil)
-	log := a.Log.String()
-	if !strings.Contains(log, "level=WARN") || !strings.Contains(log, "no key is configured") {
-		t.Errorf("got no warning: %s", log)
-	}
-	j := newJar(t, a.URL, "Alice")
-	if got := j.ask(a.URL); got != "Name: Alice" {
-		t.Errorf("got %q", got)
-	}
-	header := http.Header{"Cookie": {j.cookie}}
-	b.Cmd.Process.Signal(syscall.SIGHUP)
-	for range 20 { // it has long been delivered then
-		_, body := testkit.Send(t, "GET", b.URL+"/session", "", header)
-		if !strings.Contains(body, "unknown key") {
-			t.Errorf("got %q from another process", body)
-		}
-	}
-}
-
-// What keeps the program from starting is one line, and a status.
-func TestStartFailures(t *testing.T) {
-	slow(t)
-	t.Parallel()
-	taken, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	busy := taken.Addr().String()
-	tests := []struct {
-		args   []string
-		status int
-		says   string
-	}{
-		{args: []string{"-addr", busy}, status: 1, says: "(choose another address with -addr)"},
-		{args: []string{"-tls-cert", "/no", "-tls-key", "/no"}, status: 1, says: "/no"},
-		{args: []string{"-nonsense"}, status: 2, says: "-nonsense"},
-		{args: []string{"-h"}},
-	}
-	for _, tt := range tests {
-		_, said, status := command(t, "", withKeyA, tt.args...)
-		lines := strings.Count("\n"+said, "\ncookiesession: ")
-		if status != tt.status || lines != min(tt.status, 1) || !strings.Contains(said, tt.says) {
-			t.Errorf("%q: got status %d and %q, want %d and %q",
-				tt.args, status, said, tt.status, tt.says)
-		}
-	}
-}
-
-// A request in flight is finished after SIGTERM; a second signal ends the
-// program at once.
+// A request in flight is finished after SIGTERM; a second signal ends the program at once.
+// SIGHUP is no reason to end, also where there is no key file to load.
 func TestShutdown(t *testing.T) {
 	slow(t)
 	if runtime.GOOS == "windows" {
@@ -126,6 +73,7 @@ func TestShutdown(t *testing.T) {
 		twice bool
 	}{{sig: os.Interrupt}, {sig: syscall.SIGTERM, twice: true}} {
 		p := start(t, withKeyA)
+		p.Cmd.Process.Signal(syscall.SIGHUP)
 		conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
