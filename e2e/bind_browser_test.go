@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"net"
@@ -100,8 +99,11 @@ func newBindTab(c *chromium, base string) *tab {
 	b := c.newTab(base)
 	if err := chromedp.Listen(b.ctx, func(event any) {
 		if e, ok := event.(*network.EventDeviceBoundSessionEventOccurred); ok {
-			said, _ := json.Marshal(e) // for whoever reads of a failure
-			fmt.Fprintf(c.t.Output(), "%s the browser says: %s\n", time.Now().Format("05.000"), said)
+			said := fmt.Sprintf("succeeded: %v", e.Succeeded) // for whoever reads of a failure
+			if d := e.RefreshEventDetails; d != nil {
+				said += fmt.Sprintf(", refresh: %s, %s", d.RefreshResult, d.FetchResult)
+			}
+			fmt.Fprintf(c.t.Output(), "%s the browser: %s\n", time.Now().Format("05.000"), said)
 		}
 	}); err != nil {
 		c.t.Fatal(err)

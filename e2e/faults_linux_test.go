@@ -320,7 +320,7 @@ func TestSlowReader(t *testing.T) {
 	began := time.Now()
 	for b := make([]byte, 1); ; time.Sleep(time.Second) {
 		asking := time.Now()
-		if got := alice.ask(p.URL); got != "Name: Alice" || time.Since(asking) > time.Second {
+		if got := alice.ask(p.URL); got != "Name: Alice" || time.Since(asking) > writeTimeout/4 {
 			t.Errorf("others: got %q after %v", got, time.Since(asking))
 		}
 		conn.Read(b)
