@@ -163,7 +163,8 @@ func someKinds() kinds {
 		Place: place{City: "Praha", Seen: []time.Time{when}}, Home: &place{City: "Brno"},
 		Maybe: new(bool), Places: []place{{City: "Oslo"}, {City: "Rome"}},
 		Friends: []*place{{City: "Bonn"}, nil}, Visited: map[string]place{"Graz": {City: "Graz"}},
-		Address: netip.MustParseAddr("::1"), Ratio: big.NewRat(1, 3), Flash: sessions.Flash{"Hello."},
+		Address: netip.MustParseAddr("::1"), Ratio: big.NewRat(1, 3),
+		Flash: sessions.Flash{"Hello."},
 		Named: "named", Number: 7, JSON: "json",
 	}
 }
