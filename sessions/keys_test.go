@@ -214,12 +214,17 @@ func write(t *testing.T, file, content string) {
 // watching is a ring that watches a file, in a bubble of synctest.
 type watching struct {
 	ring *sessions.Keyring
+	mu   sync.Mutex
 	told []string
 }
 
 func watch(t *testing.T, file string) *watching {
 	w := &watching{ring: ringOf(t, hexC)}
-	go w.ring.Watch(t.Context(), file, func(err error) { w.told = append(w.told, fmt.Sprint(err)) })
+	go w.ring.Watch(t.Context(), file, func(err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.told = append(w.told, fmt.Sprint(err))
+	})
 	synctest.Wait() // the first look is at once
 	return w
 }
@@ -227,6 +232,8 @@ func watch(t *testing.T, file string) *watching {
 // wants wants the ring to seal with a key, and told to have heard what each text is in.
 func (w *watching) wants(t *testing.T, digits string, told ...string) {
 	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if got := w.ring.Keys()[0].Secret(); got != digits {
 		t.Error("got another key that seals")
 	}

@@ -86,9 +86,8 @@ type (
 		Up       *tree
 		ByName   map[string]*tree
 	}
-	unexported struct{ name string }
-	inner      struct{ Secret any }
-	hidden     struct{ Shown string }
+	inner  struct{ Secret any }
+	hidden struct{ Shown string }
 )
 
 // A type whose sessions could not be read back is refused, with the field's name.
@@ -114,7 +113,7 @@ func TestNewRefusesTypes(t *testing.T) {
 	refuse(madeOf[struct{ Do func() }](t), ".Do is a func")
 	refuse(madeOf[struct{ Z complex128 }](t), ".Z is a complex128")
 	refuse(madeOf[struct{ P uintptr }](t), ".P is a uintptr")
-	refuse(madeOf[unexported](t), "sessions_test.unexported.name is not exported")
+	refuse(madeOf[struct{ name string }](t), ".name is not exported")
 	refuse(madeOf[struct{ In struct{ name string } }](t), ".In.name is not exported")
 	refuse(madeOf[struct{ *hidden }](t), ".hidden is not exported")
 	refuse(madeOf[struct {
@@ -358,6 +357,13 @@ func testAdopt(t *testing.T) {
 			t.Errorf("%s: got %v, %q, %+v and asked %d times, want %v and %q and %d",
 				tt.about, why, got, s.Data, asked, tt.why, tt.want, tt.asked)
 		}
+	}
+	// Where no request has come, there is nothing to ask for.
+	asked = 0
+	s := valueOf(m, good)
+	s.Clear()
+	if got, why := lines(t, m, s); got != clears || why != sessions.Cleared || asked != 0 {
+		t.Errorf("got %v, %q and asked %d times, want %q", why, got, asked, clears)
 	}
 	// While copies of before still run, nothing of theirs is deleted.
 	old = nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"math"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -142,6 +143,7 @@ type kinds struct {
 	Friends []*place
 	Visited map[string]place
 	Address netip.Addr
+	Ratio   *big.Rat // which writes itself as text
 	Flash   sessions.Flash
 	Named   string `cbor:"n"`
 	Number  int    `cbor:"1,keyasint"`
@@ -161,7 +163,8 @@ func someKinds() kinds {
 		Place: place{City: "Praha", Seen: []time.Time{when}}, Home: &place{City: "Brno"},
 		Maybe: new(bool), Places: []place{{City: "Oslo"}, {City: "Rome"}},
 		Friends: []*place{{City: "Bonn"}, nil}, Visited: map[string]place{"Graz": {City: "Graz"}},
-		Address: netip.MustParseAddr("::1"), Flash: sessions.Flash{"Hello."},
+		Address: netip.MustParseAddr("::1"), Ratio: big.NewRat(1, 3),
+		Flash: sessions.Flash{"Hello."},
 		Named: "named", Number: 7, JSON: "json",
 	}
 }
