@@ -112,7 +112,7 @@ func startPrometheus(t testing.TB, copies ...string) *promServer {
 	const config = `
 global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}
 rule_files: [%q]
-scrape_configs: [{job_name: site, static_configs: [{targets: [%q]}]}]
+scrape_configs: [{job_name: site, static_configs: [{targets: ["%s"]}]}]
 `
 	testkit.WriteFile(t, filepath.Join(dir, "prometheus.yml"),
 		fmt.Sprintf(config, rules, strings.Join(copies, `", "`)))
