@@ -176,7 +176,8 @@ func (a *app) serve(ctx context.Context) error {
 	return server.Run(ctx, to)
 }
 
-// watchKeys keeps the keys as their file says, if they are in one, until ctx ends.
+// watchKeys keeps the keys as their file says, if they are in one, until ctx ends. The
+// file is read once more at the start, so that no change after the first time is missed.
 func (a *app) watchKeys(ctx context.Context) error {
 	file := a.cfg.keyFile
 	if file == "" {
@@ -255,7 +256,7 @@ type config struct {
 	logLevel        slog.Level
 }
 
-// defaults are those of the flags that say something about sessions.
+// defaults are those of the flags that say something about sessions, here and for inspect.
 var defaults = config{
 	cookie: "session", idle: 336 * time.Hour, lifetime: 2160 * time.Hour, encrypt: true,
 	persist: true,

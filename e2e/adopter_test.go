@@ -42,16 +42,17 @@ func patch(t *testing.T, dir, name, old, new string) {
 	testkit.WriteFile(t, file, strings.Replace(source, old, new, 1))
 }
 
-// tryProject has the go tool look at a project, run the tests that are left there, and
-// build the program, and returns its file.
-func tryProject(t *testing.T, dir string) (exe string) {
+// tryProject has the go tool look at a project, run the tests of packages, and build the
+// program, and returns its file. No other test should run meanwhile: it takes all of the
+// machine.
+func tryProject(t *testing.T, dir, packages string) (exe string) {
 	t.Helper()
 	exe = filepath.Join(dir, "changed.exe")
 	if out := runIn(t, exec.Command("gofmt", "-l", "."), dir, ""); out != "" {
 		t.Errorf("gofmt has something to say of %s", out)
 	}
 	for _, args := range [][]string{
-		{"vet", "./..."}, {"test", "-short", "./..."}, {"build", "-o", exe, "."},
+		{"vet", "./..."}, {"test", "-short", packages}, {"build", "-o", exe, "."},
 	} {
 		runIn(t, exec.Command("go", args...), dir, "")
 	}
@@ -108,7 +109,6 @@ func buy(r *http.Request, s *sessions.Session[session]) (web.Answer, error) {
 // these here know it, and no other ones.
 func TestDemoComesOut(t *testing.T) {
 	slow(t)
-	t.Parallel()
 	dir := copyProject(t, "handlers_test.go", "main_test.go", "templates/home.html",
 		"templates/set_name.html", "templates/set.html", "templates/get.html",
 		"templates/clear.html", "templates/parts.html", "templates/style.css",
@@ -121,7 +121,7 @@ func TestDemoComesOut(t *testing.T) {
 	} {
 		testkit.WriteFile(t, filepath.Join(dir, filepath.FromSlash(name)), content)
 	}
-	p := startFile(t, tryProject(t, dir), withKeyA)
+	p := startFile(t, tryProject(t, dir, "./..."), withKeyA)
 	header := form()
 	header.Set("Accept", testkit.Browser)
 	res, page := testkit.Send(t, "POST", p.URL+"/", "item=milk", header)
@@ -156,7 +156,6 @@ func adopted(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) 
 // page is a file. No test has to change.
 func TestAdopterAddsFields(t *testing.T) {
 	slow(t)
-	t.Parallel()
 	dir := copyProject(t)
 	patch(t, dir, "session.go", "type session struct {\n",
 		"type session struct {\n\tOwnTheme string\n\tOwnCart []string\n")
@@ -169,7 +168,7 @@ func TestAdopterAddsFields(t *testing.T) {
 	runIn(t, exec.Command("gofmt", "-w", "session.go"), dir, "")
 
 	env := environ{keysVariable: keyA, "COOKIESESSION_ENCRYPT": "false"}
-	before, after := start(t, env), startFile(t, tryProject(t, dir), env)
+	before, after := start(t, env), startFile(t, tryProject(t, dir, "."), env)
 	cookie := ""
 	ask := func(p *testkit.Server, method, path, accept string, want ...string) {
 		t.Helper()
@@ -219,7 +218,6 @@ var ofLesson = regexp.MustCompile(`(?m)^\t+[^/\s].*\blesson\b.*\n|^\tlesson\..*\
 // builds, its tests pass, and TestLinks among them finds no way that leads there.
 func TestLessonComesOut(t *testing.T) {
 	slow(t)
-	t.Parallel()
 	dir := copyProject(t, "internal/lesson", "templates/lesson")
 	for _, name := range []string{"main.go", "session.go", "handlers.go"} {
 		lines := ofLesson.FindAllString(testkit.ReadFile(t, filepath.Join(dir, name)), -1)
@@ -230,7 +228,7 @@ func TestLessonComesOut(t *testing.T) {
 			patch(t, dir, name, line, "")
 		}
 	}
-	p := startFile(t, tryProject(t, dir), withKeyA)
+	p := startFile(t, tryProject(t, dir, "./..."), withKeyA)
 	j := newJar(t, p.URL, "Alice")
 	header := http.Header{"Cookie": {j.cookie}, "Accept": {testkit.Browser}}
 	for path, status := range map[string]int{
