@@ -41,7 +41,6 @@ import (
 	"html/template"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -53,7 +52,6 @@ import (
 
 	"cookiesession/internal/command"
 	"cookiesession/internal/floodlog"
-	"cookiesession/internal/lesson"
 	"cookiesession/internal/metrics"
 	"cookiesession/internal/report"
 	"cookiesession/internal/server"
@@ -109,17 +107,17 @@ func runServer(ctx context.Context, args []string, getenv func(string) string,
 		_, err := fmt.Fprintln(stdout, version())
 		return err
 	}
-	cfg.log = newLogger(cfg, stderr)
+	log := newLogger(cfg, stderr)
 	keys, err := command.Keyring(cfg.keyFile, getenv)
 	if err != nil {
 		return err
 	}
 	if keys == nil {
-		cfg.log.Warn("no key is configured: sessions end with this process; " +
+		log.Warn("no key is configured: sessions end with this process; " +
 			"make a key file with `cookiesession keys add FILE` and give it with -key-file")
 		keys, _ = sessions.NewKeyring(sessions.NewKey()) // a new key is a good one
 	}
-	a, err := newApp(cfg, keys)
+	a, err := newApp(cfg, keys, log)
 	if err != nil {
 		return err
 	}
@@ -134,6 +132,7 @@ type app struct {
 	http.Handler
 	cfg      *config
 	keys     *sessions.Keyring
+	log      *slog.Logger
 	metrics  *metrics.Metrics
 	draining atomic.Bool // the server is about to stop
 }
@@ -142,21 +141,18 @@ type app struct {
 var templates embed.FS
 
 // newApp puts the website together.
-func newApp(cfg *config, keys *sessions.Keyring) (*app, error) {
-	a := &app{cfg: cfg, keys: keys, metrics: metrics.New(keys, !cfg.encrypt)}
-	funcs := template.FuncMap{"why": report.Why}
-	maps.Copy(funcs, lesson.Funcs())
+func newApp(cfg *config, keys *sessions.Keyring, log *slog.Logger) (*app, error) {
+	a := &app{cfg: cfg, keys: keys, log: log, metrics: metrics.New(keys, !cfg.encrypt)}
 	site, err := web.New(keys, cfg.options(), web.Config{
-		Origins: cfg.origins, Files: templates, Funcs: funcs, Assets: assets,
-		Log: cfg.log, Record: a.metrics, Draining: a.draining.Load,
+		Origins: cfg.origins, Files: templates, Assets: assets,
+		Funcs: template.FuncMap{"why": report.Why, "sent": report.Sent},
+		Log:   log, Record: a.metrics, Draining: a.draining.Load,
 	})
 	if err != nil {
 		return nil, command.OptionsError(err)
 	}
 	router := mux.NewRouter()
-	routes(router, site, lesson.Config[session]{
-		Keys: keys, Options: cfg.options(), Example: example,
-	})
+	routes(router, site)
 	a.Handler = site.Handler(router)
 	return a, nil
 }
@@ -164,11 +160,12 @@ func newApp(cfg *config, keys *sessions.Keyring) (*app, error) {
 // serve runs the server until ctx ends or a signal comes.
 func (a *app) serve(ctx context.Context) error {
 	cfg := a.cfg
+	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
 	to := server.Config{
-		Addr: cfg.addr, Handler: a, Secure: cfg.secure(),
+		Addr: cfg.addr, Handler: a, Secure: cfg.secure(), Log: a.log,
 		CertificateLoaded: a.metrics.CertificateLoaded,
-		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(),
-		ShutdownDelay: cfg.shutdownDelay, Drain: func() { a.draining.Store(true) }, Log: cfg.log,
+		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(), Style: string(style),
+		ShutdownDelay: cfg.shutdownDelay, Drain: func() { a.draining.Store(true) },
 	}
 	if len(cfg.origins) > 0 {
 		to.URL = cfg.origins[0]
@@ -179,7 +176,8 @@ func (a *app) serve(ctx context.Context) error {
 	return server.Run(ctx, to)
 }
 
-// watchKeys keeps the keys as their file says, if they are in one, until ctx ends.
+// watchKeys keeps the keys as their file says, if they are in one, until ctx ends. The
+// file is read once more at the start, so that no change after the first time is missed.
 func (a *app) watchKeys(ctx context.Context) error {
 	file := a.cfg.keyFile
 	if file == "" {
@@ -209,10 +207,10 @@ func (a *app) watchKeys(ctx context.Context) error {
 func (a *app) keysReloaded(err error) {
 	a.metrics.KeysLoaded(err)
 	if err != nil {
-		a.cfg.log.Error("the key file is bad, the keys stay as they are", "err", err)
+		a.log.Error("the key file is bad, the keys stay as they are", "err", err)
 		return
 	}
-	a.cfg.log.Info("key file loaded", "file", a.cfg.keyFile)
+	a.log.Info("key file loaded", "file", a.cfg.keyFile)
 	a.warnOfReaders()
 }
 
@@ -220,7 +218,7 @@ func (a *app) keysReloaded(err error) {
 func (a *app) warnOfReaders() {
 	info, err := os.Stat(a.cfg.keyFile)
 	if err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
-		a.cfg.log.Warn("the key file can be read by every user of this machine: chmod o= it",
+		a.log.Warn("the key file can be read by every user of this machine: chmod o= it",
 			"file", a.cfg.keyFile)
 	}
 }
@@ -256,10 +254,9 @@ type config struct {
 	version         bool
 	logFormat       string
 	logLevel        slog.Level
-	log             *slog.Logger
 }
 
-// defaults are those of the flags that say something about sessions.
+// defaults are those of the flags that say something about sessions, here and for inspect.
 var defaults = config{
 	cookie: "session", idle: 336 * time.Hour, lifetime: 2160 * time.Hour, encrypt: true,
 	persist: true,
