@@ -102,7 +102,7 @@ func TestRefusedWithoutABody(t *testing.T) {
 		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 404},
 		{"POST /cart HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", 405},
 		{"POST /add HTTP/1.1\r\nHost: x\r\nOrigin: null\r\nContent-Length: 100000\r\n\r\n", 403},
-		{"POST /add HTTP/1.1\r\nHost: x\r\nContent-Type: x/y\r\nContent-Length: 100000\r\n\r\n", 415},
+		{"POST /add HTTP/1.1\r\nHost: x\r\nContent-Type: x/y\r\nContent-Length: 9999\r\n\r\n", 415},
 		{"POST /add HTTP/1.1\r\nHost: x\r\n" + form + "Content-Length: 10000000\r\n\r\n", 413},
 		{fmt.Sprintf("POST /add HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n", form,
 			web.MaxBody+1), 413},
@@ -173,5 +173,24 @@ func TestOversizedBodies(t *testing.T) {
 		if got := after.TotalAlloc - before.TotalAlloc; got > 8<<20 {
 			t.Errorf("%s: got %d bytes of memory used", tt.name, got)
 		}
+	}
+}
+
+// The connection ends also where a handler that is no action has read too much.
+func TestOversizedBodyOfPlainHandler(t *testing.T) {
+	srv := httptest.NewServer(newShop(t, insecure(), "",
+		plain(func(_ *shop, w http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err == nil {
+				t.Error("got all of a body that is too large")
+			}
+		})))
+	defer srv.Close()
+	res, err := http.Post(srv.URL+"/test-only", "x/y", &zeros{left: web.MaxBody + 9999})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 200 || !res.Close {
+		t.Errorf("got status %d, connection closed %v", res.StatusCode, res.Close)
 	}
 }

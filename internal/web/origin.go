@@ -52,7 +52,7 @@ func (o Origins) Secure() bool { return len(o) > 0 && strings.HasPrefix(o[0], "h
 func canonicalHost(host, scheme string) string {
 	host = strings.ToLower(host)
 	usual := map[string]string{"http": "80", "https": "443"}[scheme]
-	if _, port, err := net.SplitHostPort(host); err == nil && port == usual {
+	if _, port, _ := net.SplitHostPort(host); port == usual { // it is empty if there are two
 		return strings.TrimSuffix(host, ":"+port)
 	}
 	return host
