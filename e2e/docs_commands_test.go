@@ -28,7 +28,7 @@ import (
 func TestDocCommands(t *testing.T) {
 	slow(t)
 	t.Parallel()
-	for name, least := range map[string]int{readme: 8, operation: 20, ownSite: 0} {
+	for name, least := range map[string]int{readme: 8, operation: 15, ownSite: 0} {
 		t.Run(path.Base(name), func(t *testing.T) {
 			testkit.NeedTool(t, "curl")
 			testkit.NeedTool(t, "sh")
