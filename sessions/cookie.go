@@ -103,12 +103,16 @@ type Cookie struct {
 	*judged
 }
 
-// judged is what must not be printed by accident.
-type judged struct {
+// judged is what must not be printed by accident. fmt follows one pointer at most, and
+// does so even where it may not ask the Cookie.
+type judged struct{ *known }
+
+type known struct {
 	value   string
 	content []byte // the payload once the MAC has matched
 	codec   *codec // of the key id; nil if the ring has none
 	payload payload
+	span    span
 }
 
 // verdict returns the verdict also of the zero Cookie.
@@ -142,8 +146,8 @@ func (c Cookie) Value() string {
 // session comes from the device that it is bound to is for prove to say.
 func (m *Manager[T]) judge(value string, now int64) *Session[T] {
 	value = unquoted(value)
-	j := &judged{value: value}
-	s := &Session[T]{m: m, now: now, cookie: Cookie{Size: len(m.name) + len(value), judged: j}}
+	j := &judged{&known{value: value}}
+	s := &Session[T]{now: now, cookie: Cookie{Size: len(m.name) + len(value), judged: j}}
 	if s.cookie.Size > MaxSize {
 		return s.refuse(passedPresent)
 	}
@@ -163,27 +167,30 @@ func (m *Manager[T]) judge(value string, now int64) *Session[T] {
 	if j.payload, ok = parsePayload(j.content); !ok {
 		return s.refuse(passedMAC)
 	}
-	s.began, s.written, s.limits = int64(j.payload.Began), j.payload.written(), m.o.Limits
+	began, written := int64(j.payload.Began), j.payload.written()
+	s.cookie.Written, s.cookie.Bound = unix(written), j.payload.Device != nil
 	var data T // it goes into s only if it is whole
-	if decodingMode.Unmarshal(j.payload.Data, &data) != nil {
-		return s.refuse(passedMAC)
+	limits, fits := m.o.Limits, decode(j.payload.Data, &data) == nil
+	if fits {
+		limits = m.limitsOf(&data)
 	}
-	s.limits = m.limitsOf(&data)
-	s.cookie.Written = unix(s.written)
-	s.cookie.Bound = j.payload.Device != nil
+	j.span = span{began: began, written: written, limits: limits}
+	s.span = j.span
 	// A limit of n seconds is kept at the nth second and passed at the next, as
 	// securecookie has it.
 	switch {
-	case s.written > now+maxSkew:
+	case !fits:
+		return s.refuse(passedMAC)
+	case written > now+maxSkew:
 		return s.refuse(passedPayload)
-	case now > s.began+seconds(s.limits.Lifetime):
+	case now > began+seconds(limits.Lifetime):
 		return s.refuse(passedClock)
-	case now > s.written+seconds(s.limits.Idle):
+	case now > written+seconds(limits.Idle):
 		return s.refuse(passedLifetime)
 	}
 	s.cookie.Verdict, s.cookie.Passed = Valid, passedAll
 	s.Data = data
-	s.origin, s.stale = m.forgetFields(j.payload.Data)
+	s.origin, s.stale = without(j.payload.Data, m.forget)
 	return s
 }
 
@@ -234,14 +241,18 @@ func (m *Manager[T]) load(r *http.Request) *Session[T] {
 		}
 	}
 	if best == nil {
-		best = m.empty(now)
+		best = &Session[T]{now: now}
 	}
 	best.r, best.cookie.Good, best.quiet = r, good, isQuiet(r)
 	if good > 0 && m.o.Accept != nil && !m.o.Accept(r, best) {
 		best.refuse(passedProof)
 	}
-	if best.cookie.Verdict == None && m.o.Adopt != nil {
-		best.adopt()
+	if best.Verdict() != None || m.o.Adopt == nil {
+		return best
+	}
+	if data, old, ok := m.o.Adopt(r); ok {
+		best.Data, best.old, best.adopted = data, old, true
+		best.origin, _ = encode(data) // for Undo; Save says what is wrong with it
 	}
 	return best
 }

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -108,7 +107,8 @@ func (m *Manager[T]) openToken(p purpose, value string) (t token, ok bool) {
 		return token{}, false
 	}
 	content, ok := c.open(p, m.name, sealed)
-	return t, ok && decodingMode.Unmarshal(content, &t) == nil
+	ok = ok && decodingMode.Unmarshal(content, &t) == nil
+	return t, ok
 }
 
 // prove refuses a session that is bound to a device unless a live ticket of that device
@@ -152,7 +152,6 @@ func (m *Manager[T]) detour(v *visit[T]) bool {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Refresh", "0")
 	addVary(h)
-	v.ResponseWriter.WriteHeader(http.StatusOK)
 	m.o.Observe(v.r, Event{Cookie: v.session().Cookie(), Step: stepDetoured})
 	return true
 }
@@ -185,7 +184,7 @@ func (m *Manager[T]) wrote(h http.Header, s *Session[T], p payload) {
 		challenge := m.challenge(token{Began: p.Began}, s.now)
 		s.sent.registration = `(ES256);path="` + m.o.BindPath + `/register";challenge="` +
 			challenge + `"`
-		h.Set(registrationHeader, s.sent.registration)
+		h.Add(registrationHeader, s.sent.registration) // another Manager may offer its own
 	}
 }
 
@@ -206,59 +205,44 @@ func (m *Manager[T]) answers(challenge string, t token, now int64) bool {
 		-maxSkew <= age && age <= challengeAge
 }
 
-// serveDevice answers a step of device binding, and reports whether r is one. It does so
-// for bound sessions also while binding is switched off, so that a browser finds its key
-// still good when it is switched on again, or when the copy next door has it on.
-func (m *Manager[T]) serveDevice(w http.ResponseWriter, r *http.Request) bool {
-	if r.Method != http.MethodPost || m.o.Insecure || m.o.Domain != "" {
-		return false
-	}
-	proof, id := r.Header.Get("Secure-Session-Response"), r.Header.Get("Sec-Secure-Session-Id")
-	step, isStep := strings.CutPrefix(r.URL.Path, m.o.BindPath)
-	isRegister := isStep && step == "/register" && proof != ""
-	if isRefresh := isStep && step == "/refresh" && id != ""; !isRegister && !isRefresh {
-		return false
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	d := deviceStep[T]{
-		m: m, w: w, r: r, s: m.load(r), proof: unquoted(proof), id: unquoted(id),
-		saved: Saved{Reason: Unchanged},
-	}
-	var e string
-	switch {
-	case !d.fits():
-		e = d.refuse(http.StatusRequestEntityTooLarge, refusedSize)
-	case isRegister:
-		e = d.register()
-	default:
-		e = d.refresh()
-	}
-	m.o.Observe(r, Event{Cookie: d.s.Cookie(), Saved: d.saved, Step: e})
-	return true
-}
-
 // deviceStep is a request to register or refresh.
 type deviceStep[T any] struct {
 	m         *Manager[T]
 	w         http.ResponseWriter
-	r         *http.Request
 	s         *Session[T]
 	proof, id string
 	saved     Saved
 }
 
-// fits reports whether the request is of a size that a browser would send.
-func (d *deviceStep[T]) fits() bool {
-	ok := len(d.proof) <= maxProof && len(d.id) <= maxIdentifier && d.r.ContentLength <= maxProof
-	if ok { // or this would wait for a body that is too large
-		_, err := io.Copy(io.Discard, http.MaxBytesReader(d.w, d.r.Body, maxProof))
-		ok = err == nil
+// serveDevice answers a step of device binding, and reports whether r is one. It does so
+// for bound sessions also while binding is switched off, so that a browser finds its key
+// still good when it is switched on again, or when the copy next door has it on.
+func (m *Manager[T]) serveDevice(w http.ResponseWriter, r *http.Request) bool {
+	step, ok := strings.CutPrefix(r.URL.Path, m.o.BindPath)
+	if !ok || r.Method != http.MethodPost || m.o.Insecure || m.o.Domain != "" {
+		return false
 	}
-	if !ok && d.r.ContentLength != 0 && d.r.ProtoMajor == 1 {
-		// The server would wait for the body before it answers, to use the connection again.
-		d.w.Header().Set("Connection", "close")
+	proof, id := r.Header.Get("Secure-Session-Response"), r.Header.Get("Sec-Secure-Session-Id")
+	d := deviceStep[T]{
+		m: m, w: w, proof: unquoted(proof), id: unquoted(id), saved: Saved{Reason: Unchanged},
 	}
-	return ok
+	var answer func() string
+	switch {
+	case step == "/register" && proof != "":
+		answer = d.register
+	case step == "/refresh" && id != "":
+		answer = d.refresh
+	default:
+		return false
+	}
+	d.s = m.load(r)
+	w.Header().Set("Cache-Control", "no-store")
+	if len(d.proof) > maxProof || len(d.id) > maxIdentifier || r.ContentLength > maxProof {
+		answer = d.refuseSize
+	}
+	step = answer()
+	m.o.Observe(r, Event{Cookie: d.s.Cookie(), Saved: d.saved, Step: step})
+	return true
 }
 
 // refuse answers with a status and a sentence about a step, which it returns. A browser
@@ -268,26 +252,37 @@ func (d *deviceStep[T]) refuse(status int, step string) string {
 	return step
 }
 
+// refuseSize answers a request that is larger than a browser would send.
+func (d *deviceStep[T]) refuseSize() string {
+	if r := d.s.r; r.ContentLength != 0 && r.ProtoMajor == 1 {
+		// The server would wait for the body before it answers, to use the connection again.
+		d.w.Header().Set("Connection", "close")
+	}
+	return d.refuse(http.StatusRequestEntityTooLarge, refusedSize)
+}
+
 // register answers a browser that registers the key of its device. It hands back an
 // identifier; the session stays as it is.
 func (d *deviceStep[T]) register() string {
-	m, s := d.m, d.s
+	s, m := d.s, d.m
+	challenge, device, ok := verifyProof(d.proof, nil)
+	why := ""
 	switch {
 	case m.o.Bind == 0:
-		return d.refuse(http.StatusBadRequest, refusedOff)
+		why = refusedOff
 	case s.device() != nil:
-		return d.refuse(http.StatusBadRequest, refusedBound)
+		why = refusedBound
 	case s.Verdict() != Valid:
-		return d.refuse(http.StatusBadRequest, refusedSession)
+		why = refusedSession
+	case !ok:
+		why = refusedProof
+	case !m.answers(challenge, token{Began: s.cookie.payload.Began}, s.now):
+		why = refusedChallenge
 	}
-	challenge, device, err := verifyProof(d.proof, nil)
-	if err != nil {
-		return d.refuse(http.StatusBadRequest, refusedProof)
+	if why != "" {
+		return d.refuse(http.StatusBadRequest, why)
 	}
-	if !m.answers(challenge, token{Began: s.cookie.payload.Began}, s.now) {
-		return d.refuse(http.StatusBadRequest, refusedChallenge)
-	}
-	if len(d.r.CookiesNamed(m.ticket)) > 0 {
+	if len(s.r.CookiesNamed(m.ticket)) > 0 {
 		// It is another session's, and while the browser has it, it asks for no new one.
 		http.SetCookie(d.w, m.newCookie(m.ticket, "", -1))
 	}
@@ -298,7 +293,7 @@ func (d *deviceStep[T]) register() string {
 // refresh answers a browser that wants a ticket. Without a proof it gets a challenge,
 // with a good one a ticket, and the first time its session is bound.
 func (d *deviceStep[T]) refresh() string {
-	m, s := d.m, d.s
+	s, m := d.s, d.m
 	keyID, sealed, _ := strings.Cut(d.id, ".")
 	switch {
 	case !isKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
@@ -308,29 +303,27 @@ func (d *deviceStep[T]) refresh() string {
 		// its key away, and with it the session. After 5xx it keeps both.
 		return d.refuse(http.StatusServiceUnavailable, stepPostponed)
 	}
-	device := d.device()
-	if device == nil {
+	want := token{Device: d.device()}
+	if want.Device == nil {
 		return d.end()
 	}
-	want := token{Device: device}
 	if d.proof == "" {
-		return d.challengeAgain(want, stepChallenged)
+		return d.challenge(want, stepChallenged)
 	}
-	challenge, _, err := verifyProof(d.proof, device)
-	if err != nil {
+	challenge, _, ok := verifyProof(d.proof, want.Device)
+	if !ok {
 		return d.refuse(http.StatusBadRequest, refusedProof)
 	}
 	if !m.answers(challenge, want, s.now) {
-		return d.challengeAgain(want, refusedChallenge)
+		return d.challenge(want, refusedChallenge)
 	}
 	step := stepRefreshed
 	if s.device() == nil {
-		s.binding, step = device, stepBound
-		saved, err := m.save(d.w.Header(), s)
-		if saved.Reason != Bound || err != nil { // with the key, it doesn't fit into a cookie
+		s.binding, step = want.Device, stepBound
+		d.saved, _ = m.save(d.w.Header(), s)
+		if d.saved.Reason != Bound { // with the key, it doesn't fit into a cookie
 			return d.end()
 		}
-		d.saved = saved
 	}
 	d.giveTicket(want)
 	d.instruct(d.id)
@@ -340,13 +333,9 @@ func (d *deviceStep[T]) refresh() string {
 // mayBeGoodElsewhere reports whether a copy of the server that has other keys, limits,
 // fields or another clock may take the cookie that this one has refused.
 func (s *Session[T]) mayBeGoodElsewhere() bool {
-	switch s.Verdict() {
-	case UnknownKey, FromFuture, TooOld, Expired:
-		return true
-	case Malformed:
-		return s.cookie.Passed >= passedMAC
-	}
-	return false
+	v := s.Verdict()
+	return v == UnknownKey || v == FromFuture || v == TooOld || v == Expired ||
+		v == Malformed && s.cookie.Passed == passedMAC
 }
 
 // device returns the key that has to sign for the session, at the request of a browser
@@ -372,47 +361,50 @@ func (d *deviceStep[T]) device() []byte {
 // time before, or maxSkew at most: a request may take its time on the way, and another
 // copy's clock may be ahead of this one's.
 func (d *deviceStep[T]) giveTicket(t token) {
-	good := cmp.Or(d.m.o.Bind, ticketDefault)
-	t.Time = uint32(d.s.now + seconds(good))
+	m := d.m
+	good := cmp.Or(m.o.Bind, ticketDefault)
 	early := min(good/5, maxSkew*time.Second)
-	value := d.m.sealToken(forTicket, t)
-	http.SetCookie(d.w, d.m.newCookie(d.m.ticket, value, int(seconds(good-early))))
+	t.Time = uint32(d.s.now + seconds(good))
+	http.SetCookie(d.w, m.newCookie(m.ticket, m.sealToken(forTicket, t), int(seconds(good-early))))
 }
+
+// object is one of JSON.
+type object map[string]any
 
 // instruct tells a browser to go on with what it has registered: which requests wait for
 // a ticket, all to this origin but the assets, and what a ticket is.
 func (d *deviceStep[T]) instruct(id string) {
-	type object map[string]any
+	m := d.m
 	rules := []object{}
-	for _, path := range d.m.o.Assets {
+	for _, path := range m.o.Assets {
 		rules = append(rules, object{"type": "exclude", "domain": "*", "path": path})
 	}
 	// The attributes are those of the ticket, or the browser doesn't know it again.
-	_, attributes, _ := strings.Cut(d.m.newCookie(d.m.ticket, "", 0).String(), "; ")
+	_, attributes, _ := strings.Cut(m.newCookie(m.ticket, "", 0).String(), "; ")
 	d.reply(object{
 		"session_identifier": id,
-		"refresh_url":        d.m.o.BindPath + "/refresh",
+		"refresh_url":        m.o.BindPath + "/refresh",
 		"scope":              object{"include_site": false, "scope_specification": rules},
 		"credentials": []object{{
-			"type": "cookie", "name": d.m.ticket, "attributes": attributes,
+			"type": "cookie", "name": m.ticket, "attributes": attributes,
 		}},
 	})
 }
 
 // end tells a browser to forget what it has registered.
 func (d *deviceStep[T]) end() string {
-	d.reply(map[string]any{"session_identifier": d.id, "continue": false})
+	d.reply(object{"session_identifier": d.id, "continue": false})
 	return stepEnded
 }
 
 // reply sends instructions to a browser.
-func (d *deviceStep[T]) reply(instructions any) {
+func (d *deviceStep[T]) reply(instructions object) {
 	d.w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(d.w).Encode(instructions) // fails only when the client has gone
 }
 
-// challengeAgain asks a browser to prove that it has the device's key.
-func (d *deviceStep[T]) challengeAgain(t token, step string) string {
+// challenge asks a browser to prove that it has the device's key.
+func (d *deviceStep[T]) challenge(t token, step string) string {
 	challenge := d.m.challenge(t, d.s.now)
 	d.w.Header().Set("Secure-Session-Challenge", `"`+challenge+`";id="`+d.id+`"`)
 	return d.refuse(http.StatusForbidden, step)

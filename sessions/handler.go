@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
-	"slices"
+	"regexp"
 	"strings"
 	"sync/atomic"
 )
@@ -41,15 +42,16 @@ func (m *Manager[T]) Handler(next http.Handler) http.Handler {
 // visit is a request on its way through Handler, and the ResponseWriter that next gets.
 type visit[T any] struct {
 	http.ResponseWriter // below; nil if With has made the visit
-	m                   *Manager[T]
-	outside             *http.Request              // as it came, so that Accept can't ask for the session
-	r                   *http.Request              // with the session in its context
-	loaded              atomic.Pointer[Session[T]] // once it was asked for
-	sent                sent
-	begun               atomic.Bool // the response has
-	status              int         // with which it has
-	failed              error       // why the session was not saved: Failed has answered
-	told                bool        // Observe has heard of the session
+
+	m       *Manager[T]
+	outside *http.Request              // as it came: Accept can't ask it for the session
+	r       *http.Request              // with the session in its context
+	loaded  atomic.Pointer[Session[T]] // once it was asked for
+	sent    atomic.Pointer[sent]       // what was put into the header last
+	begun   atomic.Bool                // the response has
+	status  int                        // with which it has
+	failed  error                      // why the session was not saved: Failed has answered
+	told    bool                       // Observe has heard of the session
 }
 
 // session returns the session of the request, which is decoded when it is first
@@ -74,85 +76,97 @@ func (v *visit[T]) serve(next http.Handler) {
 	returned := false
 	defer func() {
 		if !returned && !v.begun.Load() { // it has panicked: whoever recovers saves nothing
-			v.sent.takeBack(v.Header())
+			v.takeBack()
 		}
 	}()
 	next.ServeHTTP(v, v.r)
 	returned = true
-	if !v.begun.Load() {
-		v.begin(http.StatusOK)
-		return
-	}
+	v.begin(http.StatusOK)
 	s := v.loaded.Load()
-	if s == nil || v.failed != nil || v.status >= 500 {
+	if s == nil || v.failed != nil {
 		return
 	}
-	late := v.m.isLate(s)
-	if !v.told {
-		v.m.tell(v.r, s, &v.sent, Saved{Reason: Unchanged}, nil)
+	if !v.told { // it was first asked for after the response had begun
+		v.m.tell(v.r, s, Saved{Reason: Unchanged}, nil)
 	}
-	if late {
-		v.m.tell(v.r, s, &v.sent, Saved{Reason: Unchanged}, ErrLate)
+	if v.status < 500 && v.m.isLate(s) {
+		v.m.tell(v.r, s, Saved{Reason: Unchanged}, ErrLate)
 		v.m.o.Failed(nil, v.r, ErrLate)
 	}
 }
 
-// begin saves the session, since the response begins with a status now. If it can't be
-// saved, Failed answers, and begin returns false.
-func (v *visit[T]) begin(status int) bool {
-	v.status = status
-	v.begun.Store(true)
-	s := v.loaded.Load()
-	if s == nil {
-		return true
+// begin saves the session, since the response begins with a status now if it hasn't
+// before. If it can't be saved, Failed answers, and begin returns why.
+func (v *visit[T]) begin(status int) error {
+	if v.begun.Load() {
+		return v.failed
 	}
-	addVary(v.Header())
-	saved, err := v.save(s, status)
-	v.told = true
-	v.m.tell(v.r, s, &v.sent, saved, err)
-	if err == nil {
-		return true
+	saved, err := v.save(status)
+	v.hasBegun(status, saved, err)
+	if err != nil {
+		v.failed = err
+		dropContent(v.Header())
+		setNoStore(v.Header())
+		v.m.o.Failed(v.ResponseWriter, v.r, err)
 	}
-	v.failed = err
-	dropContent(v.Header())
-	v.m.o.Failed(v.ResponseWriter, v.r, err)
-	return false
+	return err
 }
 
-// save saves s for a response with a status. With one of the server's errors nothing is
-// saved, nor looked at: a handler behind http.TimeoutHandler may still be at work.
-func (v *visit[T]) save(s *Session[T], status int) (Saved, error) {
-	if status >= 500 {
-		v.sent.takeBack(v.Header())
-		return Saved{Reason: Unchanged}, nil
+// save saves the session, if it was asked for, for a response with a status. With one of
+// the server's errors nothing is saved, nor looked at: a handler behind
+// http.TimeoutHandler may still be at work.
+func (v *visit[T]) save(status int) (saved Saved, err error) {
+	saved.Reason = Unchanged
+	s := v.loaded.Load()
+	if s == nil {
+		return saved, nil
 	}
-	saved, err := v.m.save(v.Header(), s)
-	if err == nil && len(v.sent.lines) > 0 {
+	if status >= 500 {
+		v.takeBack()
+	} else {
+		saved, err = v.m.save(v.Header(), s)
+	}
+	addVary(v.Header())
+	if saved.Reason != Unchanged {
 		setNoStore(v.Header())
 	}
 	return saved, err
 }
 
-// dropContent removes from h what is said of a body that is not sent.
-func dropContent(h http.Header) {
-	for name := range h {
-		about := strings.HasPrefix(name, "Content-") &&
-			!strings.HasPrefix(name, "Content-Security-Policy")
-		if about || slices.Contains(ofContent, name) {
-			delete(h, name)
-		}
+// takeBack removes from the header what was put there to save the session.
+func (v *visit[T]) takeBack() {
+	if t := v.sent.Load(); t != nil {
+		t.takeBack(v.Header())
 	}
 }
 
-var ofContent = []string{"Etag", "Last-Modified", "Location", "Accept-Ranges", "Trailer"}
+// hasBegun notes that the response has begun with a status, and tells Observe.
+func (v *visit[T]) hasBegun(status int, saved Saved, err error) {
+	v.status = status
+	v.begun.Store(true)
+	if s := v.loaded.Load(); s != nil {
+		v.told = true
+		v.m.tell(v.r, s, saved, err)
+	}
+}
 
-// tell tells Observe of a session, for which t was sent.
-func (m *Manager[T]) tell(r *http.Request, s *Session[T], t *sent, saved Saved, err error) {
+// dropContent removes from h what is said of a body that is not sent.
+func dropContent(h http.Header) {
+	maps.DeleteFunc(h, func(name string, _ []string) bool {
+		name = http.CanonicalHeaderKey(name)
+		return ofContent.MatchString(name) && !strings.HasPrefix(name, "Content-Security-Policy")
+	})
+}
+
+// ofContent matches the names of headers that belong to a body. Those that begin with
+// [http.TrailerPrefix] are its trailers.
+var ofContent = regexp.MustCompile(
+	`^(Content-.*|Etag|Last-Modified|Location|Accept-Ranges|Trailer(:.*)?)$`)
+
+// tell tells Observe of a session, and of the offer to bind it that was sent along.
+func (m *Manager[T]) tell(r *http.Request, s *Session[T], saved Saved, err error) {
 	m.o.Observe(r, Event{Cookie: s.Cookie(), Saved: saved, Err: err})
-	t.mu.Lock()
-	offered := t.registration != ""
-	t.mu.Unlock()
-	if offered && err == nil {
+	if saved.Reason != Unchanged && s.sent.registration != "" {
 		m.o.Observe(r, Event{Cookie: s.Cookie(), Step: stepOffered})
 	}
 }
@@ -165,7 +179,8 @@ func answerFailed(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &over) || errors.Is(err, ErrTryAgain) || errors.Is(err, ErrLate) {
 		what = err.Error()
 	}
-	slog.WarnContext(r.Context(), "session not saved", "err", what, "type", fmt.Sprintf("%T", err))
+	slog.WarnContext(r.Context(), "session not saved",
+		"err", what, "type", fmt.Sprintf("%T", err))
 	switch {
 	case w == nil:
 	case errors.Is(err, ErrTryAgain):
@@ -183,52 +198,61 @@ func (v *visit[T]) Unwrap() http.ResponseWriter { return v.ResponseWriter }
 // WriteHeader begins the response, unless the status is one that announces another,
 // such as 103.
 func (v *visit[T]) WriteHeader(status int) {
-	final := status >= 200 || status == http.StatusSwitchingProtocols
-	if v.failed != nil || final && !v.begun.Load() && !v.begin(status) {
-		return
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		v.begin(status)
 	}
-	v.ResponseWriter.WriteHeader(status)
+	if v.failed == nil {
+		v.ResponseWriter.WriteHeader(status)
+	}
 }
 
-// begins begins the response with 200 if it has not begun, and returns why the session
-// could not be saved, if so.
-func (v *visit[T]) begins() error {
-	if !v.begun.Load() {
-		v.begin(http.StatusOK)
-	}
-	return v.failed
-}
-
+// Write begins the response, and writes to it.
 func (v *visit[T]) Write(b []byte) (int, error) {
-	if err := v.begins(); err != nil {
+	if err := v.begin(http.StatusOK); err != nil {
 		return 0, err
 	}
 	return v.ResponseWriter.Write(b)
 }
 
-// ReadFrom lets the server send a file without copying it, where it can.
+// ReadFrom is Write for what is in src. It lets the server send a file without copying
+// it, where it can.
 func (v *visit[T]) ReadFrom(src io.Reader) (int64, error) {
-	if err := v.begins(); err != nil {
+	if err := v.begin(http.StatusOK); err != nil {
 		return 0, err
 	}
-	if w, ok := v.ResponseWriter.(io.ReaderFrom); ok {
-		return w.ReadFrom(src)
-	}
-	return io.Copy(struct{ io.Writer }{v.ResponseWriter}, src)
+	return io.Copy(v.ResponseWriter, src) // which asks for its ReadFrom
 }
 
 // Flush is FlushError for who doesn't want to know.
 func (v *visit[T]) Flush() { v.FlushError() }
 
-// FlushError sends what was written, and the header at least.
+// FlushError sends what was written, and the header at least. Where flushing can't be
+// had, nothing has begun.
 func (v *visit[T]) FlushError() error {
-	if !can[http.Flusher](v.ResponseWriter) && !can[interface{ FlushError() error }](v.ResponseWriter) {
+	if !canFlush(v.ResponseWriter) {
 		return http.ErrNotSupported
 	}
-	if err := v.begins(); err != nil {
+	if err := v.begin(http.StatusOK); err != nil {
 		return err
 	}
 	return http.NewResponseController(v.ResponseWriter).Flush()
+}
+
+// canFlush reports whether the innermost writer that w wraps can. Those in between may
+// have the method, as a visit does, and not know whether it works.
+func canFlush(w http.ResponseWriter) bool {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = wrapper.Unwrap()
+	}
+	switch w.(type) {
+	case http.Flusher, interface{ FlushError() error }:
+		return true
+	}
+	return false
 }
 
 // Hijack hands over the connection. The Set-Cookie is in the header then, which who
@@ -241,40 +265,16 @@ func (v *visit[T]) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, v.failed
 	case v.begun.Load():
 		return below.Hijack()
-	case !can[http.Hijacker](v.ResponseWriter):
-		return nil, nil, http.ErrNotSupported
 	}
-	s, saved := v.loaded.Load(), Saved{Reason: Unchanged}
-	if s != nil {
-		var err error
-		if saved, err = v.save(s, http.StatusSwitchingProtocols); err != nil {
-			return nil, nil, err
-		}
-		addVary(v.Header())
+	saved, err := v.save(http.StatusSwitchingProtocols)
+	if err != nil {
+		return nil, nil, err
 	}
 	conn, rw, err := below.Hijack()
 	if err != nil {
-		v.sent.takeBack(v.Header())
+		v.takeBack()
 		return nil, nil, err
 	}
-	v.status = http.StatusSwitchingProtocols
-	v.begun.Store(true)
-	if s != nil {
-		v.told = true
-		v.m.tell(v.r, s, &v.sent, saved, nil)
-	}
+	v.hasBegun(http.StatusSwitchingProtocols, saved, nil)
 	return conn, rw, nil
-}
-
-// can reports whether the innermost writer that w wraps is an F. Those in between may
-// have its methods, as a visit does, and not know whether they work.
-func can[F any](w http.ResponseWriter) bool {
-	for {
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			_, ok = w.(F)
-			return ok
-		}
-		w = wrapper.Unwrap()
-	}
 }

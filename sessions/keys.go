@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -64,26 +65,12 @@ func (c *codec) open(p purpose, name, sealed string) (content []byte, ok bool) {
 	return content, c.sealers[p].Decode(name, sealed, &content) == nil
 }
 
-// base64url is the alphabet of RFC 4648, section 5.
-const base64url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-// canonical reports whether s is unpadded base64url in its one spelling: the
-// last character has no bits set that it doesn't need. securecookie's decoder
-// takes others as well, and skips line breaks.
+// canonical reports whether s is unpadded base64url (RFC 4648, 5) in its one spelling.
+// securecookie's decoder takes others as well: its last character may have bits set
+// that it doesn't need, and line breaks are skipped.
 func canonical(s string) bool {
-	if s == "" || strings.TrimLeft(s, base64url) != "" {
-		return false
-	}
-	last := strings.IndexByte(base64url, s[len(s)-1])
-	switch len(s) % 4 {
-	case 1:
-		return false
-	case 2:
-		return last&15 == 0
-	case 3:
-		return last&3 == 0
-	}
-	return true
+	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && s != "" && !strings.ContainsAny(s, "\r\n")
 }
 
 // isKeyID reports whether s has the form of a key id. Only then may it stand in
@@ -101,14 +88,14 @@ type Key struct{ *derived }
 // switch of the mode is a rotation like any other, and no cookie of one mode can
 // pass for the other.
 type derived struct {
-	secret            []byte
+	secret            *[keyBytes]byte // fmt follows one pointer at most
 	signed, encrypted *codec
 }
 
 // NewKey returns a new random key.
 func NewKey() Key {
-	secret := make([]byte, keyBytes)
-	rand.Read(secret) // never fails, says its documentation
+	var secret [keyBytes]byte
+	rand.Read(secret[:]) // never fails, says its documentation
 	return newKey(secret)
 }
 
@@ -117,8 +104,8 @@ func NewKey() Key {
 // never quote the key.
 func ParseKey(digits string) (Key, error) {
 	if len(digits) != 2*keyBytes {
-		return Key{}, fmt.Errorf("sessions: want a key of %d hexadecimal digits, have %d characters",
-			2*keyBytes, len(digits))
+		return Key{}, fmt.Errorf("sessions: want a key of %d hexadecimal digits, "+
+			"have %d characters", 2*keyBytes, len(digits))
 	}
 	secret, err := hex.DecodeString(digits)
 	if err != nil { // the library's error quotes the character
@@ -128,7 +115,7 @@ func ParseKey(digits string) (Key, error) {
 	if regular(secret) {
 		return Key{}, errors.New("sessions: this key is too regular to be random")
 	}
-	return newKey(secret), nil
+	return newKey([keyBytes]byte(secret)), nil
 }
 
 // regular reports whether secret looks as if somebody has made it up: few
@@ -143,11 +130,11 @@ func regular(secret []byte) bool {
 	return steps || printable || len(distinct) < minDistinct
 }
 
-// newKey derives the key of a secret of keyBytes bytes. The labels are part of the
+// newKey derives the key of a secret. The labels are part of the
 // cookie's format: changing one ends every session.
-func newKey(secret []byte) Key {
+func newKey(secret [keyBytes]byte) Key {
 	derive := func(label string, n int) []byte {
-		return must(hkdf.Key(sha256.New, secret, nil, "cookiesession v1 "+label, n))
+		return must(hkdf.Key(sha256.New, secret[:], nil, "cookiesession v1 "+label, n))
 	}
 	codec := func(mode string, encrypted bool) *codec {
 		id := base32.StdEncoding.EncodeToString(derive(mode+" id", 5))[:idLen]
@@ -167,7 +154,7 @@ func newKey(secret []byte) Key {
 		return c
 	}
 	return Key{&derived{
-		secret: secret, signed: codec("signed", false), encrypted: codec("encrypted", true),
+		secret: &secret, signed: codec("signed", false), encrypted: codec("encrypted", true),
 	}}
 }
 
@@ -177,7 +164,7 @@ func (k Key) Secret() string {
 	if k.derived == nil {
 		return ""
 	}
-	return hex.EncodeToString(k.secret)
+	return hex.EncodeToString(k.secret[:])
 }
 
 // IDs returns the ids at the head of the cookies that are sealed with k, signed and

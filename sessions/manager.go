@@ -112,8 +112,8 @@ type Options[T any] struct {
 
 	// Observe, if not nil, is called for metrics and logs: once for each request whose
 	// session was asked for, when its response begins, again for a late change, and for
-	// each step of a device; without Handler at each Save. It must be safe for
-	// concurrent use.
+	// each step of a device; without Handler at each Save, with a nil request for a
+	// session that none has brought. It must be safe for concurrent use.
 	Observe func(r *http.Request, e Event)
 }
 
@@ -133,8 +133,7 @@ type Manager[T any] struct {
 	name   string     // of the cookie, with its prefix
 	ticket string     // the name of the cookie that carries a device's ticket
 	zero   []byte     // the encoding of an empty session
-	known  map[rawKey]bool
-	forget []rawKey
+	forget []rawKey   // Options.Forget, as it is encoded
 }
 
 // New returns a Manager whose sessions are sealed with the first of keys. It refuses
@@ -144,24 +143,23 @@ func New[T any](keys *Keyring, o Options[T]) (*Manager[T], error) {
 	if keys == nil || keys.current.Load() == nil {
 		return nil, errors.New("sessions: there are no keys: New needs a Keyring with one")
 	}
+	t := reflect.TypeFor[T]()
+	if t.Kind() != reflect.Struct {
+		return nil, fmt.Errorf("sessions: the type of a session must be a struct, not %v", t)
+	}
 	o.complete()
-	if err := o.check(); err != nil {
+	err := cmp.Or(o.check(), checkType(t, t.String(), make(map[reflect.Type]bool)))
+	if err != nil {
 		return nil, fmt.Errorf("sessions: %w", err)
 	}
-	t := reflect.TypeFor[T]()
-	if err := checkType(t); err != nil {
+	m := &Manager[T]{keys: keys, o: o}
+	m.name, m.ticket = o.cookieNames()
+	if m.zero, err = encode(*new(T)); err != nil {
 		return nil, err
 	}
-	zero, err := encodingMode.Marshal(*new(T))
-	if err != nil {
-		return nil, fmt.Errorf("sessions: %v can't be encoded: %w", t, err)
-	}
-	m := &Manager[T]{keys: keys, o: o, zero: zero, known: make(map[rawKey]bool)}
-	m.name, m.ticket = o.cookieNames()
-	fieldNames(t, m.known)
 	for _, name := range o.Forget {
-		key := encodedKey(name)
-		if m.known[key] {
+		key := rawKey(must(encode(name)))
+		if has[T](key) {
 			return nil, fmt.Errorf("sessions: Forget: %v has the field %s", t, name)
 		}
 		m.forget = append(m.forget, key)
@@ -187,69 +185,53 @@ func (o *Options[T]) complete() {
 	}
 }
 
-// cookieNames matches a name that no browser and no proxy takes for anything else.
-var cookieNames = regexp.MustCompile(`^_?[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+// goodName matches a name that no browser and no proxy takes for anything else.
+var goodName = regexp.MustCompile(`^_?[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
-// check finds contradictions. Its errors begin with the option's name.
+// check finds contradictions. Its errors begin with the option's name, and don't quote
+// what it says, which could be a key that was put there by mistake.
 func (o *Options[T]) check() error {
-	lower := strings.ToLower(o.Name)
+	lower, within := strings.ToLower(o.Name), strings.TrimSuffix(o.Path, "/")+"/"
+	why := ""
 	switch {
-	case len(o.Name) > 64 || !cookieNames.MatchString(o.Name):
-		return fmt.Errorf("Name must be letters, digits, -, _ and ., 64 at most, and begin with "+
-			"a letter or digit, or one _: not %s", shown(o.Name))
+	case len(o.Name) > 64 || !goodName.MatchString(o.Name):
+		why = "Name must be letters, digits, -, _ and ., 64 at most, and begin with a letter or " +
+			"digit, or one _"
 	case strings.HasPrefix(lower, "http-") || strings.HasPrefix(lower, "host-"):
-		return errors.New("Name must not begin with Http- or Host-: browsers give such names a meaning")
-	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
-		return errors.New("SameSite: None needs HTTPS, and contradicts Insecure")
+		why = "Name must not begin with Http- or Host-, which browsers give a meaning"
 	case o.SameSite < 0 || o.SameSite > http.SameSiteNoneMode:
-		return fmt.Errorf("SameSite must be one of net/http's modes, not %d", o.SameSite)
+		why = "SameSite must be one of net/http's modes"
+	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
+		why = "SameSite: None needs HTTPS, and contradicts Insecure"
 	case o.Partitioned && o.Insecure:
-		return errors.New("Partitioned needs HTTPS, and contradicts Insecure")
-	}
-	sample := http.Cookie{Name: o.Name, Path: o.Path, Domain: o.Domain, Secure: !o.Insecure}
-	if err := sample.Valid(); err != nil {
-		return fmt.Errorf("Domain or Path: %w", err)
-	}
-	if o.Path[0] != '/' {
-		return fmt.Errorf("Path must begin with a slash, not be %s", shown(o.Path))
-	}
-	if err := checkLimit("Idle", o.Idle); err != nil {
-		return err
-	}
-	if err := checkLimit("Lifetime", o.Lifetime); err != nil {
-		return err
-	}
-	return o.checkBinding()
-}
-
-func checkLimit(name string, d time.Duration) error {
-	if d < time.Second || d > maxLimit {
-		return fmt.Errorf("%s must be between a second and 400 days, not %v", name, d)
-	}
-	return nil
-}
-
-func (o *Options[T]) checkBinding() error {
-	within := strings.TrimSuffix(o.Path, "/") + "/"
-	switch {
+		why = "Partitioned needs HTTPS, and contradicts Insecure"
+	case o.Path[0] != '/':
+		why = "Path must begin with a slash"
+	case o.Idle < time.Second || o.Idle > maxLimit:
+		why = "Idle must be between a second and 400 days"
+	case o.Lifetime < time.Second || o.Lifetime > maxLimit:
+		why = "Lifetime must be between a second and 400 days"
 	case o.Bind == 0:
-		return nil
 	case o.Bind < time.Second:
-		return fmt.Errorf("Bind must be at least a second, and better ten minutes: not %v", o.Bind)
-	case o.Bind > min(o.Idle, o.Lifetime):
-		// Or a ticket could outlive the key that has sealed it.
-		return errors.New("Bind must not be longer than Idle or Lifetime")
+		why = "Bind must be at least a second, and better ten minutes"
+	case o.Bind > min(o.Idle, o.Lifetime): // or a ticket could outlive the key that has sealed it
+		why = "Bind must not be longer than Idle or Lifetime"
 	case o.Insecure:
-		return errors.New("Bind needs HTTPS, and contradicts Insecure")
+		why = "Bind needs HTTPS, and contradicts Insecure"
 	case o.Domain != "":
-		return errors.New("Bind contradicts Domain: a device proves itself to one host")
-	case !isPath(o.BindPath) || !strings.HasPrefix(o.BindPath, within):
-		return fmt.Errorf("BindPath must be a path within %s, not %s", o.Path, shown(o.BindPath))
+		why = "Bind contradicts Domain: a device proves itself to one host"
+	case !isPath(o.BindPath) || !strings.HasPrefix(o.BindPath, within) ||
+		strings.HasSuffix(o.BindPath, "/"):
+		why = "BindPath must be a path within Path, without a slash at the end"
+	case slices.ContainsFunc(o.Assets, func(path string) bool { return !isPath(path) }):
+		why = "Assets must be paths"
 	}
-	for _, path := range o.Assets {
-		if !isPath(path) {
-			return fmt.Errorf("Assets: %s is no path", shown(path))
-		}
+	sample := http.Cookie{Name: o.Name, Path: o.Path, Domain: o.Domain}
+	if err := sample.Valid(); why == "" && err != nil {
+		why = "Domain or Path: " + err.Error()
+	}
+	if why != "" {
+		return errors.New(why)
 	}
 	return nil
 }
@@ -259,15 +241,6 @@ func isPath(s string) bool {
 	return strings.HasPrefix(s, "/") && !strings.ContainsFunc(s, func(c rune) bool {
 		return c <= ' ' || c > '~' || strings.ContainsRune(`"\;?#`, c)
 	})
-}
-
-// shown quotes what an option says, unless it could be a key that was put there by
-// mistake.
-func shown(text string) string {
-	if len(text) >= keyBytes {
-		return fmt.Sprintf("a text of %d bytes", len(text))
-	}
-	return fmt.Sprintf("%q", text)
 }
 
 // cookieNames returns the names of the session's cookie and of its ticket's. Chromium
@@ -289,10 +262,8 @@ func (m *Manager[T]) limitsOf(data *T) Limits {
 		return m.o.Limits
 	}
 	l := m.o.LimitsFor(data)
-	clamp := func(d, otherwise time.Duration) time.Duration {
-		return max(time.Second, min(cmp.Or(d, otherwise), maxLimit))
-	}
-	l.Idle, l.Lifetime = clamp(l.Idle, m.o.Idle), clamp(l.Lifetime, m.o.Lifetime)
+	l.Idle = max(time.Second, min(cmp.Or(l.Idle, m.o.Idle), maxLimit))
+	l.Lifetime = max(time.Second, min(cmp.Or(l.Lifetime, m.o.Lifetime), maxLimit))
 	return l
 }
 
@@ -324,8 +295,8 @@ func (m *Manager[T]) Get(ctx context.Context) *Session[T] {
 // way of a request, [Manager.Load] get a session with data in it, as if its cookie had
 // come. It panics if data can't be stored.
 func (m *Manager[T]) With(ctx context.Context, data T) (context.Context, *Session[T]) {
-	s := m.empty(time.Now().Unix())
-	if c := must(m.Seal(data)); !slices.Equal(must(encodingMode.Marshal(data)), m.zero) {
+	s := m.Open(nil)
+	if c := must(m.Seal(data)); !slices.Equal(must(encode(data)), m.zero) {
 		s = m.Open(c)
 	}
 	v := &visit[T]{m: m}
@@ -336,15 +307,12 @@ func (m *Manager[T]) With(ctx context.Context, data T) (context.Context, *Sessio
 // Seal returns a cookie with data in a session that begins now. It is for tests and
 // tools. It fails as Save does.
 func (m *Manager[T]) Seal(data T) (*http.Cookie, error) {
-	encoded, err := encodingMode.Marshal(data)
+	encoded, err := encode(data)
 	if err != nil {
-		return nil, fmt.Errorf("sessions: the data can't be encoded: %w", err)
+		return nil, err
 	}
-	if err := decodingMode.Unmarshal(encoded, new(T)); err != nil {
-		return nil, fmt.Errorf("sessions: the data can't be decoded again: %w", err)
-	}
-	now := time.Now().Unix()
-	return m.bake(payload{Began: uint32(now), Data: encoded}, m.limitsOf(&data), now)
+	s := &Session[T]{now: time.Now().Unix()}
+	return m.bake(s.next(encoded), m.limitsOf(&data), s.now)
 }
 
 // Open judges the value of one cookie. It judges neither the name, since the MAC has the
@@ -353,7 +321,7 @@ func (m *Manager[T]) Seal(data T) (*http.Cookie, error) {
 func (m *Manager[T]) Open(c *http.Cookie) *Session[T] {
 	now := time.Now().Unix()
 	if c == nil {
-		return m.empty(now)
+		return &Session[T]{now: now}
 	}
 	s := m.judge(c.Value, now)
 	if s.cookie.Verdict == Valid {

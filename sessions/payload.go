@@ -2,6 +2,8 @@ package sessions
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -12,18 +14,16 @@ import (
 //
 // A session that is bound to a device has the device's public key as a fourth element.
 type payload struct {
-	_      struct{} `cbor:",toarray"`
-	Began  uint32   // Unix seconds when the session began: Limits.Lifetime counts from here
-	Since  uint32   // seconds from then until it was last written: Limits.Idle counts from there
-	Data   cbor.RawMessage
+	_ struct{} `cbor:",toarray"`
+	unbound
 	Device []byte // a compressed point of the curve P-256 (SEC 1, 2.3.3), or nil
 }
 
-// unboundPayload is the form of a payload without a device.
-type unboundPayload struct {
+// unbound is a payload without a device.
+type unbound struct {
 	_     struct{} `cbor:",toarray"`
-	Began uint32
-	Since uint32
+	Began uint32   // Unix seconds when the session began: Limits.Lifetime counts from here
+	Since uint32   // seconds from then until it was last written: Limits.Idle counts from there
 	Data  cbor.RawMessage
 }
 
@@ -34,24 +34,24 @@ const deviceBytes = 33
 const boundArray = 0x84
 
 // written returns the Unix seconds when the session was last written.
-func (p payload) written() int64 { return int64(p.Began) + int64(p.Since) }
+func (u unbound) written() int64 { return int64(u.Began) + int64(u.Since) }
 
 // bytes returns the encoding of p.
 func (p payload) bytes() []byte {
-	if p.Device != nil {
-		return must(encodingMode.Marshal(p))
+	if p.Device == nil {
+		return must(encodingMode.Marshal(p.unbound))
 	}
-	return must(encodingMode.Marshal(unboundPayload{Began: p.Began, Since: p.Since, Data: p.Data}))
+	return must(encodingMode.Marshal(p))
 }
 
 // parsePayload returns the payload that content encodes.
 func parsePayload(content []byte) (p payload, ok bool) {
-	if len(content) == 0 || content[0] != boundArray {
-		var u unboundPayload
-		err := decodingMode.Unmarshal(content, &u)
-		return payload{Began: u.Began, Since: u.Since, Data: u.Data}, err == nil
+	if bytes.HasPrefix(content, []byte{boundArray}) {
+		ok = decodingMode.Unmarshal(content, &p) == nil && len(p.Device) == deviceBytes
+	} else {
+		ok = decodingMode.Unmarshal(content, &p.unbound) == nil
 	}
-	if decodingMode.Unmarshal(content, &p) != nil || len(p.Device) != deviceBytes {
+	if !ok {
 		return payload{}, false
 	}
 	return p, true
@@ -68,12 +68,25 @@ var encodingMode = must(func() (cbor.EncMode, error) {
 }())
 
 // decodingMode refuses what encodingMode never makes: a key that is there twice, an
-// indefinite length, a tag.
-var decodingMode = must(cbor.DecOptions{
-	DupMapKey: cbor.DupMapKeyEnforcedAPF, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-	IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden, MaxNestedLevels: 16,
-	TextUnmarshaler: cbor.TextUnmarshalerTextString,
-}.DecMode())
+// indefinite length, a tag. dataMode is for the data, which lies in a payload, and so
+// can be less deep. strictMode refuses fields that aren't known as well.
+var (
+	decodingMode = newDecodingMode(maxDepth, cbor.ExtraDecErrorNone)
+	dataMode     = newDecodingMode(maxDepth-1, cbor.ExtraDecErrorNone)
+	strictMode   = newDecodingMode(maxDepth-1, cbor.ExtraDecErrorUnknownField)
+)
+
+// maxDepth is how many arrays and maps a payload may have within each other.
+const maxDepth = 16
+
+func newDecodingMode(depth int, extra cbor.ExtraDecErrorCond) cbor.DecMode {
+	return must(cbor.DecOptions{
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive, TagsMd: cbor.TagsForbidden,
+		TextUnmarshaler: cbor.TextUnmarshalerTextString,
+		MaxNestedLevels: depth, ExtraReturnErrors: extra,
+	}.DecMode())
+}
 
 // rawKey is the key of a map as it is encoded, of whatever type.
 type rawKey string
@@ -86,65 +99,85 @@ type fields map[rawKey]cbor.RawMessage
 
 // parseFields returns the fields of data, or nil if it is no map.
 func parseFields(data []byte) (f fields) {
-	if decodingMode.Unmarshal(data, &f) != nil {
+	if dataMode.Unmarshal(data, &f) != nil {
 		return nil
 	}
 	return f
 }
 
+// encode returns the encoding of a session's data.
+func encode[T any](data T) (cbor.RawMessage, error) {
+	encoded, err := encodingMode.Marshal(data)
+	if err != nil {
+		return nil, fmt.Errorf("sessions: the data can't be encoded: %w", err)
+	}
+	return encoded, nil
+}
+
+// decode puts into data what was encoded.
+func decode[T any](encoded cbor.RawMessage, data *T) error {
+	if err := dataMode.Unmarshal(encoded, data); err != nil {
+		return fmt.Errorf("sessions: the data can't be decoded again: %w", err)
+	}
+	return nil
+}
+
 // encode returns the encoding of the data. For a session that hasn't changed, that is
 // exactly what the cookie brought, with the fields that this program doesn't know.
 func (s *Session[T]) encode(m *Manager[T]) (cbor.RawMessage, error) {
-	data, err := encodingMode.Marshal(s.Data)
+	data, err := encode(s.Data)
 	if err != nil || !s.continues() || bytes.Equal(data, s.origin) {
 		return data, err
 	}
 	// Either the data has changed, or a program that has other fields has sealed it.
 	// What this one knows of it tells.
 	var before T
-	decodingMode.Unmarshal(s.origin, &before) // as judge did
-	known := must(encodingMode.Marshal(before))
+	decode(s.origin, &before) // as judge did
+	known := must(encode(before))
 	switch {
 	case bytes.Equal(known, data):
 		return s.origin, nil
 	case bytes.Equal(data, m.zero): // the session ends, with what isn't known of it
 		return data, nil
 	}
-	return m.merge(s.origin, known, data), nil
+	return merge(s.origin, known, data), nil
 }
 
 // merge returns data with what old has beyond it: the fields that this program does
 // not know, and, as they were, those that it knows and hasn't changed, whatever a newer
 // program keeps inside them. Nothing is merged inside a field: parts of what one visitor
 // stored could pass to the next.
-func (m *Manager[T]) merge(old, known, data cbor.RawMessage) cbor.RawMessage {
+func merge(old, known, data cbor.RawMessage) cbor.RawMessage {
 	o, k, d := parseFields(old), parseFields(known), parseFields(data)
 	if o == nil || d == nil {
 		return data
 	}
 	for name, value := range o {
-		// Without omitempty and the like, what is known is in k and in d.
-		if !m.known[name] || bytes.Equal(k[name], d[name]) {
+		if bytes.Equal(k[name], d[name]) { // both are nil for a field that isn't known
 			d[name] = value
 		}
 	}
 	return must(encodingMode.Marshal(d))
 }
 
-// forgetFields takes the fields that the site wants to forget out of what the cookie
-// has brought, and reports whether there were any.
-func (m *Manager[T]) forgetFields(data cbor.RawMessage) (rest cbor.RawMessage, found bool) {
-	if len(m.forget) == 0 {
+// has reports whether T has a field that is encoded under a name.
+func has[T any](name rawKey) bool {
+	null := must(encodingMode.Marshal(map[rawKey]any{name: nil}))
+	var unknown *cbor.UnknownFieldError
+	return !errors.As(strictMode.Unmarshal(null, new(T)), &unknown)
+}
+
+// without returns data without the fields of some names, and whether there were any.
+func without(data cbor.RawMessage, names []rawKey) (rest cbor.RawMessage, found bool) {
+	if len(names) == 0 {
 		return data, false
 	}
 	f := parseFields(data)
-	for _, name := range m.forget {
-		if _, ok := f[name]; ok {
-			delete(f, name)
-			found = true
-		}
+	before := len(f)
+	for _, name := range names {
+		delete(f, name)
 	}
-	if !found {
+	if len(f) == before {
 		return data, false
 	}
 	return must(encodingMode.Marshal(f)), true

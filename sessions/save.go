@@ -2,12 +2,12 @@ package sessions
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -51,49 +51,41 @@ func (e *TooLargeError) Error() string {
 }
 
 // sent is what Save has put into a response's header, so that it can be taken back. It
-// has a lock because a handler behind http.TimeoutHandler may still run then.
+// doesn't change once it is in there: a handler behind http.TimeoutHandler may still run
+// when the response is over.
 type sent struct {
-	mu               sync.Mutex
-	lines            []string // of Set-Cookie
-	registration     string   // Secure-Session-Registration
-	data             []byte   // what was saved
+	header           http.Header // Set-Cookie, and Secure-Session-Registration
+	registration     string
+	data             []byte // what was saved
 	cleared, renewed bool
-	began, written   int64 // of the session before
-	limits           Limits
-	saved            Saved
+	saved            Saved // what came of it
 	err              error
 }
 
 const registrationHeader = "Secure-Session-Registration"
 
-// add adds a Set-Cookie line.
-func (t *sent) add(h http.Header, c *http.Cookie) {
-	line := c.String()
-	h.Add("Set-Cookie", line)
-	t.lines = append(t.lines, line)
-}
+// add adds a cookie to h, which is the header of t.
+func (t *sent) add(h http.Header, c *http.Cookie) { h.Add("Set-Cookie", c.String()) }
 
 // takeBack removes from h what was sent.
 func (t *sent) takeBack(h http.Header) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lines := slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
-		return slices.Contains(t.lines, line)
-	})
-	if h["Set-Cookie"] = lines; len(lines) == 0 {
-		delete(h, "Set-Cookie")
+	for name, lines := range t.header {
+		h[name] = slices.DeleteFunc(h[name], func(line string) bool {
+			return slices.Contains(lines, line)
+		})
+		if len(h[name]) == 0 {
+			delete(h, name)
+		}
 	}
-	if t.registration != "" && h.Get(registrationHeader) == t.registration {
-		h.Del(registrationHeader)
-	}
-	t.lines, t.registration = nil, ""
 }
 
 // isIn reports whether h still has what was sent.
 func (t *sent) isIn(h http.Header) bool {
-	for _, line := range t.lines {
-		if !slices.Contains(h["Set-Cookie"], line) {
-			return false
+	for name, lines := range t.header {
+		for _, line := range lines {
+			if !slices.Contains(h[name], line) {
+				return false
+			}
 		}
 	}
 	return true
@@ -108,22 +100,26 @@ func (t *sent) isIn(h http.Header) bool {
 // [ErrTryAgain], and when the data can't be encoded, or not be decoded again, such as
 // text that isn't UTF-8. Then no cookie is set, and the visitor keeps the old one.
 func (m *Manager[T]) Save(w http.ResponseWriter, s *Session[T]) (Saved, error) {
-	if v := s.visit; v != nil {
-		if v.begun.Load() && m.isLate(s) {
-			return Saved{Reason: Unchanged}, ErrLate
+	if s.visit == nil {
+		saved, err := m.save(w.Header(), s)
+		addVary(w.Header())
+		if saved.Reason != Unchanged {
+			setNoStore(w.Header())
 		}
-		if v.begun.Load() && s.sent != nil {
-			return s.sent.saved, s.sent.err
-		}
+		m.tell(s.r, s, saved, err)
+		return saved, err
+	}
+	if !s.visit.begun.Load() {
 		return m.save(w.Header(), s)
 	}
-	saved, err := m.save(w.Header(), s)
-	addVary(w.Header())
-	if len(s.sent.lines) > 0 {
-		setNoStore(w.Header())
+	switch t := s.sent; {
+	case m.isLate(s) || t != nil && !t.isIn(w.Header()):
+		return Saved{Reason: Unchanged}, ErrLate
+	case t == nil:
+		return Saved{Reason: Unchanged}, nil
+	default:
+		return t.saved, t.err
 	}
-	m.tell(s.r, s, s.sent, saved, err)
-	return saved, err
 }
 
 // save is Save for a header that can still be changed.
@@ -132,42 +128,42 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 		s.now = time.Now().Unix()
 	}
 	data, err := s.encode(m)
-	if t := s.sent; t != nil && err == nil && t.err == nil && s.isAsSent(data) && t.isIn(h) {
-		return t.saved, nil
+	if t := s.sent; t != nil {
+		if err == nil && t.err == nil && s.isAsSaved(m, data) && t.isIn(h) {
+			return t.saved, nil
+		}
+		t.takeBack(h)
 	}
-	t := s.newSent(h)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.data, t.cleared, t.renewed = data, s.cleared, s.renewed
-	if err != nil {
-		t.err = fmt.Errorf("sessions: the data can't be encoded: %w", err)
-		return t.saved, t.err
+	s.span = span{}
+	if s.cookie.judged != nil {
+		s.span = s.cookie.span
 	}
-	t.saved, t.err = m.write(h, s, data)
+	t := &sent{header: make(http.Header), saved: Saved{Reason: Unchanged}, err: err}
+	t.cleared, t.renewed = s.orders(m, data)
+	if s.sent = t; err != nil {
+		return t.saved, err
+	}
+	t.saved, t.err = m.write(t.header, s, data)
+	t.data = data // not before: what the site is asked for may panic
+	if s.visit != nil {
+		s.visit.sent.Store(t)
+	}
+	for name, lines := range t.header {
+		h[name] = append(h[name], lines...)
+	}
 	return t.saved, t.err
 }
 
-// newSent takes back what was sent before, if anything, and returns an empty record.
-func (s *Session[T]) newSent(h http.Header) *sent {
-	switch t := s.sent; {
-	case t == nil && s.visit != nil:
-		s.sent = &s.visit.sent
-	case t == nil:
-		s.sent = new(sent)
-	default:
-		t.takeBack(h)
-		s.began, s.written, s.limits = t.began, t.written, t.limits
-	}
+// isAsSaved reports whether s, whose data is encoded, is as it was when it was saved.
+func (s *Session[T]) isAsSaved(m *Manager[T], data []byte) bool {
 	t := s.sent
-	t.began, t.written, t.limits = s.began, s.written, s.limits
-	t.saved, t.err = Saved{Reason: Unchanged}, nil
-	return t
+	cleared, renewed := s.orders(m, data)
+	return t.cleared == cleared && t.renewed == renewed && bytes.Equal(t.data, data)
 }
 
-// isAsSent reports whether s, whose data is encoded, is as it was when it was saved.
-func (s *Session[T]) isAsSent(data []byte) bool {
-	t := s.sent
-	return t.cleared == s.cleared && t.renewed == s.renewed && bytes.Equal(t.data, data)
+// orders returns whether Clear and Renew were called and make a difference.
+func (s *Session[T]) orders(m *Manager[T], data []byte) (cleared, renewed bool) {
+	return s.cleared && s.Verdict() != None, s.renewed && !bytes.Equal(data, m.zero)
 }
 
 // isLate reports whether s has changed since it was saved, or since it was loaded if it
@@ -178,7 +174,7 @@ func (m *Manager[T]) isLate(s *Session[T]) bool {
 		return true
 	}
 	if s.sent != nil {
-		return !s.isAsSent(data)
+		return !s.isAsSaved(m, data)
 	}
 	why := m.reasonTo(s, data)
 	return why == Changed || why == Cleared
@@ -201,7 +197,7 @@ func (m *Manager[T]) reasonTo(s *Session[T], data []byte) Reason {
 		return Unchanged
 	case s.cookie.KeyID != m.sealing().id:
 		return Resealed
-	case s.stale, 4*(s.now-s.written) >= seconds(s.limits.Idle):
+	case s.stale, 4*(s.now-s.span.written) >= seconds(s.span.limits.Idle):
 		return Renewed
 	}
 	return Unchanged
@@ -214,25 +210,16 @@ func (m *Manager[T]) sealing() *codec {
 
 // write puts the cookie of s, with data in it, into h if there is a reason to.
 func (m *Manager[T]) write(h http.Header, s *Session[T], data []byte) (Saved, error) {
+	unchanged := Saved{Reason: Unchanged}
 	why := m.reasonTo(s, data)
-	if why == Unchanged {
+	switch {
+	case why == Unchanged:
+		return unchanged, nil
+	case why == Changed && s.mayProveItself():
+		return unchanged, ErrTryAgain
+	case why == Cleared:
+		m.put(h, s, m.newCookie(m.name, "", -1), payload{}, Limits{})
 		return Saved{Reason: why}, nil
-	}
-	if why == Cleared {
-		s.sent.add(h, m.newCookie(m.name, "", -1))
-		m.deleteOld(h, s)
-		m.wrote(h, s, payload{})
-		s.began, s.written, s.limits = 0, 0, Limits{}
-		return Saved{Reason: why}, nil
-	}
-	if why == Changed {
-		if s.mayProveItself() {
-			return Saved{Reason: Unchanged}, ErrTryAgain
-		}
-		if err := decodingMode.Unmarshal(data, new(T)); err != nil {
-			return Saved{Reason: Unchanged},
-				fmt.Errorf("sessions: the data can't be decoded again: %w", err)
-		}
 	}
 	p, limits := s.next(data), m.limitsOf(&s.Data)
 	c, err := m.bake(p, limits, s.now)
@@ -240,20 +227,25 @@ func (m *Manager[T]) write(h http.Header, s *Session[T], data []byte) (Saved, er
 	switch {
 	case errors.As(err, &over) && why != Changed:
 		// Encryption, a device or a later time makes it longer.
-		return Saved{Reason: Unchanged}, nil
+		return unchanged, nil
 	case err != nil:
-		return Saved{Reason: Unchanged}, err
+		return unchanged, err
 	}
+	m.put(h, s, c, p, limits)
+	return Saved{Reason: why, Size: len(c.Name) + len(c.Value)}, nil
+}
+
+// put puts the cookie c of s into h, which carries p, or deletes the session.
+func (m *Manager[T]) put(h http.Header, s *Session[T], c *http.Cookie, p payload, l Limits) {
 	s.sent.add(h, c)
 	m.deleteOld(h, s)
 	m.wrote(h, s, p)
-	s.began, s.written, s.limits = int64(p.Began), p.written(), limits
-	return Saved{Reason: why, Size: len(c.Name) + len(c.Value)}, nil
+	s.span = span{began: int64(p.Began), written: p.written(), limits: l}
 }
 
 // next returns the payload that is to be written for s, with data in it.
 func (s *Session[T]) next(data []byte) payload {
-	p := payload{Began: uint32(s.now), Data: data}
+	p := payload{unbound: unbound{Began: uint32(s.now), Data: data}}
 	if !s.continues() {
 		return p
 	}
@@ -271,9 +263,8 @@ func (s *Session[T]) next(data []byte) payload {
 // mayProveItself reports whether the cookie that was refused is a good one, for which
 // only a ticket or the time is missing. To replace it would lose what is in it.
 func (s *Session[T]) mayProveItself() bool {
-	ahead := s.written - s.now
 	return !s.cleared && (s.cookie.Verdict == Unproven ||
-		s.cookie.Verdict == FromFuture && ahead <= maxAhead)
+		s.cookie.Verdict == FromFuture && s.span.written-s.now <= maxAhead)
 }
 
 // bake returns the cookie for a payload at the time now.
@@ -284,6 +275,9 @@ func (m *Manager[T]) bake(p payload, limits Limits, now int64) (*http.Cookie, er
 	}
 	if over := len(m.name) + len(value) - MaxSize; over > 0 {
 		return nil, &TooLargeError{Over: over}
+	}
+	if err := decode(p.Data, new(T)); err != nil {
+		return nil, err
 	}
 	maxAge := int64(0) // the cookie ends with the browser
 	if !limits.BrowserSession {
@@ -316,40 +310,35 @@ func (m *Manager[T]) deleteOld(h http.Header, s *Session[T]) {
 	if old == nil {
 		return
 	}
-	path := old.Path
-	if path == "" {
-		path = "/"
-	}
 	s.sent.add(h, &http.Cookie{
-		Name: old.Name, Path: path, Domain: old.Domain, MaxAge: -1,
-		Secure: old.Secure || strings.HasPrefix(old.Name, "__"), HttpOnly: true,
-		SameSite: old.SameSite, Partitioned: old.Partitioned,
+		Name: old.Name, Path: cmp.Or(old.Path, "/"), Domain: old.Domain, MaxAge: -1,
+		Secure:   old.Secure || strings.HasPrefix(old.Name, "__"), // as a prefix wants it
+		HttpOnly: true, SameSite: old.SameSite, Partitioned: old.Partitioned,
 	})
 }
 
 // addVary says that the response depends on the cookie.
 func addVary(h http.Header) {
-	for _, value := range h["Vary"] {
-		for name := range strings.SplitSeq(value, ",") {
-			name = strings.TrimSpace(name)
-			if name == "*" || strings.EqualFold(name, "Cookie") {
-				return
-			}
-		}
+	if !lists(h["Vary"], "*", "cookie") {
+		h.Add("Vary", "Cookie")
 	}
-	h.Add("Vary", "Cookie")
 }
 
 // setNoStore keeps caches from keeping a response that sets a cookie, unless the
 // handler has said so in its own way.
 func setNoStore(h http.Header) {
-	for _, value := range h["Cache-Control"] {
-		for directive := range strings.SplitSeq(value, ",") {
-			name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
-			if name == "no-store" || name == "private" {
-				return
-			}
+	if !lists(h["Cache-Control"], "no-store", "private") {
+		h.Set("Cache-Control", "no-store")
+	}
+}
+
+// lists reports whether one of some words is in the values of a header that lists such.
+func lists(values []string, words ...string) bool {
+	for item := range strings.SplitSeq(strings.ToLower(strings.Join(values, ",")), ",") {
+		word, _, _ := strings.Cut(strings.TrimSpace(item), "=")
+		if slices.Contains(words, word) {
+			return true
 		}
 	}
-	h.Set("Cache-Control", "no-store")
+	return false
 }

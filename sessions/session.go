@@ -8,7 +8,8 @@ import (
 // Session is what a site remembers of a visitor during one request, and what became
 // of the cookie that brought it. A Session that is made by hand, like
 // &Session[T]{Data: data}, is a new one. A Session belongs to one goroutine, and is
-// not to be copied. However it is printed, it shows nothing of its data.
+// not to be copied. However it is printed, it shows nothing of its data, but in an
+// unexported field of another struct, where fmt can't ask it.
 type Session[T any] struct {
 	// Data is what the site keeps. Change it as you like: Save and Handler notice.
 	Data T
@@ -17,17 +18,14 @@ type Session[T any] struct {
 	// session is then not renewed, only saved if it has changed.
 	Passive bool
 
-	m       *Manager[T]
-	r       *http.Request // nil for one that no request has brought
-	visit   *visit[T]     // nil outside of Handler
-	cookie  Cookie
-	now     int64 // Unix seconds when the request came
-	began   int64 // Unix seconds; 0 for a new one
-	written int64 // Unix seconds; 0 for a new one
-	limits  Limits
-	quiet   bool   // nobody has asked for a page with this request: don't renew
-	stale   bool   // there were fields to forget
-	origin  []byte // the encoding of what the cookie, or Adopt, has brought
+	r      *http.Request // nil for one that no request has brought
+	visit  *visit[T]     // nil outside of Handler
+	cookie Cookie
+	now    int64  // Unix seconds when the request came
+	span   span   // as the cookie had it, or as it was saved
+	quiet  bool   // nobody has asked for a page with this request: don't renew
+	stale  bool   // there were fields to forget
+	origin []byte // the encoding of what the cookie, or Adopt, has brought
 
 	cleared, renewed bool
 	adopted          bool         // Adopt has brought the data
@@ -36,19 +34,10 @@ type Session[T any] struct {
 	sent             *sent        // what Save has put into a header; nil if it hasn't
 }
 
-// empty returns a session that no cookie has brought.
-func (m *Manager[T]) empty(now int64) *Session[T] {
-	return &Session[T]{m: m, now: now, cookie: Cookie{Verdict: None}}
-}
-
-// adopt asks the site for the session of another library.
-func (s *Session[T]) adopt() {
-	data, old, ok := s.m.o.Adopt(s.r)
-	if !ok {
-		return
-	}
-	s.Data, s.old, s.adopted = data, old, true
-	s.origin, _ = encodingMode.Marshal(data) // for Undo; Save says what is wrong with it
+// span is from when to when a session is good. It is zero for a new one.
+type span struct {
+	began, written int64 // Unix seconds
+	limits         Limits
 }
 
 // Renew begins the session anew with the same data, so that Limits count from now, and
@@ -66,7 +55,7 @@ func (s *Session[T]) Clear() { s.Data, s.cleared, s.renewed = *new(T), true, fal
 func (s *Session[T]) Undo() {
 	s.Data, s.cleared, s.renewed = *new(T), false, false
 	if s.origin != nil {
-		decodingMode.Unmarshal(s.origin, &s.Data) // as it was decoded before
+		decode(s.origin, &s.Data) // as it was before
 	}
 }
 
@@ -83,24 +72,24 @@ func (s *Session[T]) Cookie() Cookie {
 // Began returns when the session began, in UTC and whole seconds, also where its cookie
 // was refused after its MAC had matched, and, after it was saved, when what was saved
 // began. It is zero for a new session.
-func (s *Session[T]) Began() time.Time { return unix(s.began) }
+func (s *Session[T]) Began() time.Time { return unix(s.span.began) }
 
 // Written returns when the session was last written, in the way of Began.
-func (s *Session[T]) Written() time.Time { return unix(s.written) }
+func (s *Session[T]) Written() time.Time { return unix(s.span.written) }
 
 // Ends returns when the session ends if nothing is written until then, in the way of
 // Began.
 func (s *Session[T]) Ends() time.Time {
-	idle, lifetime := seconds(s.limits.Idle), seconds(s.limits.Lifetime)
-	if s.began == 0 {
+	if s.span.began == 0 {
 		return time.Time{}
 	}
-	return unix(min(s.written+idle, s.began+lifetime))
+	l := s.span.limits
+	return unix(min(s.span.written+seconds(l.Idle), s.span.began+seconds(l.Lifetime)))
 }
 
 // Limits returns the limits of this session, which LimitsFor may have set. They are
 // zero for a new session.
-func (s *Session[T]) Limits() Limits { return s.limits }
+func (s *Session[T]) Limits() Limits { return s.span.limits }
 
 // continues reports whether the session is the one that the cookie brought.
 func (s *Session[T]) continues() bool { return s.cookie.Verdict == Valid && !s.cleared }

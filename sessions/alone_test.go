@@ -1,0 +1,119 @@
+package sessions_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// shop is a program that uses the library.
+const shop = `package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"PATH"
+)
+
+type basket struct{ Items []string }
+
+func main() {
+	keys, err := sessions.NewKeyring(sessions.NewKey())
+	if err != nil {
+		panic(err)
+	}
+	baskets, err := sessions.New(keys, sessions.Options[basket]{})
+	if err != nil {
+		panic(err)
+	}
+	h := baskets.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := baskets.Get(r.Context())
+		s.Data.Items = append(s.Data.Items, "tea")
+		fmt.Fprint(w, s.Data.Items)
+	}))
+	r := httptest.NewRequest("GET", "/", nil)
+	for range 2 {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		fmt.Println(w.Body)
+		r.AddCookie(w.Result().Cookies()[0])
+	}
+}
+`
+
+// The library is of use for another module: as a bare copy of its folder, and where it is
+// by way of a replace.
+func TestAnotherModuleUsesIt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds two programs")
+	}
+	ours, err := os.ReadFile(filepath.Join("..", "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := "module shop\n\n" + string(regexp.MustCompile(`(?m)^go .*\n`).Find(ours))
+	for _, path := range []string{
+		"github.com/fxamacker/cbor/v2", "github.com/go-jose/go-jose/v4",
+		"github.com/gorilla/securecookie", "github.com/x448/float16",
+	} {
+		version := regexp.MustCompile(`(?m)^\s*` + path + ` (v\S+)`).FindSubmatch(ours)
+		if version == nil {
+			t.Fatalf("go.mod has no %s", path)
+		}
+		head += "require " + path + " " + string(version[1]) + "\n"
+	}
+	replace := "require cookiesession v0.0.0\nreplace cookiesession => " + root + "\n"
+	for name, goMod := range map[string]string{"copy": head, "replace": head + replace} {
+		t.Run(name, func(t *testing.T) {
+			dir, path := t.TempDir(), "cookiesession/sessions"
+			if name == "copy" {
+				path = "shop/sessions"
+				copyOf(t, dir)
+			}
+			write(t, filepath.Join(dir, "go.mod"), goMod)
+			write(t, filepath.Join(dir, "main.go"), strings.ReplaceAll(shop, "PATH", path))
+			sums, err := os.ReadFile(filepath.Join("..", "go.sum"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(dir, "go.sum"), string(sums))
+			cmd := exec.Command("go", "run", ".")
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+			out, err := cmd.CombinedOutput()
+			if want := "[tea]\n[tea tea]\n"; err != nil || string(out) != want {
+				t.Errorf("got %v and %s, want %s", err, out, want)
+			}
+		})
+	}
+}
+
+// copyOf copies the package, without its tests, into a folder.
+func copyOf(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(dir, "sessions"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(file, "_test.go") {
+			write(t, filepath.Join(dir, "sessions", file), string(content))
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package sessions_test
+
+import (
+	"bytes"
+	"cookiesession/sessions"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// golden is when the golden cookies were sealed, the beginning of 2026.
+const golden = 1767225600
+
+// atGolden runs f in a bubble whose time is that of the golden cookies.
+func atGolden(t *testing.T, f func(t *testing.T)) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Unix(golden, 0)))
+		f(t)
+	})
+}
+
+// vector is one of docs/format.md's test vectors.
+type vector struct {
+	About   string
+	Keys    []string // in hexadecimal digits
+	Cookie  string   // its name
+	Mode    string   // signed or encrypted
+	Now     int64
+	Payload string // in hexadecimal digits; empty if it can't be had
+	Value   string
+	Verdict sessions.Verdict
+	Sealed  bool // at Now, with the first key
+}
+
+func vectors(t testing.TB) (all []vector) {
+	t.Helper()
+	content, err := os.ReadFile("testdata/vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(content, &all); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// goldenValues returns the values of hexA's cookies among the vectors that are good.
+func goldenValues(t testing.TB) (values []string) {
+	t.Helper()
+	for _, v := range vectors(t) {
+		if v.Payload != "" && v.Keys[0] == hexA && v.Cookie == "session" {
+			values = append(values, strings.Trim(v.Value, `"`))
+		}
+	}
+	return values
+}
+
+// Who changes what is pinned here ends the sessions of everybody.
+func TestVectors(t *testing.T) {
+	count := make(map[string]int)
+	for _, v := range vectors(t) {
+		count[v.Mode+" "+string(v.Verdict)]++
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(time.Until(time.Unix(v.Now, 0)))
+			checkVector(t, v)
+		})
+	}
+	for _, each := range []string{
+		"valid", "malformed", "unknown key", "tampered", "expired", "too old", "from the future",
+		"too large",
+	} {
+		if count["signed "+each] == 0 || count["encrypted "+each] == 0 {
+			t.Errorf("no vector is %s, of one mode at least", each)
+		}
+	}
+}
+
+func checkVector(t *testing.T, v vector) {
+	name, isHost := strings.CutPrefix(v.Cookie, "__Host-Http-")
+	signOnly := v.Mode == "signed"
+	m := managerOf(t, options{
+		Name: name, Insecure: !isHost, SignOnly: signOnly,
+	}, v.Keys...)
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Cookie", v.Cookie+"="+v.Value)
+	s := m.Load(r)
+	c := s.Cookie()
+	if c.Verdict != v.Verdict || hex.EncodeToString(c.Payload()) != v.Payload ||
+		(s.Data.Name != "") != (v.Verdict == sessions.Valid) {
+		t.Errorf("%s: got %v with %x, want %v with %s", v.About, c.Verdict, c.Payload(),
+			v.Verdict, v.Payload)
+	}
+	if !v.Sealed {
+		return
+	}
+	// Encryption is random, so only its length can be compared.
+	content, _ := hex.DecodeString(v.Payload)
+	again := []string{forge(t, v.Keys[0], signOnly, v.Cookie, content)}
+	if isNew := bytes.Equal(content, payloadOf(t, 0, 0, s.Data)); isNew {
+		c, err := m.Seal(s.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again = append(again, c.Value)
+	}
+	for _, value := range again {
+		if (value == v.Value) != signOnly || value[:7] != v.Value[:7] ||
+			len(value) != len(v.Value) {
+			t.Errorf("%s: got %s, want %s", v.About, value, v.Value)
+		}
+	}
+}
+
+// The whole Set-Cookie line, with each of the attributes, and the one that deletes it.
+func TestSetCookieLine(t *testing.T) {
+	const lifetime, none = "; Max-Age=7776000", http.SameSiteNoneMode
+	short := sessions.Limits{Idle: time.Hour, Lifetime: 2 * time.Hour}
+	browser := func(*fixed) sessions.Limits { return sessions.Limits{BrowserSession: true} }
+	tests := []struct {
+		o                options
+		name, path, rest string
+		maxAge           string
+	}{
+		{options{}, "__Host-Http-session", "/", "Secure; SameSite=Lax", lifetime},
+		{options{Insecure: true}, "session", "/", "SameSite=Lax", lifetime},
+		{options{Name: "a", Limits: short}, "__Host-Http-a", "/",
+			"Secure; SameSite=Lax", "; Max-Age=7200"},
+		{options{SameSite: http.SameSiteDefaultMode,
+			Limits: sessions.Limits{BrowserSession: true}},
+			"__Host-Http-session", "/", "Secure; SameSite=Lax", ""},
+		{options{LimitsFor: browser}, "__Host-Http-session", "/",
+			"Secure; SameSite=Lax", ""},
+		{options{Domain: "example.com"}, "__Http-session", "/; Domain=example.com",
+			"Secure; SameSite=Lax", lifetime},
+		{options{Path: "/shop"}, "__Http-session", "/shop", "Secure; SameSite=Lax",
+			lifetime},
+		{options{SameSite: none, Partitioned: true}, "__Host-Http-session", "/",
+			"Secure; SameSite=None; Partitioned", lifetime},
+		{options{SameSite: http.SameSiteStrictMode}, "__Host-Http-session", "/",
+			"Secure; SameSite=Strict", lifetime},
+		{options{Insecure: true, Path: "/a/", Domain: "a.de"}, "session",
+			"/a/; Domain=a.de", "SameSite=Lax", lifetime},
+	}
+	for _, tt := range tests {
+		m := managerOf(t, tt.o)
+		s := m.Load(comes(m))
+		s.Data.Name = "Alice"
+		w := httptest.NewRecorder()
+		if _, err := m.Save(w, s); err != nil || m.CookieName() != tt.name {
+			t.Errorf("got %v and the name %s, want %s", err, m.CookieName(), tt.name)
+			continue
+		}
+		name, rest, _ := strings.Cut(w.Header().Get("Set-Cookie"), "=")
+		value, rest, _ := strings.Cut(rest, "; ")
+		want := "Path=" + tt.path + tt.maxAge + "; HttpOnly; " + tt.rest
+		if name != tt.name || rest != want {
+			t.Errorf("got %s=…; %s, want %s=…; %s", name, rest, tt.name, want)
+		}
+		s = m.Load(comes(m, value))
+		s.Clear()
+		w = httptest.NewRecorder()
+		saved, err := m.Save(w, s)
+		want = tt.name + "=; Path=" + tt.path + "; Max-Age=0; HttpOnly; " + tt.rest
+		if got := w.Header()["Set-Cookie"]; saved.Reason != sessions.Cleared || err != nil ||
+			len(got) != 1 || got[0] != want {
+			t.Errorf("got %v, %v and %q, want %q", saved, err, got, want)
+		}
+	}
+}

@@ -1,0 +1,429 @@
+package sessions_test
+
+import (
+	"bytes"
+	"cookiesession/sessions"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestParseKey(t *testing.T) {
+	for _, tt := range []struct{ digits, says string }{
+		{hexA, ""}, {strings.ToUpper(hexA), ""},
+		{"", "have 0 characters"}, {hexA[:62], "have 62"}, {hexA + "00", "have 66"},
+		{hexA[:63] + "g", "other characters"}, {hexA[:63] + "\n", "other characters"},
+		{strings.Repeat("00", 32), "too regular"}, {strings.Repeat("6f", 32), "too regular"},
+		{"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", "too regular"},
+		{"fffdfbf9f7f5f3f1efedebe9e7e5e3e1dfdddbd9d7d5d3d1cfcdcbc9c7c5c3c1", "too regular"},
+		{"f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f1011121314151617", "too regular"},
+		{fmt.Sprintf("%x", "correct horse battery staple 123"), "too regular"},
+		{fmt.Sprintf("%x", " ~}|{zyxwvutsrqponmlkjihgfedcba`"), "too regular"},
+		{strings.Repeat(hexA[:30], 2) + hexA[:4], "too regular"},           // 15 bytes
+		{strings.Repeat("000102030405060708090a0b0c0d0e", 2) + "00ff", ""}, // 16 of them
+	} {
+		k, err := sessions.ParseKey(tt.digits)
+		if tt.says == "" {
+			if err != nil || k.Secret() != strings.ToLower(tt.digits) {
+				t.Errorf("got %v and another secret for a good key", err)
+			}
+			continue
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), "sessions: ") ||
+			!strings.Contains(err.Error(), tt.says) || k != (sessions.Key{}) {
+			t.Errorf("%d digits: got %v, want %q", len(tt.digits), err, tt.says)
+		} else if len(tt.digits) > 8 && strings.Contains(err.Error(), tt.digits[:8]) {
+			t.Errorf("got an error that quotes the key: %v", err)
+		}
+	}
+	one, two := sessions.NewKey(), sessions.NewKey()
+	again, err := sessions.ParseKey(one.Secret())
+	if err != nil || again.Secret() != one.Secret() || one.Secret() == two.Secret() {
+		t.Errorf("got %v for a new key, or the same key twice", err)
+	}
+	if enc, signed := new(sessions.Key).IDs(); enc+signed+new(sessions.Key).Secret() != "" {
+		t.Error("got something of no key")
+	}
+	k, _ := sessions.ParseKey(hexA)
+	if enc, signed := k.IDs(); enc != "5cpkia" || signed != "eyj7fr" {
+		t.Errorf("got the ids %s and %s", enc, signed)
+	}
+}
+
+func TestKeyring(t *testing.T) {
+	a, b := ringOf(t, hexA).Keys()[0], ringOf(t, hexB).Keys()[0]
+	ring := ringOf(t, hexA, hexB)
+	for name, err := range map[string]error{
+		"a zero Key":  ring.Replace(sessions.Key{}),
+		"in the ring": ring.Replace(b, a, b),
+		"key 2":       ring.Replace(a, a),
+	} {
+		if err == nil || !strings.Contains(err.Error(), name) ||
+			strings.Contains(err.Error(), hexA[:8]) {
+			t.Errorf("got %v, want one with %q", err, name)
+		}
+	}
+	keys := ring.Keys()
+	if len(keys) != 2 || keys[0] != a && keys[0].Secret() != hexA {
+		t.Errorf("got %v after what failed, want the ring as it was", ring)
+	}
+	keys[0] = b
+	if ring.Keys()[0].Secret() != hexA || new(sessions.Keyring).Keys() != nil {
+		t.Error("got the ring's own slice")
+	}
+	if ring, err := sessions.NewKeyring(sessions.Key{}); err == nil {
+		t.Errorf("got %v of a zero Key", ring)
+	}
+	// Two keys with the same id can't both be in a ring, however unlikely they are. These
+	// pairs were found by trying a hundred thousand random keys.
+	for mode, pair := range map[string][2]string{
+		"signed": {"6899ad6bf819a87c6a7b1f4240b19e612b4c91a2ce64b97eef4535c7ee54ab5c",
+			"85f45bec6dc2684aef237265879c0707423778ddff214363c17d3ac5a80bf4f3"},
+		"encrypted": {"7fd84a56140db7929d11f954fd8b6090affed818d27c91d8634319cd96344320",
+			"66e0c34f479fa5905c0117e4fe1a7596f22cc11ae6db9a2a8ff4fe1ee32892ff"},
+	} {
+		one, two := ringOf(t, pair[0]).Keys()[0], ringOf(t, pair[1]).Keys()[0]
+		oneEnc, oneSigned := one.IDs()
+		if enc, signed := two.IDs(); enc != oneEnc && signed != oneSigned {
+			t.Logf("%s: %v and %v share no id any more", mode, one, two)
+			continue
+		}
+		if _, err := sessions.NewKeyring(one, a, two); err == nil {
+			t.Errorf("%s: got two keys of one id", mode)
+		}
+	}
+}
+
+// Several managers share a ring, which is replaced while they work.
+func TestRingIsReplacedMeanwhile(t *testing.T) {
+	ring := ringOf(t, hexA, hexB)
+	signed, err := sessions.New(ring, options{SignOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypted, err := sessions.New(ring, sessions.Options[older]{Name: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var replaced, wg sync.WaitGroup
+	replaced.Go(func() {
+		keys := ring.Keys()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				ring.Replace(keys[i%2], keys[1-i%2])
+			}
+		}
+	})
+	for range 4 {
+		wg.Go(func() {
+			one, two := "", ""
+			for range 200 {
+				one, _ = turn(t, signed, one, func(s *fixed) { s.Name += "x" })
+				two, _ = turn(t, encrypted, two, func(s *older) { s.Name += "x" })
+			}
+			if len(valueOf(signed, one).Data.Name) != 200 ||
+				len(valueOf(encrypted, two).Data.Name) != 200 {
+				t.Error("lost what was stored")
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	replaced.Wait()
+}
+
+func TestParseKeys(t *testing.T) {
+	text := "\uFEFF# a comment\r\n\n  " + hexA + "\t# with " + hexC + "\r\n" + hexB
+	keys, err := sessions.ParseKeys("ring", text)
+	if err != nil || len(keys) != 2 || keys[0].Line != 3 || keys[0].Key.Secret() != hexA ||
+		keys[1].Line != 4 || keys[1].Key.Secret() != hexB {
+		t.Errorf("got %v and %v", keys, err)
+	}
+	for text, says := range map[string]string{
+		"": "", "\n#\n \t\r\n": "",
+		hexA + "\n" + hexB[:60] + "\n":           "ring:2: want a key of 64",
+		"key=" + hexA:                            "ring:1: want a key of 64",
+		hexA + " " + hexB:                        "ring:1: want a key of 64",
+		hexA + "\n" + strings.Repeat("ab", 32):   "ring:2: this key is too regular",
+		"#\n" + hexA + "\n\n" + hexA + "# again": "ring:4: the same key as on line 2",
+	} {
+		keys, err := sessions.ParseKeys("ring", text)
+		if len(keys) != 0 || (err != nil) != (says != "") {
+			t.Errorf("got %v and %v, want %q", keys, err, says)
+		} else if err != nil && (!strings.HasPrefix(err.Error(), "sessions: "+says) ||
+			strings.Contains(err.Error(), hexA[:8])) {
+			t.Errorf("got %v, want %q", err, says)
+		}
+	}
+}
+
+func TestReadKeyring(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ring")
+	write(t, file, hexB+"\n"+hexA+"\n")
+	ring, err := sessions.ReadKeyring(file)
+	if err != nil || len(ring.Keys()) != 2 || ring.Keys()[0].Secret() != hexB {
+		t.Errorf("got %v and %v", ring, err)
+	}
+	large, none := filepath.Join(dir, "large"), filepath.Join(dir, "none")
+	write(t, large, hexA+strings.Repeat("\n", 1<<20-64))
+	if _, err := sessions.ReadKeyring(large); err != nil {
+		t.Errorf("got %v for a file of 1 MiB", err)
+	}
+	write(t, large, hexA+strings.Repeat("\n", 1<<20-63))
+	write(t, none, "# none\n")
+	for file, says := range map[string]string{
+		large: "more than 1048576 bytes", none: "there is no key in it", dir: "not a regular file",
+		filepath.Join(dir, "gone"): "no such file",
+	} {
+		if runtime.GOOS == "windows" && says == "no such file" {
+			says = "cannot find"
+		}
+		ring, err := sessions.ReadKeyring(file)
+		if err == nil || !strings.HasPrefix(err.Error(), "sessions: ") ||
+			!strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), file) {
+			t.Errorf("got %v and %v, want %q", ring, err, says)
+		}
+	}
+	if _, err := sessions.ReadKeyring(filepath.Join(dir, "gone")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want an os.ErrNotExist", err)
+	}
+}
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// watching is a ring that watches a file, in a bubble of synctest.
+type watching struct {
+	ring *sessions.Keyring
+	told []string
+}
+
+func watch(t *testing.T, file string) *watching {
+	w := &watching{ring: ringOf(t, hexC)}
+	go w.ring.Watch(t.Context(), file, func(err error) { w.told = append(w.told, fmt.Sprint(err)) })
+	synctest.Wait() // the first look is at once
+	return w
+}
+
+// wants wants the ring to seal with a key, and told to have heard what each text is in.
+func (w *watching) wants(t *testing.T, digits string, told ...string) {
+	t.Helper()
+	if got := w.ring.Keys()[0].Secret(); got != digits {
+		t.Error("got another key that seals")
+	}
+	for i, text := range told {
+		if len(w.told) != len(told) || !strings.Contains(w.told[i], text) ||
+			strings.Contains(w.told[i], hexB[:8]) {
+			t.Errorf("got told %q, want %q", w.told, told)
+			break
+		}
+	}
+	if len(told) == 0 && len(w.told) > 0 {
+		t.Errorf("got told %q", w.told)
+	}
+	w.told = nil
+}
+
+// next waits for the next look.
+func next() {
+	time.Sleep(3 * time.Second) // as the documentation says: every few seconds
+	synctest.Wait()
+}
+
+func TestWatch(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	write(t, file, hexA)
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, file)
+		w.wants(t, hexA, "<nil>")
+		next()
+		w.wants(t, hexA)
+		for _, step := range []struct {
+			do     func()
+			digits string
+			told   []string
+		}{
+			{func() { write(t, file, hexB+"\n"+hexA) }, hexB, []string{"<nil>"}},
+			{func() { write(t, file, hexA+"\n"+hexB[:60]) }, hexB, []string{":2: want a key"}},
+			{func() { write(t, file, "nonsense") }, hexB, []string{":1: want a key"}},
+			{func() { write(t, file, "") }, hexB, []string{"no key in it"}},
+			{func() { write(t, file, "#") }, hexB, []string{"no key in it"}},
+			{func() { os.Remove(file) }, hexB, []string{file}},
+			{func() { write(t, file, hexB+"\n"+hexA) }, hexB, []string{"<nil>"}},
+			{func() { os.Chtimes(file, time.Now(), time.Now()) }, hexB, nil},
+			{func() { // as a file is replaced by systemd, and by our own command
+				write(t, file+".new", hexA)
+				os.Rename(file+".new", file)
+			}, hexA, []string{"<nil>"}},
+		} {
+			step.do()
+			next()
+			w.wants(t, step.digits, step.told...)
+			next()
+			w.wants(t, step.digits) // it is said once
+		}
+	})
+}
+
+// A file that is bad from the start is told, too, and nobody needs to be.
+func TestWatchABadFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	write(t, file, "")
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, file)
+		w.wants(t, hexC, "no key in it")
+		write(t, file, hexA)
+		ring := ringOf(t, hexC)
+		go ring.Watch(t.Context(), file, nil)
+		synctest.Wait()
+		if ring.Keys()[0].Secret() != hexA {
+			t.Error("got no keys without somebody to be told")
+		}
+	})
+}
+
+// A Kubernetes secret is a link to a link to a folder, of which the middle one is swapped.
+func TestWatchBehindALink(t *testing.T) {
+	dir := t.TempDir()
+	for name, key := range map[string]string{"v1": hexA, "v2": hexB} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, name, "ring"), key)
+	}
+	if err := os.Symlink("v1", filepath.Join(dir, "..data")); err != nil {
+		t.Skipf("no symbolic links here: %v", err)
+	}
+	file := filepath.Join(dir, "ring")
+	os.Symlink(filepath.Join("..data", "ring"), file)
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, file)
+		w.wants(t, hexA, "<nil>")
+		os.Symlink("v2", filepath.Join(dir, "..new"))
+		os.Rename(filepath.Join(dir, "..new"), filepath.Join(dir, "..data"))
+		next()
+		w.wants(t, hexB, "<nil>")
+	})
+}
+
+// A file that is there but can't be read is told with the reason.
+func TestWatchAnUnreadableFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ring")
+	write(t, file, hexA)
+	os.Chmod(file, 0o200)
+	if _, err := os.ReadFile(file); err == nil {
+		file = "/proc/self/mem" // which not even root can read from its beginning
+	}
+	if _, err := os.ReadFile(file); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Skip("everything can be read here")
+	}
+	if _, err := sessions.ReadKeyring(file); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want the reason", err)
+	}
+}
+
+// However something is printed that has a secret, or a visitor's data, in it, neither shows.
+func TestNothingPrintsASecret(t *testing.T) {
+	ring := ringOf(t, hexA)
+	m, err := sessions.New(ring, options{SignOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Seal(fixed{Name: "Rumpelstiltskin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := m.Load(comes(m, c.Value))
+	s.Data.Name += "Rumpelstiltskin"
+	key, cookie := ring.Keys()[0], s.Cookie()
+	secret := fmt.Sprint([]byte("Rumpelstiltskin"))
+	hidden := []string{
+		hexA[:8], strings.ToUpper(hexA[:8]), "111 29 237", "0x6f, 0x1d", "Rumpel", "rumpel",
+		secret[1 : len(secret)-1], fmt.Sprintf("%x", "Rumpel"), fmt.Sprintf("%X", "Rumpel"),
+		"0x52, 0x75", c.Value[7:40], fmt.Sprintf("%x", c.Value[7:20]),
+	}
+	type within[V any] struct {
+		Open   V
+		closed V
+		List   []V
+		Map    map[string]V
+		Any    any
+	}
+	nest := func(v any) []any {
+		return []any{v, &v, []any{v}, map[string]any{"v": v}, within[any]{Open: v, Any: v}}
+	}
+	values := slices.Concat(
+		nest(key), nest(ring), nest(cookie), nest(s), nest(m), nest(&key), nest(&cookie),
+		[]any{within[sessions.Key]{closed: key}, within[any]{closed: key}},
+		[]any{within[sessions.Cookie]{closed: cookie}, within[any]{closed: cookie}},
+		[]any{within[*sessions.Keyring]{closed: ring}, within[*sessions.Manager[fixed]]{closed: m}},
+		[]any{sessions.Event{Cookie: cookie}, sessions.KeyLine{Key: key}},
+	)
+	for _, v := range values {
+		var text, structured bytes.Buffer
+		slog.New(slog.NewTextHandler(&text, nil)).Info("m", "v", v)
+		slog.New(slog.NewJSONHandler(&structured, nil)).Info("m", "v", v)
+		encoded, _ := json.Marshal(v)
+		printed := []string{text.String(), structured.String(), string(encoded)}
+		for _, verb := range "vsqxXdbocUtpeEfFgGT" {
+			for _, flags := range []string{"", "+", "#", "-20", "020", ".99", "# "} {
+				printed = append(printed, fmt.Sprintf("%"+flags+string(verb), v))
+			}
+		}
+		for _, got := range printed {
+			for _, secret := range hidden {
+				if strings.Contains(got, secret) {
+					t.Fatalf("%T: got %q in %s", v, secret, got)
+				}
+			}
+		}
+	}
+	// What they do show.
+	const keyText = "5cpkia (signed: eyj7fr)"
+	cookieText := fmt.Sprintf("cookie: valid, %d bytes, key eyj7fr", cookie.Size)
+	for _, tt := range [][2]string{
+		{fmt.Sprint(key), keyText},
+		{fmt.Sprintf("%x", ring), "keys [" + keyText + "]"},
+		{fmt.Sprintf("%-12d|", sessions.Key{}), "no key      |"},
+		{fmt.Sprint((*sessions.Keyring)(nil), new(sessions.Keyring)), "keys [] keys []"},
+		{fmt.Sprintf("%+v", cookie), cookieText},
+		{fmt.Sprint(sessions.Cookie{}), "cookie: none, 0 bytes"},
+		{fmt.Sprintf("%#v", s), "session of " + cookieText},
+		{fmt.Sprintf("%d", *s), "session of " + cookieText},
+		{fmt.Sprint(m), "manager of __Host-Http-session, keys [" + keyText + "]"},
+	} {
+		if tt[0] != tt[1] {
+			t.Errorf("got %q, want %q", tt[0], tt[1])
+		}
+	}
+	for _, v := range []interface {
+		fmt.Formatter
+		slog.LogValuer
+		MarshalText() ([]byte, error)
+	}{key, ring, cookie, s, m} {
+		text, err := v.MarshalText()
+		want := fmt.Sprint(v)
+		if string(text) != want || v.LogValue().String() != want || err != nil {
+			t.Errorf("got %q, %v and %v, want %q", text, v.LogValue(), err, want)
+		}
+	}
+}
