@@ -8,7 +8,8 @@ serves it. Each flag -some-flag can also be given as the environment variable
 COOKIESESSION_SOME_FLAG; the flag wins. The keys are those of -key-file, one a
 line, or of COOKIESESSION_KEYS, separated by commas, each of 64 hexadecimal
 digits. The first key seals, the others only verify. Without any, a random key
-is made that ends with the process.
+is made that ends with the process. The sessions are those of package sessions,
+and the site is in handlers.go.
 
 The key file and the certificate are looked at every few seconds, and at once on
 SIGHUP. SIGINT and SIGTERM finish the requests in flight, for 25 seconds at most;
@@ -26,6 +27,9 @@ make a key and edit a key file, which servers may be using meanwhile.
 	cookiesession inspect [-key-file FILE] [-show] <cookie
 
 shows what is known about a cookie.
+
+GOGC and GOMEMLIMIT are Go's own variables for its garbage collector. Without the
+first, this program's is 400.
 
 The exit status is 2 when the program was called wrongly, 1 when it failed
 otherwise or the inspected cookie is not valid.
