@@ -23,7 +23,7 @@ var assets = []web.Asset{
 }
 
 // routes fills the router: the table of contents. Addresses may end with a slash.
-func routes(router *mux.Router, site *web.Site[session], about lesson.Config[session]) {
+func routes(router *mux.Router, site *web.Site[session]) {
 	get, post := []string{http.MethodGet, http.MethodHead}, http.MethodPost
 
 	router.HandleFunc("/", site.Action(home)).Methods(get...).Name("home")
@@ -32,13 +32,13 @@ func routes(router *mux.Router, site *web.Site[session], about lesson.Config[ses
 	router.HandleFunc("/get_name", site.Action(getName)).Methods(get...).Name("get_name")
 	router.HandleFunc("/clear_name", site.Action(clearName)).Methods(post).Name("clear_name")
 
-	// To take the lesson out: this line, internal/lesson and templates/lesson.
-	lesson.Routes(router, site, about)
+	// To take the lesson out: this line and its import, internal/lesson, templates/lesson.
+	lesson.Routes(router, site, session{Name: "Alice"})
 }
 
 func home(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {
 	text := "A session in a signed cookie: " +
-		"POST name=... to /set_name, then GET /get_name or /session, POST to /clear_name."
+		"POST name=... to /set_name, then GET /get_name, POST to /clear_name."
 	if s.Data.Name != "" {
 		text += " Name: " + s.Data.Name
 	}
@@ -63,14 +63,17 @@ func setName(r *http.Request, s *sessions.Session[session]) (web.Answer, error) 
 	name, wrong := checkName(form["name"])
 	if wrong != "" {
 		typed := strings.ToValidUTF8(strings.Join(form["name"], " "), "\uFFFD")
-		data := field{Value: typed, Problem: wrong, Focus: true}
-		return web.Answer{Status: 422, Text: wrong, Page: "set_name", Data: data}, nil
+		return web.Answer{
+			Status: http.StatusUnprocessableEntity, Text: wrong,
+			Page: "set_name", Data: field{Value: typed, Problem: wrong, Focus: true},
+		}, nil
 	}
 	s.Data.Name = name
-	answer := web.Message("set", "Name "+name+" set in session")
-	// What was typed stays in the form, should the session not be changed for now.
-	answer.Again = &web.Answer{Page: "set_name", Data: field{Value: name, Focus: true}}
-	return answer, nil
+	return web.Answer{
+		Text: "Name " + name + " set in session", Page: "set",
+		// What was typed stays in the form, should the session not be changed for now.
+		Again: &web.Answer{Page: "set_name", Data: field{Value: name, Focus: true}},
+	}, nil
 }
 
 func getName(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {

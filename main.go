@@ -8,7 +8,8 @@ serves it. Each flag -some-flag can also be given as the environment variable
 COOKIESESSION_SOME_FLAG; the flag wins. The keys are those of -key-file, one a
 line, or of COOKIESESSION_KEYS, separated by commas, each of 64 hexadecimal
 digits. The first key seals, the others only verify. Without any, a random key
-is made that ends with the process.
+is made that ends with the process. The sessions are those of package sessions,
+and the site is in handlers.go.
 
 The key file and the certificate are looked at every few seconds, and at once on
 SIGHUP. SIGINT and SIGTERM finish the requests in flight, for 25 seconds at most;
@@ -27,6 +28,9 @@ make a key and edit a key file, which servers may be using meanwhile.
 
 shows what is known about a cookie.
 
+GOGC and GOMEMLIMIT are Go's own variables for its garbage collector. Without the
+first, this program's is 400.
+
 The exit status is 2 when the program was called wrongly, 1 when it failed
 otherwise or the inspected cookie is not valid.
 */
@@ -41,7 +45,6 @@ import (
 	"html/template"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -53,7 +56,6 @@ import (
 
 	"cookiesession/internal/command"
 	"cookiesession/internal/floodlog"
-	"cookiesession/internal/lesson"
 	"cookiesession/internal/metrics"
 	"cookiesession/internal/report"
 	"cookiesession/internal/server"
@@ -110,17 +112,17 @@ func runServer(ctx context.Context, args []string, getenv func(string) string,
 		_, err := fmt.Fprintln(stdout, version())
 		return err
 	}
-	cfg.log = newLogger(cfg, stderr)
+	log := newLogger(cfg, stderr)
 	keys, err := command.Keyring(cfg.keyFile, getenv)
 	if err != nil {
 		return err
 	}
 	if keys == nil {
-		cfg.log.Warn("no key is configured: sessions end with this process; " +
+		log.Warn("no key is configured: sessions end with this process; " +
 			"make a key file with `cookiesession keys add FILE` and give it with -key-file")
 		keys, _ = sessions.NewKeyring(sessions.NewKey()) // a new key is a good one
 	}
-	a, err := newApp(cfg, keys)
+	a, err := newApp(cfg, keys, log)
 	if err != nil {
 		return err
 	}
@@ -135,6 +137,7 @@ type app struct {
 	http.Handler
 	cfg      *config
 	keys     *sessions.Keyring
+	log      *slog.Logger
 	metrics  *metrics.Metrics
 	draining atomic.Bool // the server is about to stop
 }
@@ -143,21 +146,18 @@ type app struct {
 var templates embed.FS
 
 // newApp puts the website together.
-func newApp(cfg *config, keys *sessions.Keyring) (*app, error) {
-	a := &app{cfg: cfg, keys: keys, metrics: metrics.New(keys, !cfg.encrypt)}
-	funcs := template.FuncMap{"why": report.Why}
-	maps.Copy(funcs, lesson.Funcs())
+func newApp(cfg *config, keys *sessions.Keyring, log *slog.Logger) (*app, error) {
+	a := &app{cfg: cfg, keys: keys, log: log, metrics: metrics.New(keys, !cfg.encrypt)}
 	site, err := web.New(keys, cfg.options(), web.Config{
-		Origins: cfg.origins, Files: templates, Funcs: funcs, Assets: assets,
-		Log: cfg.log, Record: a.metrics, Draining: a.draining.Load,
+		Origins: cfg.origins, Files: templates, Assets: assets,
+		Funcs: template.FuncMap{"why": report.Why, "sent": report.Sent},
+		Log:   log, Record: a.metrics, Draining: a.draining.Load,
 	})
 	if err != nil {
 		return nil, command.OptionsError(err)
 	}
 	router := mux.NewRouter()
-	routes(router, site, lesson.Config[session]{
-		Keys: keys, Options: cfg.options(), Example: example,
-	})
+	routes(router, site)
 	a.Handler = site.Handler(router)
 	return a, nil
 }
@@ -165,11 +165,12 @@ func newApp(cfg *config, keys *sessions.Keyring) (*app, error) {
 // serve runs the server until ctx ends or a signal comes.
 func (a *app) serve(ctx context.Context) error {
 	cfg := a.cfg
+	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
 	to := server.Config{
-		Addr: cfg.addr, Handler: a, Secure: cfg.secure(),
+		Addr: cfg.addr, Handler: a, Secure: cfg.secure(), Log: a.log,
 		CertificateLoaded: a.metrics.CertificateLoaded,
-		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(),
-		ShutdownDelay: cfg.shutdownDelay, Drain: func() { a.draining.Store(true) }, Log: cfg.log,
+		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(), Style: string(style),
+		ShutdownDelay: cfg.shutdownDelay, Drain: func() { a.draining.Store(true) },
 	}
 	if len(cfg.origins) > 0 {
 		to.URL = cfg.origins[0]
@@ -180,7 +181,8 @@ func (a *app) serve(ctx context.Context) error {
 	return server.Run(ctx, to)
 }
 
-// watchKeys keeps the keys as their file says, if they are in one, until ctx ends.
+// watchKeys keeps the keys as their file says, if they are in one, until ctx ends. The
+// file is read once more at the start, so that no change after the first time is missed.
 func (a *app) watchKeys(ctx context.Context) error {
 	file := a.cfg.keyFile
 	if file == "" {
@@ -210,10 +212,10 @@ func (a *app) watchKeys(ctx context.Context) error {
 func (a *app) keysReloaded(err error) {
 	a.metrics.KeysLoaded(err)
 	if err != nil {
-		a.cfg.log.Error("the key file is bad, the keys stay as they are", "err", err)
+		a.log.Error("the key file is bad, the keys stay as they are", "err", err)
 		return
 	}
-	a.cfg.log.Info("key file loaded", "file", a.cfg.keyFile)
+	a.log.Info("key file loaded", "file", a.cfg.keyFile)
 	a.warnOfReaders()
 }
 
@@ -221,7 +223,7 @@ func (a *app) keysReloaded(err error) {
 func (a *app) warnOfReaders() {
 	info, err := os.Stat(a.cfg.keyFile)
 	if err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
-		a.cfg.log.Warn("the key file can be read by every user of this machine: chmod o= it",
+		a.log.Warn("the key file can be read by every user of this machine: chmod o= it",
 			"file", a.cfg.keyFile)
 	}
 }
@@ -257,10 +259,9 @@ type config struct {
 	version         bool
 	logFormat       string
 	logLevel        slog.Level
-	log             *slog.Logger
 }
 
-// defaults are those of the flags that say something about sessions.
+// defaults are those of the flags that say something about sessions, here and for inspect.
 var defaults = config{
 	cookie: "session", idle: 336 * time.Hour, lifetime: 2160 * time.Hour, encrypt: true,
 	persist: true,

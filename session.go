@@ -7,9 +7,6 @@ type session struct {
 	Name string
 }
 
-// example is a session to show to a visitor who has none.
-var example = session{Name: "Alice"}
-
 // options is what the site decides about its sessions.
 func (cfg *config) options() sessions.Options[session] {
 	return sessions.Options[session]{

@@ -1,133 +1,242 @@
 package e2e
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"testing"
 
 	"cookiesession/internal/testkit"
 )
 
-// adopterPatch is an adopter's change: two fields, and an action that sets them. A site
-// that has such a field already keeps its own.
-var adopterPatch = []struct{ after, add string }{
-	{"type session struct {\n", "\tTheme string\n"},
-	{"type session struct {\n", "\tCart []string\n"},
-	{"func (a *app) routes(router *mux.Router) {\n", `
-	router.HandleFunc("/adopted", a.visitor(a.setThemeInTest)).
-		Methods(http.MethodPost).Name("adopted")
-`},
-	{"return message(\"Name cleared from session\"), nil\n}\n", `
-func (a *app) setThemeInTest(_ *http.Request, v *visit[session]) (answer, error) {
-	v.session.Theme = "dark"
-	v.session.Cart = append(v.session.Cart, "book")
-	return message("Theme dark set in session"), nil
-}
-`},
-}
-
-// A new field is one line, and needs no step in a deployment: the copies with
-// it and those without serve the same visitor in turns.
-func TestAdopterAddsFields(t *testing.T) {
-	slow(t)
-	t.Parallel()
-	dir := copyProject(t)
-	file := filepath.Join(dir, "handlers.go")
-	source := testkit.ReadFile(t, file)
-	for _, p := range adopterPatch {
-		isThere := func(line string) bool { return squeeze(line) == squeeze(p.add) }
-		if slices.ContainsFunc(strings.Split(source, "\n"), isThere) {
-			continue
-		}
-		patched := strings.Replace(source, p.after, p.after+p.add, 1)
-		if patched == source {
-			t.Fatalf("handlers.go has no %q any more", p.after)
-		}
-		source = patched
-	}
-	testkit.WriteFile(t, file, source)
-	runIn(t, exec.Command("gofmt", "-w", "handlers.go"), dir, "")
-	goIn(t, dir, "vet", "./...")
-	goIn(t, dir, "test", "-short", "./...")
-	exe := filepath.Join(dir, "adopted.exe")
-	goIn(t, dir, "build", "-o", exe, ".")
-
-	env := environ{keysVariable: keyA, "COOKIESESSION_ENCRYPT": "false"}
-	before := start(t, env)
-	after := testkit.Start(t, testkit.Environ(exec.Command(exe, "-addr", "localhost:0"), env))
-	cookie := ""
-	ask := func(p *testkit.Server, method, path, accept string) string {
-		t.Helper()
-		header := form()
-		header.Set("Accept", accept)
-		if cookie != "" {
-			header.Set("Cookie", cookie)
-		}
-		res, body := testkit.Send(t, method, p.URL+path, "name=Bob", header)
-		if res.StatusCode != 200 {
-			t.Errorf("%s %s: got status %d and %q", method, path, res.StatusCode, body)
-		}
-		if line := res.Header.Get("Set-Cookie"); line != "" {
-			cookie, _, _ = strings.Cut(line, ";")
-			cookie = strings.TrimSuffix(cookie, "session=") // when it is deleted
-		}
-		return body
-	}
-	wantFields := func(where, text string, fields ...string) {
-		t.Helper()
-		for _, f := range fields {
-			if !strings.Contains(text, f) {
-				t.Errorf("%s: got no %s in %s", where, f, text)
-			}
-		}
-	}
-	plain := []string{
-		"\ncart          [\"book\"]\n", "\nname          Bob\n", "\ntheme         dark\n",
-	}
-	page := []string{
-		"<dt>Cart</dt><dd dir=\"auto\">[&#34;book&#34;]</dd>", "<dt>Name</dt>",
-		"<dt>Theme</dt><dd dir=\"auto\">dark</dd>",
-	}
-
-	ask(after, "POST", "/adopted", "")
-	if got := ask(before, "GET", "/get_name", ""); got != "Name not found in session\n" {
-		t.Errorf("a session without a name: got %q from the older copy", got)
-	}
-	if got := ask(before, "POST", "/set_name", ""); got != "Name Bob set in session\n" {
-		t.Errorf("got %q from the older copy", got)
-	}
-	for _, p := range []*testkit.Server{before, after} {
-		if got := ask(p, "GET", "/get_name", ""); got != "Name: Bob\n" {
-			t.Errorf("got %q", got)
-		}
-		wantFields("/session", ask(p, "GET", "/session", ""), plain...)
-		wantFields("/session as a page", ask(p, "GET", "/session", testkit.Browser), page...)
-	}
-	shown, _, _ := command(t, cookie, env, "inspect", "-show")
-	wantFields("inspect", shown,
-		"cart          [\"book\"]\n", "name          \"Bob\"\n", "theme         \"dark\"\n")
-	ask(after, "POST", "/clear_name", "")
-	wantFields("after clearing", ask(after, "GET", "/session", ""), "verdict       none")
-}
+// What people do to the project who make it a site of their own, in copies of it.
 
 // copyProject copies what would be committed of the project into another folder, but for
-// these tests, which know the demo.
-func copyProject(t *testing.T) string {
+// these tests, which know the demo, and for what else is named.
+func copyProject(t *testing.T, without ...string) string {
 	t.Helper()
 	dir := newProject(t)
-	for _, name := range []string{"e2e", ".git"} {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+	for _, name := range append(without, "e2e", ".git") {
+		name = filepath.Join(dir, filepath.FromSlash(name))
+		if _, err := os.Stat(name); err != nil && filepath.Base(name) != ".git" {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(name); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir
 }
 
-// goIn runs the go tool in a folder.
-func goIn(t *testing.T, dir string, args ...string) {
+// patch replaces a part of a file, which must be in there once.
+func patch(t *testing.T, dir, name, old, new string) {
 	t.Helper()
-	runIn(t, exec.Command("go", args...), dir, "")
+	file := filepath.Join(dir, filepath.FromSlash(name))
+	source := testkit.ReadFile(t, file)
+	if n := strings.Count(source, old); n != 1 {
+		t.Fatalf("got %q %d times in %s, want it once", old, n, name)
+	}
+	testkit.WriteFile(t, file, strings.Replace(source, old, new, 1))
+}
+
+// tryProject has the go tool look at a project, run the tests of packages, and build the
+// program, and returns its file. No other test should run meanwhile: it takes all of the
+// machine.
+func tryProject(t *testing.T, dir, packages string) (exe string) {
+	t.Helper()
+	exe = filepath.Join(dir, "changed.exe")
+	if out := runIn(t, exec.Command("gofmt", "-l", "."), dir, ""); out != "" {
+		t.Errorf("gofmt has something to say of %s", out)
+	}
+	for _, args := range [][]string{
+		{"vet", "./..."}, {"test", "-short", packages}, {"build", "-o", exe, "."},
+	} {
+		runIn(t, exec.Command("go", args...), dir, "")
+	}
+	return exe
+}
+
+// startFile starts a changed program.
+func startFile(t *testing.T, exe string, env environ) *testkit.Server {
+	t.Helper()
+	return testkit.Start(t, testkit.Environ(exec.Command(exe, "-addr", "localhost:0"), env))
+}
+
+// The adopter's site, which has nothing of the demo.
+const (
+	shopHandlers = `package main
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/gorilla/mux"
+
+	"cookiesession/internal/lesson"
+	"cookiesession/internal/web"
+	"cookiesession/sessions"
+)
+
+var assets = []web.Asset{{Path: "/shop.css", File: "shop.css", Kind: "text/css"}}
+
+func routes(router *mux.Router, site *web.Site[session]) {
+	router.HandleFunc("/", site.Action(buy)).Name("shop")
+	lesson.Routes(router, site, session{Items: []string{"tea"}})
+}
+
+func buy(r *http.Request, s *sessions.Session[session]) (web.Answer, error) {
+	if r.Method == http.MethodPost {
+		form, err := web.Form(r)
+		if err != nil {
+			return web.Answer{}, err
+		}
+		s.Data.Items = append(s.Data.Items, form["item"]...)
+	}
+	return web.Answer{Text: fmt.Sprint("Things: ", len(s.Data.Items)), Page: "shop"}, nil
+}
+`
+	shopLayout = `<title>{{block "title" .}}{{end}}</title><link href="{{asset "/shop.css"}}">
+{{block "content" .}}{{end}}{{if .SetCookie}}{{block "sent" .}}{{end}}{{end}}
+`
+	shopPage  = `{{define "title"}}Shop{{end}}{{define "content"}}{{.Text}}{{end}}`
+	shopError = `{{define "title"}}Sorry{{end}}{{define "content"}}{{.Text}}{{end}}`
+)
+
+// The demo comes out, with its field, its pages and its style: the tests of the root and
+// these here know it, and no other ones.
+func TestDemoComesOut(t *testing.T) {
+	slow(t)
+	dir := copyProject(t, "handlers_test.go", "main_test.go", "templates/home.html",
+		"templates/set_name.html", "templates/set.html", "templates/get.html",
+		"templates/clear.html", "templates/parts.html", "templates/style.css",
+		"templates/icon.svg", "templates/robots.txt")
+	patch(t, dir, "session.go", "\tName string\n", "\tItems []string\n")
+	for name, content := range map[string]string{
+		"handlers.go": shopHandlers, "templates/layout.html": shopLayout,
+		"templates/shop.html": shopPage, "templates/error.html": shopError,
+		"templates/shop.css": ":root {}\n",
+	} {
+		testkit.WriteFile(t, filepath.Join(dir, filepath.FromSlash(name)), content)
+	}
+	p := startFile(t, tryProject(t, dir, "./..."), withKeyA)
+	header := form()
+	header.Set("Accept", testkit.Browser)
+	res, page := testkit.Send(t, "POST", p.URL+"/", "item=milk", header)
+	for _, want := range []string{"<title>Shop</title>", "Things: 1", "that was just sent</h2>"} {
+		if res.StatusCode != 200 || !strings.Contains(page, want) {
+			t.Errorf("got status %d and %s, want %s", res.StatusCode, page, want)
+		}
+	}
+	header.Set("Cookie", strings.Split(res.Header.Get("Set-Cookie"), ";")[0])
+	for path, want := range map[string]string{
+		"/session": "<dt>Items</dt><dd dir=\"auto\">[&#34;milk&#34;]</dd>",
+		"/nowhere": "<title>Sorry</title>",
+	} {
+		_, page := testkit.Send(t, "GET", p.URL+path, "", header)
+		if !strings.Contains(page, want) {
+			t.Errorf("%s: got %s, want %s", path, page, want)
+		}
+	}
+}
+
+// adopted is an action with which the test's adopter begins.
+const adopted = `
+func adopted(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {
+	s.Data.OwnTheme = "dark"
+	s.Data.OwnCart = append(s.Data.OwnCart, "book")
+	return web.Answer{Text: "Theme: " + s.Data.OwnTheme, Page: "adopted"}, nil
+}
+`
+
+// A new field is one line, and needs no step in a deployment: the copies with it and
+// those without serve the same visitor in turns. An action is a function and a line, a
+// page is a file. No test has to change.
+func TestAdopterAddsFields(t *testing.T) {
+	slow(t)
+	dir := copyProject(t)
+	patch(t, dir, "session.go", "type session struct {\n",
+		"type session struct {\n\tOwnTheme string\n\tOwnCart []string\n")
+	patch(t, dir, "handlers.go", "\n\t// To take the lesson out", "\trouter.HandleFunc("+
+		"\"/adopted\", site.Action(adopted)).Methods(post)\n\n\t// To take the lesson out")
+	handlers := filepath.Join(dir, "handlers.go")
+	testkit.WriteFile(t, handlers, testkit.ReadFile(t, handlers)+adopted)
+	testkit.WriteFile(t, filepath.Join(dir, "templates", "adopted.html"),
+		`{{define "title"}}Theme{{end}}{{define "content"}}<b>{{.Session.OwnTheme}}</b>{{end}}`)
+	runIn(t, exec.Command("gofmt", "-w", "session.go"), dir, "")
+
+	env := environ{keysVariable: keyA, "COOKIESESSION_ENCRYPT": "false"}
+	before, after := start(t, env), startFile(t, tryProject(t, dir, "."), env)
+	cookie := ""
+	ask := func(p *testkit.Server, method, path, accept string, want ...string) {
+		t.Helper()
+		header := form()
+		header.Set("Accept", accept)
+		header.Set("Cookie", cookie)
+		res, body := testkit.Send(t, method, p.URL+path, "name=Bob", header)
+		for _, w := range want {
+			if res.StatusCode != 200 || !strings.Contains(body, w) {
+				t.Errorf("%s %s: got status %d and %q, want %q in it",
+					method, path, res.StatusCode, body, w)
+			}
+		}
+		if line := res.Header.Get("Set-Cookie"); line != "" {
+			cookie, _, _ = strings.Cut(line, ";")
+			cookie = strings.TrimSuffix(cookie, "session=") // when it is deleted
+		}
+	}
+	ask(after, "POST", "/adopted", "", "Theme: dark\n")
+	ask(before, "GET", "/get_name", "", "Name not found in session\n")
+	ask(before, "POST", "/set_name", "", "Name Bob set in session\n")
+	for _, p := range []*testkit.Server{before, after} {
+		ask(p, "GET", "/get_name", "", "Name: Bob\n")
+		ask(p, "GET", "/session", "",
+			"\nowncart       [\"book\"]\n", "\nname          Bob\n", "\nowntheme      dark\n")
+		ask(p, "GET", "/session", testkit.Browser, "<dt>Name</dt>",
+			"<dt>OwnCart</dt><dd dir=\"auto\">[&#34;book&#34;]</dd>",
+			"<dt>OwnTheme</dt><dd dir=\"auto\">dark</dd>")
+	}
+	ask(after, "POST", "/adopted", testkit.Browser, "<h1>Theme</h1>", "<b>dark</b>")
+	shown, _, _ := command(t, cookie, env, "inspect", "-show")
+	for _, want := range []string{
+		"owncart       [\"book\", \"book\"]\n", "name          \"Bob\"\n",
+	} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("inspect: got %s, want %q", shown, want)
+		}
+	}
+	ask(after, "POST", "/clear_name", "")
+	ask(after, "GET", "/session", "", "verdict       none")
+}
+
+// ofLesson matches a line of code that has to do with the lesson.
+var ofLesson = regexp.MustCompile(`(?m)^\t+[^/\s].*\blesson\b.*\n|^\tlesson\..*\n`)
+
+// The lesson comes out with a line of handlers.go, its import, and two folders. The rest
+// builds, its tests pass, and TestLinks among them finds no way that leads there.
+func TestLessonComesOut(t *testing.T) {
+	slow(t)
+	dir := copyProject(t, "internal/lesson", "templates/lesson")
+	for _, name := range []string{"main.go", "session.go", "handlers.go"} {
+		lines := ofLesson.FindAllString(testkit.ReadFile(t, filepath.Join(dir, name)), -1)
+		if want := map[string]int{"handlers.go": 2}[name]; len(lines) != want {
+			t.Fatalf("got the lesson in %q of %s, want it in %d lines", lines, name, want)
+		}
+		for _, line := range lines {
+			patch(t, dir, name, line, "")
+		}
+	}
+	p := startFile(t, tryProject(t, dir, "./..."), withKeyA)
+	j := newJar(t, p.URL, "Alice")
+	header := http.Header{"Cookie": {j.cookie}, "Accept": {testkit.Browser}}
+	for path, status := range map[string]int{
+		"/": 200, "/get_name": 200, "/session": 404, "/forge": 404,
+	} {
+		res, page := testkit.Send(t, "GET", p.URL+path, "", header)
+		if res.StatusCode != status || strings.Contains(page, "/session") {
+			t.Errorf("%s: got status %d and %s, want %d", path, res.StatusCode, page, status)
+		}
+	}
 }

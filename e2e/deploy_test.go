@@ -103,6 +103,41 @@ func TestDeployedStopTimes(t *testing.T) {
 	}
 }
 
+// Where memory is limited, Go knows of it, with room for what Go doesn't count.
+func TestDeployedMemoryLimits(t *testing.T) {
+	limits := make(map[string][2]string) // what is given, and what Go is told
+	first := func(text, pattern string) string {
+		t.Helper()
+		m := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		if m == nil {
+			t.Fatalf("got no %s in %s", pattern, text)
+		}
+		return m[1]
+	}
+	unit := read(t, "deploy/cookiesession.service")
+	limits["systemd"] = [2]string{
+		first(unit, `(?m)^MemoryMax=(\d+)M$`),
+		first(unit, `(?m)^Environment=GOMEMLIMIT=(\d+)MiB$`),
+	}
+	c := readManifests(t).container()
+	limits["Kubernetes"] = [2]string{
+		first(c.Resources.Limits["memory"], `^(\d+)Mi$`),
+		first(fmt.Sprint(c.Env), `{GOMEMLIMIT (\d+)MiB}`),
+	}
+	image := read(t, "deploy/Dockerfile")
+	limits["Docker"] = [2]string{
+		first(image, `--memory (\d+)m`), first(image, `GOMEMLIMIT=(\d+)MiB`),
+	}
+	for where, limit := range limits {
+		var given, told float64
+		fmt.Sscan(limit[0], &given)
+		fmt.Sscan(limit[1], &told)
+		if share := told / given; share < 0.8 || share > 0.9 {
+			t.Errorf("%s: got %v of %v MiB, want 80 to 90 %%", where, told, given)
+		}
+	}
+}
+
 // manifests is what the tests look at of deploy/kubernetes.yaml.
 type manifests struct {
 	Deployment struct {
@@ -135,8 +170,10 @@ type manifests struct {
 }
 
 type container struct {
-	Args  []string
-	Ports []struct {
+	Args      []string
+	Env       []struct{ Name, Value string }
+	Resources struct{ Limits map[string]string }
+	Ports     []struct {
 		Name          string
 		ContainerPort int `yaml:"containerPort"`
 	}

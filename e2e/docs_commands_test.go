@@ -9,7 +9,6 @@ import (
 	"go/format"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -29,7 +28,7 @@ import (
 func TestDocCommands(t *testing.T) {
 	slow(t)
 	t.Parallel()
-	for _, name := range []string{readme, operation} {
+	for name, least := range map[string]int{readme: 8, operation: 15, ownSite: 0} {
 		t.Run(path.Base(name), func(t *testing.T) {
 			testkit.NeedTool(t, "curl")
 			testkit.NeedTool(t, "sh")
@@ -38,11 +37,15 @@ func TestDocCommands(t *testing.T) {
 			for _, b := range blocks(f.ports.Replace(read(t, name))) {
 				ran += f.follow(b)
 			}
-			if ran < 6 {
-				t.Errorf("ran %d commands", ran)
+			if ran < least {
+				t.Errorf("ran %d commands, want %d or more", ran, least)
 			}
 			f.stopServer()
-			t.Run("gitignore", f.checkIgnored)
+			if f.renamed { // then all files are changed
+				f.tryRenamed()
+			} else {
+				t.Run("gitignore", f.checkIgnored)
+			}
 		})
 	}
 }
@@ -56,6 +59,8 @@ type follower struct {
 	sh     *shell
 	log    string   // file of what the server that runs says; empty when none runs
 	edited []string // files that the document has people write by hand
+
+	renamed bool // the document has given the module another name
 }
 
 func newFollower(t *testing.T) *follower {
@@ -96,6 +101,9 @@ func (f *follower) follow(b block) (ran int) {
 		f.tryProgram(b.text)
 	case b.kind == "go":
 		f.edit(b.text)
+		if strings.Contains(b.text, "/badge") {
+			f.tryActions()
+		}
 	case b.kind == "html":
 		files := regexp.MustCompile("`(templates/[a-z]+\\.html)`").
 			FindAllStringSubmatch(b.before, -1)
@@ -130,6 +138,10 @@ func (f *follower) run(line string, want *string) {
 	case server.MatchString(command):
 		f.startServer(line)
 		return
+	case strings.Contains(command, "go mod edit -module "):
+		f.stopServer()
+		f.t.Run("gitignore", f.checkIgnored)
+		defer func() { f.renamed = true }()
 	}
 	got, status := f.sh.run(line)
 	f.t.Logf("$ %s\n%s", command, got)
@@ -208,32 +220,46 @@ func (f *follower) write(name, content string) {
 	f.edited = append(f.edited, name)
 }
 
-// edit adds to handlers.go what a block says: in the declarations that it
-// names, and what is a declaration itself at the end. What is there already,
-// an adopter has added.
+// edit adds to files what a block says: in the declarations that it names, and what is a
+// declaration itself at the end. What is there already, an adopter has added.
 func (f *follower) edit(text string) {
 	f.t.Helper()
-	handlers := testkit.ReadFile(f.t, filepath.Join(f.dir, "handlers.go"))
-	add := func(start, end int, text string) {
-		if !strings.Contains(squeeze(handlers[start:end]), squeeze(text)) {
-			handlers = handlers[:end] + text + handlers[end:]
-		}
+	heads := regexp.MustCompile(`(?m)^// (\w+\.go)(?:, in (\w+))?\n`)
+	all := heads.FindAllStringSubmatchIndex(text, -1)
+	if len(all) == 0 || all[0][0] != 0 {
+		f.t.Fatalf("no file is named for %q", text)
 	}
-	for section := range strings.SplitSeq(strings.TrimPrefix(text, "//"), "\n//") {
-		where, text, _ := strings.Cut(section, "\n")
-		name, named := strings.CutPrefix(where, " in ")
-		if !named {
-			add(0, len(handlers), "\n"+text)
-			continue
+	for i, at := range all {
+		end := len(text)
+		if i+1 < len(all) {
+			end = all[i+1][0]
 		}
+		name := ""
+		if at[4] >= 0 {
+			name = text[at[4]:at[5]]
+		}
+		f.add(text[at[2]:at[3]], name, text[at[1]:end])
+	}
+}
+
+// add adds text to a file: to the declaration called name, or else at the end.
+func (f *follower) add(file, name, text string) {
+	f.t.Helper()
+	source := testkit.ReadFile(f.t, filepath.Join(f.dir, file))
+	start, end := 0, len(source)
+	if name == "" {
+		text = "\n" + text
+	} else {
 		declaration := regexp.MustCompile(`(?ms)^(?:type|func) (?:\([^)]*\) )?` + name + `\b.*?^}`)
-		at := declaration.FindStringIndex(handlers)
+		at := declaration.FindStringIndex(source)
 		if at == nil {
-			f.t.Fatalf("handlers.go declares no %s", name)
+			f.t.Fatalf("%s declares no %s", file, name)
 		}
-		add(at[0], at[1]-1, text+"\n")
+		start, end = at[0], at[1]-1
 	}
-	f.write("handlers.go", handlers)
+	if !strings.Contains(squeeze(source[start:end]), squeeze(text)) {
+		f.write(file, source[:end]+text+source[end:])
+	}
 }
 
 // tryAction finds out whether the README's field, action and page do what it says.
@@ -255,45 +281,45 @@ func (f *follower) tryAction() {
 		"name          \"Alice\"\ntheme         \"dark\"")
 }
 
-// tryProgram finds out whether a program of the document can be built in the folder that
-// the commands before it have made, or else in one of the project, and does what is said.
+// tryActions finds out whether the actions of docs/site.md do what it says.
+func (f *follower) tryActions() {
+	f.t.Helper()
+	f.run("go vet $(go list -f '{{join .GoFiles \" \"}}')", nil)
+	f.run("go run .", nil)
+	f.expect("curl -s SITE/badge -w '%{http_code}'", "Set your name first.\n403")
+	f.expect("curl -s -b jar -c jar -d name=Alice SITE/set_name", "Name Alice set in session")
+	f.expect("curl -s -b jar SITE/badge", "Badge of Alice")
+	f.expect("curl -s -b jar SITE/hello", "Hello, Alice")
+	f.expect("curl -s -b jar -c jar -X POST SITE/out -w '%{http_code} %{redirect_url}'",
+		"Go on at /\n303 http://"+f.addr+"/")
+	f.expect("curl -s -b jar -c jar SITE/get_name", "Name not found in session")
+}
+
+// tryProgram finds out whether a program of the document, in the folder that the commands
+// before it have made, does what is said.
 func (f *follower) tryProgram(text string) {
 	f.t.Helper()
 	if formatted, err := format.Source([]byte(text)); err != nil || string(formatted) != text {
 		f.t.Errorf("a program is not formatted: %v", err)
 	}
 	folder, _ := f.sh.run("pwd")
-	folder = strings.TrimSpace(folder)
-	if folder == f.dir {
-		folder = filepath.Join(f.dir, fmt.Sprint("program", len(f.edited)))
-		if err := os.Mkdir(folder, 0o755); err != nil {
-			f.t.Fatal(err)
-		}
-		f.write(filepath.Join(filepath.Base(folder), "main.go"), text)
-		f.run("go vet "+folder, nil)
-		return
-	}
-	testkit.WriteFile(f.t, filepath.Join(folder, "main.go"), text)
+	testkit.WriteFile(f.t, filepath.Join(strings.TrimSpace(folder), "main.go"), text)
 	f.run("go vet .", nil)
-	if strings.Contains(text, "In your cart:") {
-		f.tryCart(folder)
+	f.run("go run .", nil)
+	for n := range 3 {
+		f.expect("curl -s -b visitor -c visitor SITE",
+			fmt.Sprintf("This is your visit number %d.", n+1))
 	}
+	f.expect("curl -s SITE", "This is your visit number 1.")
 }
 
-// tryCart finds out whether the README's own server does what it says.
-func (f *follower) tryCart(folder string) {
+// tryRenamed finds out whether a module of another name still builds, here and in a
+// program that imports it, and whether anything has kept the old name.
+func (f *follower) tryRenamed() {
 	f.t.Helper()
-	f.run("go run .", nil)
-	f.expect("curl -s -b jar -c jar -d item=tea SITE", "In your cart: [tea]")
-	f.expect("curl -s -b jar -c jar -d item=milk SITE", "In your cart: [tea milk]")
-	f.expect("curl -s -b jar -c jar -d item=$(printf %05000d 0) SITE",
-		"This can't go into the cart.")
-	f.expect("curl -s -b jar -H 'Sec-Fetch-Site: cross-site' -d item=x SITE -w '%{http_code}'",
-		"cross-origin request detected from Sec-Fetch-Site header\n403")
-	f.expect("curl -s -b jar -c jar SITE", "In your cart: [tea milk]")
-	// The key file is watched.
-	f.run("(cd "+f.dir+" && go run . keys replace "+filepath.Join(folder, "ring")+")", nil)
-	f.run("until curl -s -b jar http://"+f.addr+" | grep -F '[]'; do sleep .1; done", nil)
+	f.expect("go list .", "example.com/you/cookiesession")
+	f.run("go vet ./...", nil)
+	f.expect("grep -rn '\"cookiesession/' --include='*.go' . || echo none", "none")
 }
 
 // checkIgnored finds files that the commands have made and git would commit.

@@ -21,37 +21,51 @@ func TestSecurityWitnesses(t *testing.T) {
 			have[m[1]] = true
 		}
 	}
-	text := read(t, "docs/security.md")
+	text := read(t, security)
 	called := 0
 	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`")
 	for _, name := range named.FindAllStringSubmatch(text, -1) {
 		called++
 		if !have[name[1]] {
-			t.Errorf("docs/security.md calls %s, which does not exist", name[1])
+			t.Errorf("%s calls %s, which does not exist", security, name[1])
 		}
 	}
 	if called < 50 {
-		t.Errorf("docs/security.md calls %d tests, want many more", called)
+		t.Errorf("%s calls %d tests, want many more", security, called)
 	}
 }
 
-// What docs/security.md says to print nothing prints nothing.
+// What docs/security.md says to print nothing prints nothing, but something with its control
+// in the place of its patterns.
 func TestSecurityCommands(t *testing.T) {
 	sh := testkit.NeedTool(t, "sh")
 	testkit.NeedTool(t, "grep")
-	commands := regexp.MustCompile("`(grep [^`]+)` prints nothing").
-		FindAllStringSubmatch(read(t, "docs/security.md"), -1)
-	for _, command := range commands {
-		var exit *exec.ExitError
-		cmd := exec.Command(sh, "-c", command[1])
+	run := func(command string) (out string, status int) {
+		t.Helper()
+		cmd := exec.Command(sh, "-c", command)
 		cmd.Dir = root
-		out, err := cmd.CombinedOutput()
-		if !errors.As(err, &exit) || exit.ExitCode() != 1 || len(out) > 0 {
-			t.Errorf("%s: got %v and %s", command[1], err, out)
+		all, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return string(all), cmd.ProcessState.ExitCode()
+	}
+	doc := read(t, security)
+	patterns := regexp.MustCompile(`(?: -e (?:'[^']*'|\S+))+`)
+	commands := regexp.MustCompile("`(grep [^`]+)` prints nothing(?: \\(control: `([^`]+)`\\))?").
+		FindAllStringSubmatch(doc, -1)
+	for _, command := range commands {
+		if out, status := run(command[1]); status != 1 || out != "" {
+			t.Errorf("%s: got status %d and %s", command[1], status, out)
+		}
+		control := patterns.ReplaceAllString(command[1], " -e '"+command[2]+"'")
+		if out, status := run(control); command[2] == "" || status != 0 || out == "" {
+			t.Errorf("%s: got status %d and nothing", control, status)
 		}
 	}
-	if len(commands) < 5 {
-		t.Errorf("ran %d commands, want more", len(commands))
+	if n := strings.Count(doc, "`grep "); len(commands) < 5 || len(commands) != n {
+		t.Errorf("ran %d commands, want all %d", len(commands), n)
 	}
 }
 

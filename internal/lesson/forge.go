@@ -55,7 +55,7 @@ func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 	if f.Sample {
 		what += ", in a sample"
 	}
-	f.Report = report.Of(l.site, l.current().Open(&http.Cookie{Value: value}))
+	f.Report = report.Of(l.about, l.current().Open(&http.Cookie{Value: value}))
 	f.Ladder = l.ladder(f.Report.Passed)
 	f.mark()
 	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s",

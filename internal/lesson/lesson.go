@@ -5,7 +5,6 @@ package lesson
 import (
 	"encoding/base64"
 	"fmt"
-	"html/template"
 	"net/http"
 	"regexp"
 
@@ -16,54 +15,45 @@ import (
 	"cookiesession/sessions"
 )
 
-// Config is what the lesson has to know of the site.
-type Config[T any] struct {
-	Keys    *sessions.Keyring
-	Options sessions.Options[T] // the site's own
-	Example T                   // what is in the sample for a visitor who has no cookie
-}
-
 // lesson is what the pages have in common.
 type lesson[T any] struct {
-	Config[T]
-	site report.Site
+	options sessions.Options[T] // the site's own
+	example T
+	about   report.Site
 	// The site's own manager seals in one mode only. These two seal in both, and judge
 	// what was forged. They know no limits, since what is forged never gets that far.
 	signed, encrypted *sessions.Manager[T]
 }
 
-// Routes adds the pages of the lesson to the router. It panics if a manager can't be
-// made with c.
-func Routes[T any](router *mux.Router, site *web.Site[T], c Config[T]) {
-	l := &lesson[T]{Config: c}
-	l.signed, l.encrypted = l.manager(c.Keys, true), l.manager(c.Keys, false)
-	l.site = report.Site{
-		Cookie: l.signed.CookieName(), Keys: c.Keys,
-		SignOnly: c.Options.SignOnly, Binds: c.Options.Bind > 0,
+// Routes adds the pages of the lesson to the router. Who has no cookie is shown a sample
+// with the example in it.
+func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
+	l := &lesson[T]{options: site.Options, example: example}
+	l.signed, l.encrypted = l.manager(site.Keys, true), l.manager(site.Keys, false)
+	l.about = report.Site{
+		Cookie: site.Sessions.CookieName(), Keys: site.Keys,
+		SignOnly: site.Options.SignOnly, Binds: site.Options.Bind > 0,
 	}
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc("/session", site.Action(l.show)).Methods(get...).Name("session")
 	router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
 }
 
-// Funcs returns the functions of the lesson's templates.
-func Funcs() template.FuncMap { return template.FuncMap{"sent": sent} }
-
 // manager returns a manager of the site's cookies, with keys and in a mode of its own.
 func (l *lesson[T]) manager(keys *sessions.Keyring, signOnly bool) *sessions.Manager[T] {
-	o := l.Options
+	o := l.options
 	m, err := sessions.New(keys, sessions.Options[T]{
 		Name: o.Name, Insecure: o.Insecure, Domain: o.Domain, Path: o.Path, SignOnly: signOnly,
 	})
 	if err != nil {
-		panic(err)
+		panic(err) // but the site has a manager with the same
 	}
 	return m
 }
 
 // current returns the manager that seals in the site's mode.
 func (l *lesson[T]) current() *sessions.Manager[T] {
-	if l.Options.SignOnly {
+	if l.options.SignOnly {
 		return l.signed
 	}
 	return l.encrypted
@@ -71,7 +61,7 @@ func (l *lesson[T]) current() *sessions.Manager[T] {
 
 // sample returns what a cookie with the example brings.
 func (l *lesson[T]) sample() *sessions.Session[T] {
-	c, err := l.current().Seal(l.Example)
+	c, err := l.current().Seal(l.example)
 	if err != nil {
 		panic(err) // the site's example is no good
 	}
@@ -90,11 +80,11 @@ type view struct {
 
 // show answers with what is known of the visitor's cookie.
 func (l *lesson[T]) show(r *http.Request, s *sessions.Session[T]) (web.Answer, error) {
-	own := report.Of(l.site, s)
+	own := report.Of(l.about, s)
 	shown, data := own, s.Data
 	sample := own.Verdict == sessions.None
 	if sample {
-		shown, data = report.Of(l.site, l.sample()), l.Example
+		shown, data = report.Of(l.about, l.sample()), l.example
 	}
 	v := view{
 		timeline: timeline{shown}, Sample: sample, Apart: own.Parts != nil,
@@ -113,7 +103,7 @@ func (l *lesson[T]) base(r *http.Request) string {
 	if !plainHost.MatchString(host) {
 		host = "localhost"
 	}
-	if l.Options.Insecure {
+	if l.options.Insecure {
 		return "http://" + host
 	}
 	return "https://" + host
@@ -130,8 +120,8 @@ func (l *lesson[T]) ladder(passed int) (rungs []rung) {
 	for i, c := range sessions.Checks() {
 		r := rung{Check: c, State: "passed"}
 		switch {
-		case c.Verdict == sessions.Unproven && l.Options.Bind == 0,
-			c.Verdict == sessions.Revoked && l.Options.Accept == nil:
+		case c.Verdict == sessions.Unproven && l.options.Bind == 0,
+			c.Verdict == sessions.Revoked && l.options.Accept == nil:
 			continue
 		case i == passed:
 			r.State = "failed"

@@ -5,6 +5,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"fmt"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 	"github.com/gorilla/securecookie"
 
 	"cookiesession/internal/lesson"
+	"cookiesession/internal/report"
 	"cookiesession/internal/web"
 	"cookiesession/sessions"
 )
@@ -58,15 +60,15 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 		t.Fatal(err)
 	}
 	w, err := web.New(keys, o, web.Config{
-		Files: pages(t), Funcs: lesson.Funcs(), Log: slog.New(slog.DiscardHandler),
+		Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent},
+		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.cookie = w.Sessions.CookieName()
 	router := mux.NewRouter()
-	example := cart{Owner: "Zoe", Items: []string{"tea"}}
-	lesson.Routes(router, w, lesson.Config[cart]{Keys: keys, Options: o, Example: example})
+	lesson.Routes(router, w, cart{Owner: "Zoe", Items: []string{"tea"}})
 	change := func(r *http.Request, s *sessions.Session[cart]) (web.Answer, error) {
 		s.Data = cart{Owner: r.URL.Query().Get("owner")}
 		return web.Answer{Page: "done"}, nil

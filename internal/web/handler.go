@@ -82,7 +82,7 @@ func (s *Site[T]) setHeaders(h http.Header, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	// Browsers keep it for all ports of a host, so for localhost it would break every other
 	// program on a developer's machine.
-	if s.secure && !isLocal(r.Host) {
+	if !s.Options.Insecure && !isLocal(r.Host) {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 }

@@ -36,7 +36,7 @@ type Page[T any] struct {
 // page returns what the template of ans is to see. The session v is nil if it was not
 // looked at.
 func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page[T] {
-	p := Page[T]{Answer: ans, Cookie: sessions.Cookie{Verdict: sessions.None}, Binds: s.binds}
+	p := Page[T]{Answer: ans, Cookie: sessions.Cookie{Verdict: sessions.None}, Binds: s.Options.Bind > 0}
 	if route := mux.CurrentRoute(r); route != nil {
 		p.Route = route.GetName()
 	}
@@ -67,7 +67,7 @@ func (s *Site[T]) send(w http.ResponseWriter, r *http.Request, p Page[T]) error 
 		// Not no-referrer: with that, browsers send Origin: null with the page's own
 		// form, which would be taken for another site's.
 		h.Set("Referrer-Policy", "same-origin")
-		if s.secure { // browsers ignore it elsewhere, and say so
+		if !s.Options.Insecure { // browsers ignore it elsewhere, and say so
 			h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		}
 	}

@@ -64,6 +64,10 @@ type Recorder interface {
 type Site[T any] struct {
 	Sessions *sessions.Manager[T]
 
+	// Keys and Options are those that New was given, for more managers of the same cookies.
+	Keys    *sessions.Keyring
+	Options sessions.Options[T]
+
 	// Shared, if not nil, returns what the layout shows on each page, such as a menu. It
 	// is called before the session is saved, so it may take messages out of it that are
 	// shown once. Its result is nil on the pages for requests that were refused before
@@ -71,8 +75,6 @@ type Site[T any] struct {
 	Shared func(*http.Request, *sessions.Session[T]) any
 
 	config Config
-	secure bool
-	binds  bool     // sessions to devices
 	steps  []string // the paths of device binding
 	assets map[string]*asset
 	pages  map[string]*template.Template
@@ -86,7 +88,7 @@ type Site[T any] struct {
 // which defines what all pages share.
 func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[T], error) {
 	c.Log = cmp.Or(c.Log, slog.Default())
-	s := &Site[T]{config: c, secure: !o.Insecure, binds: o.Bind > 0}
+	s := &Site[T]{Keys: keys, Options: o, config: c}
 	o.Assets = slices.Clone(o.Assets)
 	for _, a := range c.Assets {
 		o.Assets = append(o.Assets, a.Path)

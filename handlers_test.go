@@ -1,0 +1,478 @@
+package main
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cookiesession/internal/testkit"
+	"cookiesession/sessions"
+)
+
+// newTestApp returns the site as it is with these flags.
+func newTestApp(t testing.TB, args ...string) *app {
+	t.Helper()
+	cfg, err := parseFlags(args, func(string) string { return "" }, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := sessions.ParseKey(testkit.KeyA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := sessions.NewKeyring(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := newApp(cfg, keys, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// visitor is one who keeps what a site sets.
+type visitor struct {
+	t      testing.TB
+	site   http.Handler
+	accept string // text if it is empty
+	cookie string // as in a header
+	sent   int    // cookies that were set or deleted
+}
+
+// send makes a request, and returns the response with its body.
+func (v *visitor) send(method, path, form string) (*http.Response, string) {
+	v.t.Helper()
+	r := httptest.NewRequest(method, "http://localhost"+path, strings.NewReader(form))
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	r.Header.Set("Accept", v.accept)
+	r.Header.Set("Cookie", v.cookie)
+	w := httptest.NewRecorder()
+	v.site.ServeHTTP(w, r)
+	res := w.Result()
+	for _, c := range res.Cookies() {
+		v.sent++
+		v.cookie = c.Name + "=" + c.Value
+		if c.MaxAge < 0 {
+			v.cookie = ""
+		}
+	}
+	return res, w.Body.String()
+}
+
+// want sends a request, and says so if the answer is another one.
+func (v *visitor) want(method, path, form string, status int, text string) {
+	v.t.Helper()
+	res, body := v.send(method, path, form)
+	if v.accept == testkit.Browser {
+		if !strings.HasPrefix(body, "<!DOCTYPE html>") || !strings.HasSuffix(body, "</html>\n") {
+			v.t.Errorf("%s %s %q: got %q, want a page", method, path, form, body)
+		}
+		body = html.UnescapeString(body)
+	}
+	start, cut := strings.CutSuffix(text, "...")
+	ok := body == text+"\n" || cut && strings.HasPrefix(body, start) ||
+		v.accept == testkit.Browser && strings.Contains(body, start)
+	if res.StatusCode != status || !ok {
+		v.t.Errorf("%s %s %q: got status %d and %q, want %d and %q",
+			method, path, form, res.StatusCode, body, status, text)
+	}
+}
+
+// visitors are one with a terminal and one with a browser.
+func visitors(t testing.TB, site http.Handler) []*visitor {
+	return []*visitor{
+		{t: t, site: site}, {t: t, site: site, accept: testkit.Browser},
+	}
+}
+
+// The Django lesson, with what it says. A slash at the end makes no difference.
+func TestLesson(t *testing.T) {
+	for _, v := range visitors(t, newTestApp(t)) {
+		for _, slash := range []string{"", "/"} {
+			v.want("GET", "/get_name"+slash, "", 200, "Name not found in session")
+			v.want("POST", "/set_name"+slash, "name=+Alice+", 200, "Name Alice set in session")
+			v.want("GET", "/get_name"+slash, "", 200, "Name: Alice")
+			v.want("POST", "/set_name"+slash, "name=Bob&more=x", 200, "Name Bob set in session")
+			v.want("GET", "/get_name"+slash, "", 200, "Name: Bob")
+			v.want("POST", "/clear_name"+slash, "", 200, "Name cleared from session")
+			v.want("GET", "/get_name"+slash, "", 200, "Name not found in session")
+			v.want("POST", "/clear_name"+slash, "", 200, "Name cleared from session")
+		}
+		if v.sent != 6 { // two names and an end, twice
+			t.Errorf("accept %q: got %d cookies", v.accept, v.sent)
+		}
+	}
+}
+
+// The first page, the form, and what is no page.
+func TestAnswers(t *testing.T) {
+	const nowhere = "There is no page at this address. Start at / instead."
+	for _, v := range visitors(t, newTestApp(t)) {
+		browser := v.accept != ""
+		v.want("POST", "/set_name", "name=Alice", 200, "Name Alice set in session")
+		cookie := v.cookie
+		for _, tt := range []struct {
+			method, path, form string
+			status             int
+			text, page         string
+			vary               string
+		}{
+			{
+				method: "GET", path: "/", status: 200,
+				text: "A session in a signed cookie: POST name=... to /set_name, then " +
+					"GET /get_name, POST to /clear_name. Name: Alice",
+				page: "Welcome back, Alice.", vary: "Cookie, Accept",
+			},
+			{
+				method: "GET", path: "/set_name", status: 200, text: "<!DOCTYPE html>...",
+				page: `value="Alice"`, vary: "Cookie",
+			},
+			{
+				method: "POST", path: "/set_name", form: "name=", status: 422,
+				text: "The name is empty: type at least one character that can be seen.",
+				page: "The name is empty", vary: "Cookie, Accept",
+			},
+			{
+				method: "POST", path: "/set_name?name=Eve", status: 422,
+				text: "The field name is missing: send it once, in the body of the form.",
+				page: "The field name is missing", vary: "Cookie, Accept",
+			},
+			{
+				method: "POST", path: "/set_name", form: "name=%zz", status: 400,
+				text: "The form is broken and was not read...", page: "That form could not be read",
+				vary: "Cookie, Accept",
+			},
+			{
+				method: "POST", path: "/set_name", form: strings.Repeat("x", 65<<10), status: 413,
+				text: "The form is too large: at most 65536 bytes are read.",
+				page: "That is too much", vary: "Cookie, Accept",
+			},
+			{
+				method: "GET", path: "/nowhere", status: 404, text: nowhere,
+				page: "There is no such page", vary: "Cookie, Accept",
+			},
+			{
+				method: "POST", path: "//set_name", form: "name=x", status: 404, text: nowhere,
+				page: "There is no such page", vary: "Cookie, Accept",
+			},
+			{
+				method: "PUT", path: "/get_name", status: 405,
+				text: "This address answers only to GET, HEAD.",
+				page: "That is not possible here", vary: "Cookie, Accept",
+			},
+		} {
+			text := tt.text
+			if browser {
+				text = tt.page
+			}
+			v.want(tt.method, tt.path, tt.form, tt.status, text)
+			res, _ := v.send(tt.method, tt.path, tt.form)
+			if got := res.Header.Get("Vary"); got != tt.vary { // error pages know the session
+				t.Errorf("%s %s: got Vary: %s, want %s", tt.method, tt.path, got, tt.vary)
+			}
+			if tt.method != "GET" {
+				continue
+			}
+			head, _ := v.send("HEAD", tt.path, "")
+			if got, want := fmt.Sprint(head.Header), fmt.Sprint(res.Header); got != want {
+				t.Errorf("HEAD %s: got %s, want %s", tt.path, got, want)
+			}
+		}
+		if v.cookie != cookie || v.sent != 1 {
+			t.Errorf("accept %q: got another cookie of what changes nothing", v.accept)
+		}
+	}
+	v := visitor{t: t, site: newTestApp(t)}
+	r := httptest.NewRequest("POST", "/set_name", strings.NewReader(`{"name":"Bob"}`))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	v.site.ServeHTTP(w, r)
+	if w.Code != 415 || !strings.HasPrefix(w.Body.String(), "Send a form: ") {
+		t.Errorf("JSON: got status %d and %s", w.Code, w.Body)
+	}
+}
+
+// The routes' methods, and the assets of the site.
+func TestRoutes(t *testing.T) {
+	v := visitor{t: t, site: newTestApp(t)}
+	for path, want := range map[string]string{
+		"/": "GET, HEAD", "/set_name": "GET, HEAD, POST", "/get_name": "GET, HEAD",
+		"/clear_name": "POST", "/healthz": "GET, HEAD", "/style.css": "GET, HEAD",
+		"/icon.svg": "GET, HEAD", "/favicon.ico": "GET, HEAD", "/robots.txt": "GET, HEAD",
+	} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "get"} {
+			res, _ := v.send(method, path, "name=x")
+			allowed := strings.Contains(", "+want+",", ", "+method+",")
+			if got := res.Header.Get("Allow"); allowed && res.StatusCode != 200 ||
+				!allowed && (res.StatusCode != 405 || got != want) {
+				t.Errorf("%s %s: got status %d, Allow: %s", method, path, res.StatusCode, got)
+			}
+		}
+	}
+	for path, want := range map[string]string{
+		"/style.css": "text/css; charset=utf-8 :root", "/healthz": "text/plain; charset=utf-8 ok",
+		"/icon.svg":   "image/svg+xml; charset=utf-8 <svg ",
+		"/robots.txt": "text/plain; charset=utf-8 User-agent: *",
+	} {
+		res, body := v.send("GET", path, "")
+		if got := res.Header.Get("Content-Type") + " " + body; !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %.60q, want %q", path, got, want)
+		}
+	}
+}
+
+// The form of the lesson: a labelled text field, a button, a post.
+func TestForm(t *testing.T) {
+	v := visitor{t: t, site: newTestApp(t)}
+	for _, path := range []string{"/", "/set_name"} {
+		v.accept = testkit.Browser
+		_, page := v.send("GET", path, "")
+		for _, want := range []string{
+			`<form method="post" action="/set_name">`, `<label for="name">`,
+			`type="text" id="name" name="name" value=""`, `>Set Name</button>`,
+		} {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s: got no %s in %s", path, want, page)
+			}
+		}
+		// It is what the second page is for.
+		if got := strings.Contains(page, "autofocus"); got != (path == "/set_name") {
+			t.Errorf("%s: got the focus in the form: %v", path, got)
+		}
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	family := "\U0001F468\u200D\U0001F469\u200D\U0001F467"
+	for _, tt := range []struct{ typed, want string }{
+		{"Alice", "Alice"},
+		{"  Alice\t\r\n", "Alice"},
+		{"\u00a0\u3000Alice\u2003", "Alice"},
+		{"Ada  Lovelace", "Ada  Lovelace"},
+		{"<script>alert(1)</script>", "<script>alert(1)</script>"},
+		{"Zoe\u0308", "Zoe\u0308"}, // shown as it was typed, not composed
+		{"שָׁלוֹם", "שָׁלוֹם"},
+		{"\u200fAlice\u200e", "\u200fAlice\u200e"},
+		{family, family},
+		{strings.Repeat("x", 200), strings.Repeat("x", 200)},
+		{" " + strings.Repeat("\U0001F36A", 200) + " ", strings.Repeat("\U0001F36A", 200)},
+		{"0", "0"},
+		{"Ali\u200bce\u00ad", "Ali\u200bce\u00ad"},
+	} {
+		if got, wrong := checkName([]string{tt.typed}); got != tt.want || wrong != "" {
+			t.Errorf("%q: got %q and %q, want %q", tt.typed, got, wrong, tt.want)
+		}
+	}
+	const (
+		empty   = "The name is empty: type at least one character that can be seen."
+		control = "The name contains a control character, such as a line break: remove it."
+		turns   = "The name contains an invisible character that overrides the direction of " +
+			"text: remove it."
+		encoding = "The name is not valid UTF-8: send it in that encoding."
+		long     = "The name has 201 characters: shorten it to 200 at most."
+	)
+	for _, tt := range []struct {
+		typed []string
+		want  string
+	}{
+		{nil, "The field name is missing: send it once, in the body of the form."},
+		{[]string{"A", "B", "C"}, "The field name was sent 3 times: send it once."},
+		{[]string{""}, empty},
+		{[]string{" \t\u3000\n"}, empty},
+		{[]string{"\u200b"}, empty},
+		{[]string{"\u3164\u115f\u1160\uffa0"}, empty},
+		{[]string{" \u2060 \ufeff\u034f\u00ad"}, empty},
+		{[]string{"\ufe0f\u2800"}, empty},
+		{[]string{strings.Repeat("\U0001F36A", 201)}, long},
+		{[]string{"Ali\x00ce"}, control},
+		{[]string{"Alice\r\nSet-Cookie: x=y"}, control},
+		{[]string{"Ali\x7fce"}, control},
+		{[]string{"Ali\u0085ce"}, control},
+		{[]string{"Ali\u2028ce"}, control},
+		{[]string{"Ali\u2029ce"}, control},
+		{[]string{"Ali\u202ace"}, turns},
+		{[]string{"Ali\u202ece"}, turns},
+		{[]string{"Ali\u2066ce"}, turns},
+		{[]string{"Ali\u2069ce"}, turns},
+		{[]string{"Ali\xffce"}, encoding},
+		{[]string{"\xed\xa0\x80"}, encoding}, // half a surrogate pair
+	} {
+		if got, wrong := checkName(tt.typed); got != "" || wrong != tt.want {
+			t.Errorf("%q: got %q and %q, want %q", tt.typed, got, wrong, tt.want)
+		}
+	}
+}
+
+// What a visitor has typed is text on every page, and stays in the form if it won't do.
+func TestTyped(t *testing.T) {
+	v := visitor{t: t, site: newTestApp(t), accept: testkit.Browser}
+	foreign := regexp.MustCompile(`<script|<img src=x|\x00`)
+	show := func(method, path, name, want string) {
+		t.Helper()
+		_, page := v.send(method, path, url.Values{"name": {name}}.Encode())
+		if !strings.Contains(html.UnescapeString(page), want) ||
+			foreign.MatchString(page) {
+			t.Errorf("%s %s with %q: got %s, want %s", method, path, name, page, want)
+		}
+	}
+	for _, name := range []string{
+		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, "{{.Name}}' or 1=1", "王小明",
+	} {
+		show("POST", "/set_name", name, "Name "+name+" set in session")
+		show("GET", "/get_name", name, "Name: "+name)
+		show("GET", "/", name, "Welcome back, "+name+".")
+		show("GET", "/set_name", name, `value="`+name+`"`)
+	}
+	before := v.cookie
+	for name, shown := range map[string]string{
+		"\x00<script>": "\uFFFD<script>", "Ali\xffce": "Ali\uFFFDce", "\u202e\"": "\u202e\"",
+	} {
+		show("POST", "/set_name", name, `value="`+shown+`"`)
+	}
+	if v.cookie != before {
+		t.Error("got another cookie after names that won't do")
+	}
+}
+
+// changed returns a cookie whose MAC is another one.
+func changed(cookie string) string {
+	at := len(cookie) - 20
+	other := "A"
+	if cookie[at] == 'A' {
+		other = "B"
+	}
+	return cookie[:at] + other + cookie[at+1:]
+}
+
+// Each page says what became of the visitor's cookie.
+func TestPages(t *testing.T) {
+	const refused = "Your cookie was refused: tampered."
+	a := newTestApp(t)
+	one, other := visitor{t: t, site: a}, visitor{t: t, site: a}
+	one.send("POST", "/set_name", "name=Alice")
+	other.send("POST", "/set_name", "name=Alice")
+	alice := one.cookie
+	none, bad, two := "", changed(alice), alice+"; "+other.cookie
+	for _, tt := range []struct{ method, path, cookie, want string }{
+		{"GET", "/", none, "You are at the first step"},
+		{"GET", "/", alice, "You are at the fourth step: your browser sent a cookie, and its seal"},
+		{"GET", "/", bad, "You are at the fourth step: your browser sent a cookie that the server"},
+		{"GET", "/", bad, refused},
+		{"GET", "/", two, "Your browser sent 2 good cookies of this name"},
+		{"GET", "/get_name", none, "Your browser sent no session cookie."},
+		{"GET", "/get_name", alice, "Your browser sent its session in a cookie, and the seal is"},
+		{"GET", "/get_name", bad, refused},
+		{"GET", "/get_name", two, "Your browser sent 2 good cookies of this name"},
+		{"POST", "/set_name", none, "The server has sent the name to your browser"},
+		{"POST", "/set_name", alice, "Your cookie has this name in it already, so no new one"},
+		{"POST", "/clear_name", none, "Your browser sent no session cookie, so there was nothing"},
+		{"POST", "/clear_name", alice, "A copy that somebody made before still works until"},
+		{"POST", "/clear_name", bad, "It had refused that cookie: tampered."},
+		{"POST", "/clear_name", two, "Another of them may count from now on."},
+	} {
+		v := visitor{t: t, site: a, accept: testkit.Browser, cookie: tt.cookie}
+		v.want(tt.method, tt.path, "name=Alice", 200, tt.want)
+	}
+}
+
+// link is where a page leads: to a form's action, or to another page.
+var link = regexp.MustCompile(`(?:(action)|href|src)="(/[^"]*)"`)
+
+// Every link of every page leads somewhere, and the menu says where the visitor is.
+func TestLinks(t *testing.T) {
+	a := newTestApp(t)
+	known := visitor{t: t, site: a}
+	known.send("POST", "/set_name", "name=Alice")
+	for _, cookie := range []string{"", known.cookie, changed(known.cookie)} {
+		seen, todo := map[string]bool{}, []string{"GET /"}
+		for len(todo) > 0 {
+			method, path, _ := strings.Cut(todo[0], " ")
+			todo = todo[1:]
+			v := visitor{t: t, site: a, accept: testkit.Browser, cookie: cookie}
+			res, page := v.send(method, path, "name=Alice&part=mac")
+			if res.StatusCode != 200 {
+				t.Errorf("%s %s: got status %d", method, path, res.StatusCode)
+			}
+			for _, m := range link.FindAllStringSubmatch(page, -1) {
+				next := "GET " + m[2]
+				if m[1] != "" {
+					next = "POST " + m[2]
+				}
+				if !seen[next] {
+					seen[next] = true
+					todo = append(todo, next)
+				}
+			}
+			isPage := strings.HasPrefix(page, "<!DOCTYPE html>")
+			here := `href="` + path + `" aria-current="page"`
+			if isPage && method == "GET" && !strings.Contains(page, here) {
+				t.Errorf("%s: got a menu that doesn't say so", path)
+			}
+		}
+		if len(seen) < 6 {
+			t.Errorf("got the links %v alone", seen)
+		}
+	}
+}
+
+// A session that can't be changed for now stays, and so does what was typed. The page has
+// a button that ends it.
+func TestTryAgain(t *testing.T) {
+	var cookie string
+	synctest.Test(t, func(t *testing.T) { // by another copy's clock, which is ahead
+		time.Sleep(10 * time.Minute)
+		v := visitor{t: t, site: newTestApp(t)}
+		v.send("POST", "/set_name", "name=Alice")
+		cookie = v.cookie
+	})
+	synctest.Test(t, func(t *testing.T) {
+		for _, v := range visitors(t, newTestApp(t)) {
+			v.cookie = cookie
+			const sorry = "Your session can't be changed right now, and is as it was. " +
+				"Try again in a moment."
+			v.want("POST", "/set_name", "name=Bob", 503, sorry)
+			if v.accept != "" {
+				v.want("POST", "/set_name", "name=Bob", 503, `value="Bob"`)
+				v.want("POST", "/set_name", "name=Bob", 503, ">End the Session</button>")
+			}
+			if v.sent != 0 {
+				t.Error("got another cookie")
+			}
+			v.want("POST", "/clear_name", "", 200, "Name cleared from session")
+			v.want("POST", "/set_name", "name=Bob", 200, "Name Bob set in session")
+		}
+	})
+}
+
+// An action that fails doesn't even renew the session.
+func TestFailedActionKeepsTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := visitor{t: t, site: newTestApp(t, "-idle", "1h")}
+		v.send("POST", "/set_name", "name=Alice")
+		time.Sleep(30 * time.Minute)
+		v.want("POST", "/set_name", "name=", 422, "The name is empty...")
+		v.want("POST", "/set_name", "name=%zz", 400, "The form is broken...")
+		v.want("GET", "/nowhere", "", 404, "There is no page...")
+		if v.sent != 1 {
+			t.Errorf("got %d cookies, want the first one", v.sent)
+		}
+		v.want("GET", "/get_name", "", 200, "Name: Alice")
+		if v.sent != 2 {
+			t.Errorf("got %d cookies, want a renewal", v.sent)
+		}
+		time.Sleep(61 * time.Minute)
+		v.want("GET", "/get_name", "", 200, "Name not found in session")
+	})
+}

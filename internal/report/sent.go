@@ -1,0 +1,30 @@
+package report
+
+import (
+	"net/http"
+	"strings"
+
+	"cookiesession/sessions"
+)
+
+// SentCookie is a Set-Cookie header, to be shown.
+type SentCookie struct {
+	*http.Cookie
+	Parts      []Part // none when the cookie is deleted
+	Attributes string // as they are in the header
+}
+
+// Sent takes apart the Set-Cookie headers of a response.
+func Sent(headers []string) (all []SentCookie) {
+	for _, header := range headers {
+		c, err := http.ParseSetCookie(header)
+		if err != nil {
+			continue // it is none of the library's
+		}
+		_, attributes, _ := strings.Cut(header, ";")
+		all = append(all, SentCookie{
+			Cookie: c, Parts: Parts(c.Value, sessions.Valid), Attributes: attributes,
+		})
+	}
+	return all
+}

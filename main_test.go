@@ -1,0 +1,458 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cookiesession/internal/command"
+	"cookiesession/internal/testkit"
+	"cookiesession/internal/web"
+	"cookiesession/sessions"
+)
+
+// asProgram has the tests' binary run as the program does.
+const asProgram = "RUN_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// environ is where settings come from that are no flags.
+type environ map[string]string
+
+func (e environ) get(name string) string { return e[name] }
+
+var withKeyA = environ{"COOKIESESSION_KEYS": testkit.KeyA}
+
+// startRun has the program serve in this process.
+func startRun(t testing.TB, env environ, args ...string) *testkit.Server {
+	t.Helper()
+	args = append([]string{"-addr", "localhost:0"}, args...)
+	return testkit.Serve(t, func(ctx context.Context, log io.Writer) error {
+		return run(ctx, args, env.get, strings.NewReader(""), io.Discard, log)
+	})
+}
+
+// runNow runs what is not to serve, and returns what it prints.
+func runNow(t testing.TB, env environ, stdin string, args ...string) (string, error) {
+	t.Helper()
+	ended, end := context.WithCancel(t.Context())
+	end() // or a server would run if it could
+	var out bytes.Buffer
+	err := run(ended, args, env.get, strings.NewReader(stdin), &out, io.Discard)
+	return out.String(), err
+}
+
+func TestFlags(t *testing.T) {
+	base := config{
+		addr: "localhost:8080", encrypt: true, cookie: "session", idle: 336 * time.Hour,
+		lifetime: 2160 * time.Hour, persist: true, logFormat: "text",
+	}
+	for _, tt := range []struct {
+		args string
+		env  environ
+		want func(c *config)
+	}{
+		{want: func(*config) {}},
+		{env: environ{"PORT": "9000"}, want: func(c *config) { c.addr = ":9000" }},
+		{
+			env:  environ{"PORT": "9000", "COOKIESESSION_ADDR": "[::1]:1"},
+			want: func(c *config) { c.addr = "[::1]:1" },
+		},
+		{
+			args: "-addr :1 -idle 1h",
+			env:  environ{"COOKIESESSION_ADDR": ":2", "COOKIESESSION_LIFETIME": "9600h"},
+			want: func(c *config) { c.addr, c.idle, c.lifetime = ":1", time.Hour, 9600*time.Hour },
+		},
+		{
+			args: "-encrypt=false --persist=false -cookie-name shop -version",
+			want: func(c *config) {
+				c.encrypt, c.persist, c.cookie, c.version = false, false, "shop", true
+			},
+		},
+		{
+			args: "-tls-cert c -tls-key k -bind 10m -admin-addr :3 -key-file f",
+			want: func(c *config) {
+				c.tlsCert, c.tlsKey, c.bind = "c", "k", 10*time.Minute
+				c.adminAddr, c.keyFile = ":3", "f"
+			},
+		},
+		{
+			args: "-origin https://a.example -origin https://B.example:443,https://c.example:8443",
+			env:  environ{"COOKIESESSION_ORIGIN": "https://d.example"},
+			want: func(c *config) {
+				c.origins = web.Origins{
+					"https://a.example", "https://b.example", "https://c.example:8443",
+				}
+			},
+		},
+		{
+			args: "-log-format json -log-level warn -shutdown-delay 5s",
+			want: func(c *config) {
+				c.logFormat, c.logLevel, c.shutdownDelay = "json", 4, 5*time.Second
+			},
+		},
+	} {
+		want := base
+		tt.want(&want)
+		got, err := parseFlags(strings.Fields(tt.args), tt.env.get, io.Discard)
+		if err != nil || !reflect.DeepEqual(got, &want) {
+			t.Errorf("%q %v: got %+v and %v, want %+v", tt.args, tt.env, got, err, want)
+		}
+	}
+}
+
+// A wrong use is said in one line. The library's words for it become those of the flags.
+func TestContradictions(t *testing.T) {
+	for args, want := range map[string]string{
+		"-nonsense":   "flag provided but not defined: -nonsense: see cookiesession -h",
+		"serve":       `unexpected argument "serve": see cookiesession -h`,
+		"-tls-cert c": "-tls-cert and -tls-key go together: give both or none",
+		"-tls-key k":  "-tls-cert and -tls-key go together: give both or none",
+		"-tls-cert c -tls-key k -origin http://a.example": "-origin with http contradicts " +
+			"-tls-cert, which serves HTTPS",
+		"-idle 0":     "-idle and -lifetime must be at least a second",
+		"-lifetime 0": "-idle and -lifetime must be at least a second",
+		"-bind 9s -origin https://a.example": "-bind must be at least 10s, and better " +
+			"ten minutes or more",
+		"-bind -1h -origin https://a.example": "-bind must be at least 10s, and better " +
+			"ten minutes or more",
+		"-bind 10m": "-bind needs HTTPS, without which browsers bind nothing: give -tls-cert, " +
+			"or -origin https://... where a proxy ends TLS",
+		"-bind 10m -origin http://a.example": "-bind needs HTTPS, without which browsers bind " +
+			"nothing: give -tls-cert, or -origin https://... where a proxy ends TLS",
+		"-shutdown-delay -1s": "-shutdown-delay must not be negative",
+		"-log-format xml":     `-log-format must be text or json, not "xml"`,
+		"-idle 500ms":         "-idle must be between a second and 400 days, not 500ms",
+		"-lifetime 9601h":     "-lifetime must be between a second and 400 days, not 9601h0m0s",
+		"-bind 1h -idle 30m -origin https://a.example": "-bind must not be longer than -idle or " +
+			"-lifetime",
+	} {
+		_, err := runNow(t, withKeyA, "", strings.Fields(args)...)
+		var usage command.UsageError
+		if !errors.As(err, &usage) || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", args, err, want)
+		}
+	}
+	for args, part := range map[string]string{
+		"-origin app.example.com":                       "want an origin such as https://app.ex",
+		"-origin https://a.example,http://b.example":    "all origins must be https, or all http",
+		"-cookie-name a/b":                              "-cookie-name must be letters, digits",
+		"-log-level loud":                               "-log-level",
+		"-key-file /nowhere -addr localhost:0 -idle 1h": "-key-file and COOKIESESSION_KEYS are",
+	} {
+		_, err := runNow(t, withKeyA, "", strings.Fields(args)...)
+		var usage command.UsageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: got %v, want %q in it", args, err, part)
+		}
+	}
+}
+
+// What the flags say of sessions is what the sessions are given.
+func TestOptions(t *testing.T) {
+	day := 24 * time.Hour
+	for args, want := range map[string]sessions.Options[session]{
+		"": {
+			Name: "session", Insecure: true,
+			Limits: sessions.Limits{Idle: 14 * day, Lifetime: 90 * day},
+		},
+		"-origin https://a.example -encrypt=false -persist=false -cookie-name shop -bind 10m": {
+			Name: "shop", SignOnly: true, Bind: 10 * time.Minute,
+			Limits: sessions.Limits{Idle: 14 * day, Lifetime: 90 * day, BrowserSession: true},
+		},
+		"-tls-cert c -tls-key k -idle 1h -lifetime 2h": {
+			Name: "session", Limits: sessions.Limits{Idle: time.Hour, Lifetime: 2 * time.Hour},
+		},
+	} {
+		cfg, err := parseFlags(strings.Fields(args), environ{}.get, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.BindPath = "/session"
+		if got := cfg.options(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", args, got, want)
+		}
+	}
+	if got := defaults.options(); got.SignOnly || got.Name != "session" {
+		t.Errorf("got %+v for inspect, want what the server has", got)
+	}
+}
+
+// The help has all flags, and a line on each command.
+func TestHelp(t *testing.T) {
+	help, err := runNow(t, nil, "", "-h")
+	if err != nil {
+		t.Error(err)
+	}
+	want := []string{
+		"cookiesession [flags]  ", "cookiesession keys COMMAND  ", "cookiesession inspect [flags]  ",
+	}
+	new(config).flagSet(environ{}.get).VisitAll(func(f *flag.Flag) {
+		want = append(want, "\n  -"+f.Name)
+	})
+	for _, w := range want {
+		if !strings.Contains(help, w) {
+			t.Errorf("got no %q in %s", w, help)
+		}
+	}
+	for _, args := range [][]string{{"keys", "-h"}, {"inspect", "-h"}} {
+		if out, err := runNow(t, nil, "", args...); err != nil || out == "" {
+			t.Errorf("%q: got %q and %v", args, out, err)
+		}
+	}
+}
+
+// The version is printed even where nothing could be served.
+func TestVersion(t *testing.T) {
+	version := regexp.MustCompile(`^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`)
+	for _, args := range [][]string{{"-version"}, {"--version", "-key-file", "/nowhere"}} {
+		if out, err := runNow(t, nil, "", args...); err != nil || !version.MatchString(out) {
+			t.Errorf("%q: got %q and %v", args, out, err)
+		}
+	}
+}
+
+// The other commands make keys, and read what a server has written.
+func TestCommands(t *testing.T) {
+	if out, err := runNow(t, nil, "", "keys", "new"); err != nil || len(out) != 65 {
+		t.Errorf("keys new: got %d bytes and %v", len(out), err)
+	}
+	v := visitor{t: t, site: newTestApp(t)}
+	v.send("POST", "/set_name", "name=Alice")
+	out, err := runNow(t, withKeyA, v.cookie, "inspect", "-show")
+	if err != nil || !strings.Contains(out, `"Alice"`) {
+		t.Errorf("inspect: got %q and %v", out, err)
+	}
+}
+
+// Over HTTPS the cookie has the strictest prefix, and a host that is none of the origins
+// is told so.
+func TestOrigin(t *testing.T) {
+	app := newTestApp(t, strings.Fields(
+		"-origin https://app.example.com -cookie-name shop -bind 10m")...)
+	for host, status := range map[string]int{"app.example.com": 200, "localhost": 421} {
+		r := httptest.NewRequest("POST", "/set_name", strings.NewReader("name=Bob"))
+		r.Host = host
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		app.ServeHTTP(w, r)
+		if w.Code != status {
+			t.Errorf("%s: got status %d, want %d", host, w.Code, status)
+		}
+		if status != 200 {
+			continue
+		}
+		c := w.Result().Cookies()[0]
+		if c.Name != "__Host-Http-shop" || !c.Secure || !c.HttpOnly || c.Path != "/" {
+			t.Errorf("got the cookie %s", c.Name)
+		}
+		offer := w.Header().Get("Secure-Session-Registration")
+		if !strings.Contains(offer, `path="/session/register"`) {
+			t.Errorf("got the offer %q to bind the session", offer)
+		}
+	}
+}
+
+// Without a key there is a warning, and a random one. A key that is no good is not quoted.
+func TestKeys(t *testing.T) {
+	a, b := startRun(t, nil), startRun(t, nil)
+	if !strings.Contains(a.Log.String(), `level=WARN msg="no key is configured: sessions end`) {
+		t.Errorf("got no warning: %s", a.Log)
+	}
+	ring := filepath.Join(t.TempDir(), "ring")
+	testkit.WriteFile(t, ring, testkit.KeyA)
+	c, d := startRun(t, withKeyA), startRun(t, nil, "-key-file", ring)
+	for _, tt := range []struct {
+		from, to *testkit.Server
+		want     string
+	}{
+		{from: a, to: a, want: "Name: Bob\n"},
+		{from: a, to: b, want: "Name not found in session\n"},
+		{from: c, to: d, want: "Name: Bob\n"},
+	} {
+		res, _ := testkit.Send(t, "POST", tt.from.URL+"/set_name", "name=Bob", http.Header{
+			"Content-Type": {"application/x-www-form-urlencoded"},
+		})
+		cookie, _, _ := strings.Cut(res.Header.Get("Set-Cookie"), ";")
+		header := http.Header{"Cookie": {cookie}}
+		if _, got := testkit.Send(t, "GET", tt.to.URL+"/get_name", "", header); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+	_, err := runNow(t, environ{"COOKIESESSION_KEYS": testkit.KeyA[:63]}, "")
+	if err == nil || !strings.Contains(err.Error(), "COOKIESESSION_KEYS:1: ") ||
+		strings.Contains(err.Error(), testkit.KeyA[:20]) {
+		t.Errorf("got %v for a bad key", err)
+	}
+}
+
+// The key file is read again on SIGHUP. While it is bad the keys stay as they are, and
+// the operator sees that.
+func TestKeyFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGHUP, and no mode of a file")
+	}
+	ring := filepath.Join(t.TempDir(), "ring")
+	testkit.WriteFile(t, ring, testkit.KeyA)
+	if err := os.Chmod(ring, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := startRun(t, nil, "-key-file", ring, "-admin-addr", "localhost:0")
+	readable := `msg="the key file can be read by every user of this machine: chmod o= it"`
+	if got := strings.Count(p.Log.String(), readable); got != 1 {
+		t.Errorf("got %d warnings of who can read the file: %s", got, p.Log)
+	}
+	testkit.Send(t, "GET", p.URL+"/robots.txt", "", http.Header{})
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	idA, idB := idOf(t, testkit.KeyA), idOf(t, testkit.KeyB)
+	for _, tt := range []struct {
+		content, log, key string
+		ok, good, bad     int // of the gauge, and of the counters of loading
+	}{
+		{content: testkit.KeyA, log: "msg=listening", key: idA, ok: 1, good: 1},
+		{
+			content: "x", log: `level=ERROR msg="the key file is bad, the keys stay as they are"`,
+			key: idA, good: 1, bad: 1,
+		},
+		{content: testkit.KeyB, log: `msg="key file loaded"`, key: idB, ok: 1, good: 2, bad: 1},
+		// Without the signal, a file that stays as it is would not be read.
+		{content: testkit.KeyB, log: `msg="key file loaded"`, key: idB, ok: 1, good: 3, bad: 1},
+	} {
+		if tt.content != testkit.KeyA {
+			testkit.WriteFile(t, ring, tt.content)
+			self.Signal(syscall.SIGHUP)
+		}
+		want := []string{
+			`route="/robots.txt",status="200"} 1`,
+			fmt.Sprintf("\ncookiesession_key_file_ok %d\n", tt.ok),
+			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n", tt.bad),
+			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"ok\"} %d\n", tt.good),
+			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,verdict=\"valid\"} 0\n", tt.key),
+		}
+		testkit.AwaitTrue(t, "the metrics of "+tt.log, func() bool {
+			_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})
+			for _, w := range want {
+				if !strings.Contains(page, w) {
+					return false
+				}
+			}
+			return strings.Contains(p.Log.String(), tt.log)
+		})
+	}
+	if strings.Contains(p.Log.String(), testkit.KeyB[:20]) {
+		t.Errorf("got a key in the log: %s", p.Log)
+	}
+}
+
+// idOf returns the id of a key that encrypts.
+func idOf(t testing.TB, digits string) string {
+	t.Helper()
+	k, err := sessions.ParseKey(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _ := k.IDs()
+	return id
+}
+
+// The operator has a listener. While the server is about to end, the site says so.
+func TestAdminAndShutdown(t *testing.T) {
+	cert, key, _ := testkit.NewCertificate(t)
+	p := startRun(t, withKeyA, "-admin-addr", "localhost:0", "-tls-cert", cert, "-tls-key", key)
+	if !strings.HasPrefix(p.URL, "https://localhost:") {
+		t.Errorf("got the address %s", p.URL)
+	}
+	for path, want := range map[string]string{
+		"/":        ":root",
+		"/metrics": "\ncookiesession_tls_certificate_not_after_timestamp_seconds ",
+	} {
+		_, page := testkit.Send(t, "GET", p.AdminURL()+path, "", http.Header{})
+		if !strings.Contains(page, want) {
+			t.Errorf("%s: got no %q in %s", path, want, page)
+		}
+	}
+	p = startRun(t, withKeyA, "-shutdown-delay", "300ms", "-addr", ":0",
+		"-origin", "https://a.example") // so a proxy ends TLS, and there is no warning
+	if log := p.Log.String(); strings.Contains(log, "WARN") ||
+		!strings.Contains(log, "msg=listening url=https://a.example addr=") {
+		t.Errorf("got the log %s", p.Log)
+	}
+	ended := make(chan error)
+	go func() { ended <- p.End() }()
+	testkit.AwaitTrue(t, "a site that says it ends", func() bool {
+		res, text := testkit.Send(t, "GET", p.URL+"/healthz", "", http.Header{})
+		return res.StatusCode == 503 && text == "shutting down\n"
+	})
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// The log has the format and the level that are asked for, and no flood fills it.
+func TestLogger(t *testing.T) {
+	for format, want := range map[string]string{
+		"text": "level=WARN msg=x\n", "json": `"level":"WARN","msg":"x"}` + "\n",
+	} {
+		var out testkit.Buffer
+		log := newLogger(&config{logFormat: format, logLevel: 4}, &out)
+		log.Info("y")
+		for range 100 {
+			log.Warn("x")
+		}
+		got := out.String()
+		if n := strings.Count(got, want); n == 0 || n > 20 || strings.Contains(got, "y") {
+			t.Errorf("%s: got %s", format, got)
+		}
+	}
+}
+
+// The program collects garbage less often than Go does by itself, unless it is told. Its
+// exit status says whose fault an end is.
+func TestProcess(t *testing.T) {
+	program := func(env environ, args ...string) *exec.Cmd {
+		env[asProgram] = "yes"
+		return testkit.Environ(exec.Command(os.Args[0], args...), env)
+	}
+	for gogc, want := range map[string]string{"": "400", "150": "150"} {
+		p := testkit.Start(t, program(environ{"GOGC": gogc},
+			"-addr", "localhost:0", "-admin-addr", "localhost:0"))
+		_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})
+		if !strings.Contains(page, "\ngo_gc_gogc_percent "+want+"\n") {
+			t.Errorf("GOGC=%s: got not %s", gogc, want)
+		}
+	}
+	for args, want := range map[string]int{
+		"-version": 0, "-nonsense": 2, "-key-file /nowhere": 1, "inspect": 1,
+	} {
+		cmd := program(environ{}, strings.Fields(args)...)
+		out, _ := cmd.CombinedOutput()
+		lines := strings.Count("\n"+string(out), "\ncookiesession: ")
+		if got := cmd.ProcessState.ExitCode(); got != want || lines != min(want, 1) {
+			t.Errorf("%s: got status %d and %s, want %d", args, got, out, want)
+		}
+	}
+}
