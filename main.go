@@ -65,9 +65,8 @@ import (
 
 func main() {
 	// Less than a megabyte is live, so the collector would run every few thousand
-	// requests. Some 10 MiB more spare a fifth of a request's processor time. Whoever
-	// limits the memory has another use for it.
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+	// requests. Some 10 MiB more spare a fifth of a request's processor time.
+	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 	err := run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)

@@ -233,7 +233,7 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 	t.Parallel()
 	const limit = 64 << 20
 	cmd := testkit.Environ(exec.Command(mustBuild(t, plainFile), "-addr", "127.0.0.1:0"), environ{
-		keysVariable: keyA, "GOMEMLIMIT": "56MiB", // as docs/operation.md says
+		keysVariable: keyA, "GOMEMLIMIT": "52MiB", // as docs/operation.md says
 	})
 	group, err := newGroup(t, "memory", "memory.limit_in_bytes", "memory.max", strconv.Itoa(limit))
 	isLimited := err == nil
