@@ -138,7 +138,7 @@ func verdictTests(good, future, other string) []verdictTest {
 		{verdict: "malformed", value: good + "=", says: "not have the form"},
 		{
 			verdict: "malformed", value: other, failed: "payload", parts: 4, sealed: true,
-			says: "does not fit what the site keeps now",
+			says: "does not fit what the site keeps now", times: true,
 		},
 		{verdict: "too large", value: good + strings.Repeat("A", 4096), says: "larger than any"},
 		{
