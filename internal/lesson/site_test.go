@@ -20,6 +20,7 @@ import (
 	"github.com/gorilla/securecookie"
 
 	"cookiesession/internal/lesson"
+	"cookiesession/internal/metrics"
 	"cookiesession/internal/web"
 	"cookiesession/sessions"
 )
@@ -58,7 +59,7 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 		t.Fatal(err)
 	}
 	w, err := web.New(keys, o, web.Config{
-		Files: pages(t), Funcs: lesson.Funcs(), Log: slog.New(slog.DiscardHandler),
+		Files: pages(t), Funcs: lesson.Funcs(), Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, false),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,6 @@
 package web_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -15,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cookiesession/internal/testkit"
 	"cookiesession/sessions"
 )
 
@@ -58,10 +53,10 @@ func TestOptionsOfTheSite(t *testing.T) {
 	o := sessions.Options[cart]{Bind: time.Hour, BindPath: "/device", Assets: []string{"/film/"}}
 	o.Observe = func(*http.Request, sessions.Event) { heard++ }
 	s := newShop(t, o, "")
-	answer := register(t, s, s.cookie(t, "tea"), "/device")
+	res, answer := s.register(s.cookie(t, "tea"), "/device")
 	for _, path := range []string{"/film/", "/style.css", "/robots.txt", "/healthz"} {
 		if !strings.Contains(answer, `"path":"`+path+`"`) {
-			t.Errorf("got no %s in %s", path, answer)
+			t.Errorf("got status %d and no %s in %s", res.StatusCode, path, answer)
 		}
 	}
 	if heard == 0 || heard != len(s.record.events) {
@@ -69,40 +64,22 @@ func TestOptionsOfTheSite(t *testing.T) {
 	}
 }
 
-// register has a browser register a device for a session, and returns the answer.
-func register(t *testing.T, s *shop, cookie, path string) string {
-	t.Helper()
+// register has a browser register a device for a session.
+func (s *shop) register(cookie, path string) (*http.Response, string) {
 	res, _ := s.do("POST", "/add", "item=milk", "Cookie", cookie)
 	_, challenge, _ := strings.Cut(res.Header.Get("Secure-Session-Registration"), `challenge="`)
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	point, _ := private.PublicKey.Bytes()
-	b64 := base64.RawURLEncoding.EncodeToString
-	head := fmt.Sprintf(`{"alg":"ES256","typ":"dbsc+jwt",`+
-		`"jwk":{"kty":"EC","crv":"P-256","x":%q,"y":%q}}`,
-		b64(point[1:33]), b64(point[33:]))
-	text := b64([]byte(head)) + "." +
-		b64(fmt.Appendf(nil, `{"jti":%q}`, strings.TrimSuffix(challenge, `"`)))
-	digest := sha256.Sum256([]byte(text))
-	x, y, _ := ecdsa.Sign(rand.Reader, private, digest[:])
-	proof := text + "." +
-		b64(append(x.FillBytes(make([]byte, 32)), y.FillBytes(make([]byte, 32))...))
+	key := testkit.NewDeviceKey()
+	proof := testkit.NewProof(key, strings.TrimSuffix(challenge, `"`)).WithKey(&key.PublicKey)
 	session := res.Cookies()[0]
-	res, body := s.do("POST", path+"/register", "", "Secure-Session-Response", proof,
+	return s.do("POST", path+"/register", "", "Secure-Session-Response", proof.Signed(),
 		"Cookie", session.Name+"="+session.Value)
-	if res.StatusCode != 200 {
-		t.Fatalf("got status %d and %s", res.StatusCode, body)
-	}
-	return body
 }
 
 // The steps of device binding have routes of their own. A challenge is no refusal.
 func TestDeviceSteps(t *testing.T) {
 	s := newShop(t, sessions.Options[cart]{Bind: time.Hour}, "")
 	cookie := s.cookie(t, "tea")
-	answer := register(t, s, cookie, "/session")
+	_, answer := s.register(cookie, "/session")
 	id := regexp.MustCompile(`"session_identifier":"([^"]+)"`).FindStringSubmatch(answer)[1]
 	if res, _ := s.do("POST", "/session/refresh", "", "Sec-Secure-Session-Id", id, "Cookie",
 		cookie); res.StatusCode != 403 {
@@ -196,7 +173,7 @@ func TestLogIsDiscreet(t *testing.T) {
 			{strings.ToUpper(secret), "/cart", ""},
 		} {
 			_, body := s.do(request[0], request[1], request[2], "Cookie", "session="+cookie,
-				"Accept", browser)
+				"Accept", testkit.Browser)
 			if strings.Contains(body, good[12:40]) {
 				t.Errorf("%s: got the cookie in the page %q", request, body)
 			}

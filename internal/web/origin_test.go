@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"cookiesession/internal/testkit"
 	"cookiesession/internal/web"
 	"cookiesession/sessions"
 )
@@ -133,7 +134,7 @@ func TestCrossOrigin(t *testing.T) {
 		{"", "http://example.com:8080", false},
 		{"", "null", false},
 	} {
-		header := []string{"Accept", browser, "Cookie", s.cookie(t, "tea")}
+		header := []string{"Accept", testkit.Browser, "Cookie", s.cookie(t, "tea")}
 		if tt.site != "" {
 			header = append(header, "Sec-Fetch-Site", tt.site)
 		}

@@ -5,19 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"testing/synctest"
 	"time"
 
+	"cookiesession/internal/testkit"
 	"cookiesession/internal/web"
 	"cookiesession/sessions"
-
-	"github.com/gorilla/mux"
 )
 
 const secret = "Rumpelstiltskin"
@@ -50,7 +47,7 @@ func TestFailures(t *testing.T) {
 		{name: "runtime panic", panic: "index", status: 500, logged: "index out of range"},
 	}
 	for _, tt := range tests {
-		for _, accept := range []string{"*/*", browser} {
+		for _, accept := range []string{"*/*", testkit.Browser} {
 			synctest.Test(t, func(t *testing.T) {
 				s := newShop(t, insecure(), "",
 					action(func(_ *http.Request, s *session) (web.Answer, error) {
@@ -81,11 +78,11 @@ func TestFailures(t *testing.T) {
 					strings.HasSuffix(body, "</html>\n") &&
 					strings.Count(body, "<html") == 1 &&
 					strings.Contains(body, "1 things</p><i>test_only, valid")
-				if isPage != (accept == browser) || !isPage && strings.Count(body, "\n") != 1 {
+				if isPage != (accept == testkit.Browser) || !isPage && strings.Count(body, "\n") != 1 {
 					t.Errorf("%s: got %q", tt.name, body)
 				}
 				if !hasHeaders(res.Header, wantHeaders(isPage, false)) ||
-					res.Header.Get("Vary") != "Cookie, Accept" {
+					strings.Join(res.Header["Vary"], ", ") != "Accept, Cookie" {
 					t.Errorf("%s: got header %v", tt.name, res.Header)
 				}
 				for _, hidden := range []string{secret, "fire", "half", "goroutine", "index out",
@@ -110,21 +107,12 @@ func TestFailures(t *testing.T) {
 
 // When the error page fails as well, its sentence is left.
 func TestErrorPageFails(t *testing.T) {
-	keys, _ := sessions.NewKeyring(key)
-	site, err := web.New(keys, insecure(), web.Config{
-		Files: fstest.MapFS{
-			"templates/layout.html": &fstest.MapFile{Data: []byte(`half a page {{.Nowhere}}`)},
-			"templates/error.html":  &fstest.MapFile{Data: []byte(``)},
-		},
-		Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := httptest.NewRecorder()
-	site.Handler(mux.NewRouter()).ServeHTTP(w, request("GET", "/x", "", "Accept", browser))
-	if w.Code != 404 || !strings.HasPrefix(w.Body.String(), "There is no page") {
-		t.Errorf("got status %d and %q", w.Code, w.Body)
+	s := newShop(t, insecure(), "")
+	s.Shared = func(*http.Request, *session) any { return "broken" }
+	res, body := s.do("GET", "/nowhere", "", "Accept", testkit.Browser)
+	if res.StatusCode != 404 || !strings.HasPrefix(body, "There is no page") ||
+		!strings.Contains(s.log.String(), "the error page failed") {
+		t.Errorf("got status %d and %q", res.StatusCode, body)
 	}
 }
 
@@ -134,7 +122,7 @@ func TestAcceptPanics(t *testing.T) {
 	o.Accept = func(*http.Request, *session) bool { panic("the database is down") }
 	s := newShop(t, o, "")
 	for _, target := range []string{"/cart", "/nowhere"} {
-		res, page := s.do("GET", target, "", "Cookie", s.cookie(t, "tea"), "Accept", browser)
+		res, page := s.do("GET", target, "", "Cookie", s.cookie(t, "tea"), "Accept", testkit.Browser)
 		if res.StatusCode != 500 || !strings.Contains(page, "0 things</p><i>, none") {
 			t.Errorf("%s: got status %d and %s", target, res.StatusCode, page)
 		}
@@ -162,7 +150,7 @@ func TestTryAgain(t *testing.T) {
 			"/add":       `right now, and is as it was. Try again in a moment.<input value="milk">`,
 			"/test-only": `<form action="/empty">`,
 		} {
-			res, page := s.do("POST", target, "item=milk", "Cookie", cookie, "Accept", browser)
+			res, page := s.do("POST", target, "item=milk", "Cookie", cookie, "Accept", testkit.Browser)
 			if res.StatusCode != 503 || res.Header.Get("Retry-After") != "1" ||
 				cookieIn(res) != "" ||
 				!strings.Contains(page, want) {
@@ -205,7 +193,7 @@ func TestPlainHandlers(t *testing.T) {
 		strings.Repeat("x", 5000): "not fit into your cookie", "\xff": "not valid UTF-8",
 	} {
 		s := newShop(t, insecure(), "", set(item))
-		res, page := s.do("GET", "/test-only", "", "Accept", browser)
+		res, page := s.do("GET", "/test-only", "", "Accept", testkit.Browser)
 		if res.StatusCode != 422 || !strings.Contains(page, want) || cookieIn(res) != "" {
 			t.Errorf("got status %d and %q, want 422 and %q", res.StatusCode, page, want)
 		}
