@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,6 +21,7 @@ import (
 
 	"cookiesession/internal/lesson"
 	"cookiesession/internal/metrics"
+	"cookiesession/internal/testkit"
 	"cookiesession/internal/web"
 	"cookiesession/sessions"
 )
@@ -31,24 +32,24 @@ type cart struct {
 	Items []string
 }
 
-// templateDir has the pages of the lesson.
-const templateDir = "../../templates/lesson"
+// secrets are of the keys of the tests.
+var secrets = []string{testkit.KeyA, testkit.KeyB, testkit.KeyC}
 
 // site is a small site with the lesson.
 type site struct {
 	http.Handler
-	cookie string // its name
-	keys   []sessions.Key
-	sign   bool // it doesn't encrypt
+	sessions *sessions.Manager[cart]
+	cookie   string // its name
+	keys     []sessions.Key
+	sign     bool // it doesn't encrypt
 }
 
 // newSite returns a site that has the keys 0 and 1 of three.
 func newSite(t testing.TB, o sessions.Options[cart]) *site {
 	t.Helper()
 	s := &site{sign: o.SignOnly}
-	for i := range 3 {
-		secret := sha256.Sum256([]byte{byte(i)})
-		key, err := sessions.ParseKey(fmt.Sprintf("%x", secret))
+	for _, secret := range secrets {
+		key, err := sessions.ParseKey(secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,12 +60,13 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 		t.Fatal(err)
 	}
 	w, err := web.New(keys, o, web.Config{
-		Files: pages(t), Funcs: lesson.Funcs(), Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, false),
+		Files: pages(t), Funcs: lesson.Funcs(), Log: slog.New(slog.DiscardHandler),
+		Record: metrics.New(keys, false),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cookie = w.Sessions.CookieName()
+	s.sessions, s.cookie = w.Sessions, w.Sessions.CookieName()
 	router := mux.NewRouter()
 	example := cart{Owner: "Zoe", Items: []string{"tea"}}
 	lesson.Routes(router, w, lesson.Config[cart]{Keys: keys, Options: o, Example: example})
@@ -88,16 +90,13 @@ func pages(t testing.TB) fstest.MapFS {
 	} {
 		files["templates/"+name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	names, err := filepath.Glob(filepath.Join(templateDir, "*.html"))
+	names, err := filepath.Glob("../../templates/lesson/*.html")
 	if err != nil || len(names) != 3 {
 		t.Fatalf("got the templates %v, %v, want three", names, err)
 	}
 	for _, name := range names {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files["templates/lesson/"+filepath.Base(name)] = &fstest.MapFile{Data: text}
+		text := testkit.ReadFile(t, name)
+		files["templates/lesson/"+filepath.Base(name)] = &fstest.MapFile{Data: []byte(text)}
 	}
 	return files
 }
@@ -111,12 +110,9 @@ func (s *site) seal(t testing.TB, key int, content any) string {
 		id, mode = signed, "signed"
 	}
 	derive := func(label string) []byte {
-		secret := sha256.Sum256([]byte{byte(key)})
+		secret, _ := hex.DecodeString(secrets[key])
 		info := "cookiesession v1 " + mode + " session " + label
-		subkey, err := hkdf.Key(sha256.New, secret[:], nil, info, 32)
-		if err != nil {
-			t.Fatal(err)
-		}
+		subkey, _ := hkdf.Key(sha256.New, secret, nil, info, 32)
 		return subkey
 	}
 	var block []byte
@@ -154,7 +150,7 @@ func (s *site) states(t testing.TB) map[string]string {
 		"expired":         s.seal(t, 0, session("Ada", 15*day, 15*day)),
 		"too old":         s.seal(t, 0, session("Ada", 91*day, 60)),
 		"from the future": s.seal(t, 0, session("Ada", -3700, -3700)),
-		"tampered":        tampered(good),
+		"tampered":        good[:len(good)-20] + "AAAAAAAAAAAAAAAAAAAA",
 		"unknown key":     s.seal(t, 2, session("Ada", 600, 60)),
 		"unfit":           s.seal(t, 0, []any{1, 2, 3}),
 		"another program": "another-program",
@@ -163,19 +159,11 @@ func (s *site) states(t testing.TB) map[string]string {
 	}
 }
 
-// tampered returns a cookie with another MAC.
-func tampered(value string) string {
-	at := len(value) - 20
-	return value[:at] + map[bool]string{false: "A", true: "B"}[value[at] == 'A'] + value[at+1:]
-}
-
-const browser = "text/html,*/*;q=0.8"
-
 // request returns a request that sends a cookie, if any, and a form.
 func (s *site) request(method, target, cookie, form string) *http.Request {
 	r := httptest.NewRequest(method, target, strings.NewReader(form))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header.Set("Accept", browser)
+	r.Header.Set("Accept", testkit.Browser)
 	if cookie != "" {
 		r.Header.Set("Cookie", s.cookie+"="+cookie)
 	}
@@ -228,18 +216,9 @@ func says(t *testing.T, what, page string, want, not []string) {
 	}
 }
 
-// judge returns what becomes of a cookie at a site with the options o.
-func (s *site) judge(t testing.TB, o sessions.Options[cart], cookie string) sessions.Cookie {
-	t.Helper()
-	keys, err := sessions.NewKeyring(s.keys[0], s.keys[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := sessions.New(keys, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.Load(s.request("GET", "/", cookie, "")).Cookie()
+// judge returns what becomes of a cookie.
+func (s *site) judge(cookie string) sessions.Cookie {
+	return s.sessions.Load(s.request("GET", "/", cookie, "")).Cookie()
 }
 
 // device is the key of a device.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,6 @@ func (s *Site[T]) health(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "shutting down", http.StatusServiceUnavailable)
 		return
 	}
-	w.Header().Set("Content-Type", plainText)
 	fmt.Fprintln(w, "ok")
 }
 
@@ -157,8 +157,7 @@ func (s *Site[T]) match(r *http.Request) (path string) {
 
 // methodLabel returns a method, or "other": a client may call its method what it likes.
 func methodLabel(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodPost, http.MethodHead:
+	if slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost}, method) {
 		return method
 	}
 	return "other"

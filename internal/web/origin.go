@@ -76,8 +76,9 @@ func (o Origins) checkHost(r *http.Request) error {
 }
 
 // checkSender returns an error, for the visitor, if r may change something and a page of
-// another site has sent it. http.CrossOriginProtection knows what browsers say in Sec-Fetch-Site, but
-// nothing of schemes, so where browsers say nothing there, the origins decide.
+// another site has sent it. http.CrossOriginProtection knows what browsers say in
+// Sec-Fetch-Site, but nothing of schemes, so where browsers say nothing there, the origins
+// decide.
 func (o Origins) checkSender(r *http.Request) error {
 	from := r.Header.Get("Origin")
 	refused := new(http.CrossOriginProtection).Check(r) != nil

@@ -60,11 +60,9 @@ func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page
 const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'"
 
-const plainText = "text/plain; charset=utf-8"
-
 // send sends p in the form that the client prefers, whole or not at all.
 func (s *Site[T]) send(w http.ResponseWriter, r *http.Request, p Page[T]) error {
-	body, kind, h := []byte(p.Text+"\n"), plainText, w.Header()
+	body, kind, h := []byte(p.Text+"\n"), "text/plain; charset=utf-8", w.Header()
 	if p.Page != "" && (p.Text == "" || prefersHTML(r)) {
 		var err error
 		p.SetCookie = h["Set-Cookie"]
