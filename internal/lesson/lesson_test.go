@@ -38,17 +38,16 @@ var inStates = map[string]struct {
 }{
 	"none": {
 		want: []string{
-			"a <strong>sample</strong>", "The sample, character by character", "Signed only",
+			"a <strong>sample</strong>", "The sample, character by character",
 			"The sample was sealed with the key", `<dt>Owner</dt><dd dir="auto">Zoe</dd>`,
 		},
 		not: []string{sent, deleted, "Your cookie", "How long it lasts"},
 	},
 	"valid": {
 		want: []string{
-			good, "found it good", "Your cookie, character by character", "Who can read it",
-			"Signed only", "Signed and encrypted", "That is the key that the server seals with",
-			`<dt>Owner</dt><dd dir="auto">Ada</dd>`, "(in 14 days)", "(in 90 days)",
-			"(60 seconds ago)", "Ends if unused", "Ends in any case", "<svg class=\"line\"",
+			good, "Your cookie, character by character", "Who can read it",
+			"That is the key that the server seals with", `<dt>Owner</dt><dd dir="auto">Ada</dd>`,
+			"(in 14 days)", "(in 90 days)", "(60 seconds ago)", "Ends if unused", `class="line"`,
 		},
 		not: []string{sent, deleted, "sample", "Ended", failed, "good cookies"},
 	},
@@ -65,29 +64,25 @@ var inStates = map[string]struct {
 		not: []string{deleted, "still accepts the other"},
 	},
 	"expired": {
-		want: []string{
-			deleted, "not used for too long", "Ended unused", "(24 hours ago)", "set your name",
-		},
-		not: append(refused, failed),
+		want: []string{deleted, "Ended unused", "(24 hours ago)", `class="line"`},
+		not:  append(refused, failed),
 	},
 	"too old": {
-		want: []string{"began too long ago", "Ended in any case", "(24 hours ago)"},
+		want: []string{deleted, "Ended in any case", "(24 hours ago)", `class="line"`},
 		not:  append(refused, failed),
 	},
 	"from the future": {
-		want: []string{deleted, "still to come", "Began"},
-		not:  []string{inside, "End", `class="line"`, failed},
+		want: []string{deleted, "Began"}, not: []string{inside, "End", `class="line"`, failed},
 	},
 	"tampered": {
-		part: "mac",
-		want: []string{deleted, "the MAC does not match", "By its own word, which nothing"},
-		not:  append(refused, "How long it lasts"),
+		part: "mac", want: []string{deleted, "By its own word, which nothing"},
+		not: append(refused, "How long it lasts"),
 	},
 	"unknown key": {
-		part: "id", not: refused,
-		want: []string{deleted, "This server does not have that key. It seals with"},
+		part: "id", want: []string{deleted, "This server does not have that key. It seals with"},
+		not: refused,
 	},
-	"unfit": {part: "payload", want: []string{deleted, "does not fit"}, not: refused},
+	"unfit": {part: "payload", want: []string{deleted}, not: refused},
 	"another program": {
 		want: []string{deleted, "So nothing of it"}, not: append(refused, "another-program"),
 	},
@@ -230,36 +225,28 @@ func TestSealingKeyIsNamed(t *testing.T) {
 // in its fields. One that fits in one mode only is shown in that.
 func TestSpecimens(t *testing.T) {
 	bothModes(t, func(t *testing.T, s *site) {
-		synctest.Test(t, func(t *testing.T) {
-			now := time.Now().Unix()
-			data := map[string]any{"Owner": "Åda", "Items": []string{"tea", "<b>"}}
-			page := s.page(s.seal(t, 0, []any{now - 3600, 3600, data}))
-			mode, err := cbor.CoreDetEncOptions().EncMode()
-			if err != nil {
-				t.Fatal(err)
-			}
-			content, err := mode.Marshal([]any{now, 0, data})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for want, n := range map[string]int{
-				">" + base64.URLEncoding.EncodeToString(content) + "<":     1,
-				">" + fmt.Sprintf("% x", content) + "<":                    1,
-				">" + html.EscapeString(report.Notation(content)) + "<":    1,
-				">[" + fmt.Sprint(now-3600) + ", 3600, {":                  1,
-				"16 random bytes and the encrypted session":                1,
-				"<h3>Signed only</h3>":                                     1,
-				"<h3>Signed and encrypted</h3>":                            1,
-				"<dt>Owner</dt><dd dir=\"auto\">Åda</dd>":                  1,
-				`<dd dir="auto">[&#34;tea&#34;, &#34;&lt;b&gt;&#34;]</dd>`: 1,
-			} {
-				if got := strings.Count(page, want); got != n {
-					t.Errorf("got %d times %q, want %d, in %s", got, want, n, page)
-				}
-			}
-			encrypted, signed := s.keys[0].IDs()
-			says(t, "ids", page, []string{">" + encrypted + ".<", ">" + signed + ".<"}, nil)
-		})
+		now := time.Now().Unix()
+		data := map[string]any{"Owner": "Åda", "Items": []string{"tea", "<b>"}}
+		page := s.page(s.seal(t, 0, []any{now - 3600, 3600, data}))
+		mode, _ := cbor.CoreDetEncOptions().EncMode()
+		content, err := mode.Marshal([]any{now, 0, data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		encrypted, signed := s.keys[0].IDs()
+		says(t, "specimens", page, []string{
+			">" + base64.URLEncoding.EncodeToString(content) + "<",
+			">" + fmt.Sprintf("% x", content) + "<",
+			">" + html.EscapeString(report.Notation(content)) + "<",
+			">[" + fmt.Sprint(now-3600) + ", 3600, {",
+			"16 random bytes and the encrypted session", ">" + encrypted + ".<", ">" + signed + ".<",
+			"<h3>Signed only</h3>", "<h3>Signed and encrypted</h3>",
+			"<dt>Owner</dt><dd dir=\"auto\">Åda</dd>",
+			`<dd dir="auto">[&#34;tea&#34;, &#34;&lt;b&gt;&#34;]</dd>`,
+		}, nil)
+		if got := strings.Count(page, "As CBOR, they say"); got != 1 {
+			t.Errorf("got %d payloads read, want that of the signed one alone", got)
+		}
 	})
 	s := newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: true})
 	page := s.page(s.seal(t, 0, session(strings.Repeat("x", 2230), 0, 0)))

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -196,7 +197,9 @@ func (s *site) page(cookie string) string {
 func bothModes(t *testing.T, f func(t *testing.T, s *site)) {
 	for _, sign := range []bool{false, true} {
 		t.Run(fmt.Sprintf("signOnly=%v", sign), func(t *testing.T) {
-			f(t, newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: sign}))
+			synctest.Test(t, func(t *testing.T) {
+				f(t, newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: sign}))
+			})
 		})
 	}
 }

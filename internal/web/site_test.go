@@ -171,8 +171,11 @@ func request(method, target, body string, header ...string) *http.Request {
 	}
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
-		if header[i] == "Host" {
+		switch {
+		case header[i] == "Host":
 			r.Host = header[i+1]
+		case header[i+1] == "":
+			r.Header.Del(header[i])
 		}
 	}
 	return r
@@ -449,31 +452,30 @@ func TestAssets(t *testing.T) {
 // What is wrong with a site is found before it answers anybody.
 func TestNew(t *testing.T) {
 	keys, _ := sessions.NewKeyring(key)
-	for want, change := range map[string]func(*sessions.Options[cart], *web.Config, fstest.MapFS){
-		"": func(*sessions.Options[cart], *web.Config, fstest.MapFS) {},
-		"layout.html": func(_ *sessions.Options[cart], _ *web.Config, f fstest.MapFS) {
+	type options = sessions.Options[cart]
+	for want, change := range map[string]func(*options, *web.Config, fstest.MapFS){
+		"": func(*options, *web.Config, fstest.MapFS) {},
+		"layout.html": func(_ *options, _ *web.Config, f fstest.MapFS) {
 			delete(f, "templates/layout.html")
 		},
-		"error.html": func(_ *sessions.Options[cart], _ *web.Config, f fstest.MapFS) {
+		"error.html": func(_ *options, _ *web.Config, f fstest.MapFS) {
 			delete(f, "templates/error.html")
 		},
-		"unexpected": func(_ *sessions.Options[cart], _ *web.Config, f fstest.MapFS) {
+		"unexpected": func(_ *options, _ *web.Config, f fstest.MapFS) {
 			f["templates/cart.html"].Data = []byte("{{end}}")
 		},
-		"unterminated": func(_ *sessions.Options[cart], _ *web.Config, f fstest.MapFS) {
+		"unterminated": func(_ *options, _ *web.Config, f fstest.MapFS) {
 			f["templates/help/parts.html"].Data = []byte(`{{"x`)
 		},
-		"shout": func(_ *sessions.Options[cart], c *web.Config, _ fstest.MapFS) { c.Funcs = nil },
-		"none.css": func(_ *sessions.Options[cart], c *web.Config, _ fstest.MapFS) {
-			c.Assets = []web.Asset{{Path: "/x", File: "none.css"}}
-		},
-		"Insecure": func(o *sessions.Options[cart], _ *web.Config,
-			_ fstest.MapFS) {
-			o.Bind = time.Hour
-		},
+		"shout":    func(_ *options, c *web.Config, _ fstest.MapFS) { c.Funcs = nil },
+		"none.css": func(_ *options, c *web.Config, _ fstest.MapFS) { c.Assets[0].File = "none.css" },
+		"Insecure": func(o *options, _ *web.Config, _ fstest.MapFS) { o.Bind = time.Hour },
 	} {
 		o, f := insecure(), files()
-		c := web.Config{Files: f, Funcs: template.FuncMap{"shout": strings.ToUpper}}
+		c := web.Config{
+			Files: f, Funcs: template.FuncMap{"shout": strings.ToUpper},
+			Assets: []web.Asset{{Path: "/style.css", File: "style.css"}},
+		}
 		change(&o, &c, f)
 		_, err := web.New(keys, o, c)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
