@@ -94,21 +94,8 @@ func TestAnyCookieIsShown(t *testing.T) {
 	}
 }
 
-// spellings returns the ways in which base64 has b in the middle of something longer.
-func spellings(b []byte) (all []string) {
-	for before := range 3 {
-		text := base64.URLEncoding.EncodeToString(append(make([]byte, before), b...))
-		all = append(all, text[4:len(text)-4])
-	}
-	return all
-}
-
 // It is said of a session that it is bound. The key of the device is shown nowhere.
 func TestBoundCookie(t *testing.T) {
-	hidden := []string{"07 4d 07 4d", "074d074d"}
-	for _, once := range spellings(device[1:20]) {
-		hidden = append(append(hidden, once), spellings([]byte(once))...)
-	}
 	for _, tt := range []struct {
 		bind time.Duration
 		want []string
@@ -121,16 +108,13 @@ func TestBoundCookie(t *testing.T) {
 		s := newSite(t, sessions.Options[cart]{SignOnly: true, Bind: tt.bind})
 		cookie := s.seal(t, 0, append(session("Ada", 0, 0), device))
 		says(t, "bound", s.page(cookie), append(tt.want, "<strong>bound to a device</strong>"), nil)
-		found := 0
-		for _, text := range hidden {
-			found += strings.Count(cookie, text)
-		}
-		if found == 0 {
-			t.Fatal("the test does not find the key in the cookie")
-		}
+		payload := report.Parts(cookie, sessions.Valid)[2]
+		end := payload.Start + payload.Chars
 		for _, r := range s.visits(cookie) {
 			_, page := s.do(r)
-			says(t, r.URL.Path, page, nil, hidden)
+			says(t, r.URL.Path, page, nil, []string{
+				"07 4d 07 4d", "074d074d", cookie[end-30 : end-10], cookie[end-20 : end],
+			})
 		}
 	}
 }

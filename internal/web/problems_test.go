@@ -30,6 +30,7 @@ func TestFailures(t *testing.T) {
 		panic  any // "index" is an index out of range
 		item   string
 		status int
+		says   string // on the page
 		logged string
 	}{
 		{name: "error", err: errors.New("database on fire"), status: 500,
@@ -40,7 +41,8 @@ func TestFailures(t *testing.T) {
 			logged: "request failed"},
 		{name: "too large", item: strings.Repeat(secret, 300), status: 422},
 		{name: "too large, of an action's own",
-			err: fmt.Errorf("saving: %w", &sessions.TooLargeError{Over: 17}), status: 422},
+			err: fmt.Errorf("saving: %w", &sessions.TooLargeError{Over: 17}), status: 422,
+			says: "17 bytes"},
 		{name: "no UTF-8", item: secret + "\xff", status: 422, logged: "session not encoded"},
 		{name: "problem", err: web.Problemf(409, "No."), status: 409},
 		{name: "panic", panic: "Name " + secret, status: 500, logged: "panic=string stack="},
@@ -69,15 +71,13 @@ func TestFailures(t *testing.T) {
 				cookie := s.cookie(t, "tea")
 				time.Sleep(7 * 24 * time.Hour)
 				res, body := s.do("GET", "/test-only", "", "Cookie", cookie, "Accept", accept)
-				if lines := res.Header["Set-Cookie"]; res.StatusCode != tt.status ||
-					len(lines) != 1 {
-					t.Errorf("%s: got status %d and cookies %q, want %d", tt.name, res.StatusCode,
-						lines, tt.status)
+				if res.StatusCode != tt.status || len(res.Header["Set-Cookie"]) != 1 {
+					t.Errorf("%s: got status %d and %v", tt.name, res.StatusCode, res.Header)
 				}
 				isPage := strings.HasPrefix(body, "<!DOCTYPE html>") &&
-					strings.HasSuffix(body, "</html>\n") &&
-					strings.Count(body, "<html") == 1 &&
-					strings.Contains(body, "1 things</p><i>test_only, valid")
+					strings.HasSuffix(body, "</html>\n") && strings.Count(body, "<html") == 1 &&
+					strings.Contains(body, "1 things</p><i>test_only, valid") &&
+					strings.Contains(body, tt.says)
 				if isPage != (accept == testkit.Browser) || !isPage && strings.Count(body, "\n") != 1 {
 					t.Errorf("%s: got %q", tt.name, body)
 				}
@@ -85,8 +85,7 @@ func TestFailures(t *testing.T) {
 					strings.Join(res.Header["Vary"], ", ") != "Accept, Cookie" {
 					t.Errorf("%s: got header %v", tt.name, res.Header)
 				}
-				for _, hidden := range []string{secret, "fire", "half", "goroutine", "index out",
-					".go"} {
+				for _, hidden := range []string{secret, "fire", "half", "goroutine", "index out"} {
 					if strings.Contains(body, hidden) {
 						t.Errorf("%s: got %q in the page: %q", tt.name, hidden, body)
 					}
@@ -95,10 +94,6 @@ func TestFailures(t *testing.T) {
 				if !strings.Contains(log, tt.logged) || strings.Contains(log, secret) ||
 					strings.Contains(log, "level=ERROR") != (tt.status == 500) {
 					t.Errorf("%s: got the log %s, want %q", tt.name, log, tt.logged)
-				}
-				if tt.name == "too large, of an action's own" &&
-					!strings.Contains(body, "17 bytes") {
-					t.Errorf("got %q, want the number of bytes", body)
 				}
 			})
 		}
