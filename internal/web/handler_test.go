@@ -2,7 +2,6 @@ package web_test
 
 import (
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +14,7 @@ import (
 
 // Each request is counted with its route, also those that have none, and its session
 // where it was asked for. What is refused is in the log too, with what was asked for.
-func TestRecorded(t *testing.T) {
+func TestRefusedRequestsAreLogged(t *testing.T) {
 	const own, evil = "shop.example", "evil.example"
 	for _, tt := range []struct {
 		method, target, host, site string
@@ -62,10 +61,10 @@ func TestOptionsOfTheSite(t *testing.T) {
 	o := sessions.Options[cart]{Bind: time.Hour, BindPath: "/device", Assets: []string{"/film/"}}
 	o.Observe = func(*http.Request, sessions.Event) { heard++ }
 	s := newShop(t, o, "")
-	res, answer := s.register(s.cookie(t, "tea"), "/device")
+	s.device(t).Ask("POST", "/add", "item=milk")
 	for _, path := range []string{"/film/", "/style.css", "/robots.txt", "/healthz"} {
-		if !strings.Contains(answer, `"path":"`+path+`"`) {
-			t.Errorf("got status %d and no %s in %s", res.StatusCode, path, answer)
+		if !strings.Contains(s.said, `"path":"`+path+`"`) {
+			t.Errorf("got no %s in %s", path, s.said)
 		}
 	}
 	if heard == 0 || heard != len(s.record.events) {
@@ -73,39 +72,45 @@ func TestOptionsOfTheSite(t *testing.T) {
 	}
 }
 
-// register has a browser register a device for a session.
-func (s *shop) register(cookie, path string) (*http.Response, string) {
-	res, _ := s.do("POST", "/add", "item=milk", "Cookie", cookie)
-	_, challenge, _ := strings.Cut(res.Header.Get("Secure-Session-Registration"), `challenge="`)
-	key := testkit.NewDeviceKey()
-	proof := testkit.NewProof(key, strings.TrimSuffix(challenge, `"`)).WithKey(&key.PublicKey)
-	session := res.Cookies()[0]
-	return s.do("POST", path+"/register", "", "Secure-Session-Response", proof.Signed(),
-		"Cookie", session.Name+"="+session.Value)
+// device returns a browser that binds its session.
+func (s *shop) device(t *testing.T) *testkit.BindClient {
+	return testkit.NewBindClient(t, func(method, path, body string, h http.Header) (
+		*http.Response, string, error) {
+		var header []string
+		for name := range h {
+			header = append(header, name, h.Get(name))
+		}
+		res, text := s.do(method, path, body, header...)
+		return res, text, nil
+	})
 }
 
 // The steps of device binding have routes of their own. A challenge is no refusal.
 func TestDeviceSteps(t *testing.T) {
-	s := newShop(t, sessions.Options[cart]{Bind: time.Hour}, "")
-	cookie := s.cookie(t, "tea")
-	_, answer := s.register(cookie, "/session")
-	id := regexp.MustCompile(`"session_identifier":"([^"]+)"`).FindStringSubmatch(answer)[1]
-	if res, _ := s.do("POST", "/session/refresh", "", "Sec-Secure-Session-Id", id, "Cookie",
-		cookie); res.StatusCode != 403 {
-		t.Errorf("got status %d, want a challenge", res.StatusCode)
-	}
+	s := newShop(t, sessions.Options[cart]{Bind: time.Hour}, "", func(s *shop) {
+		s.router.HandleFunc("/add/{what}", s.Action(add)).Methods("POST")
+	})
+	b := s.device(t)
+	b.Ask("POST", "/add", "item=milk")
+	b.Refresh()
 	if strings.Contains(s.log.String(), "request refused") {
 		t.Errorf("got %s", s.log)
 	}
-	s.do("POST", "/session/refresh", "", "Sec-Secure-Session-Id", "x", "Cookie", cookie)
+	b.Raw("POST", "/session/refresh", "", "Sec-Secure-Session-Id", "x")
 	if !strings.Contains(s.log.String(),
 		`msg="request refused" route=/session/refresh method=POST status=400`) ||
 		!strings.Contains(s.log.String(), `level=DEBUG msg="device binding" event=challenged`) {
 		t.Errorf("got %s", s.log)
 	}
+	// Whatever a client says of its device, other addresses don't become labels.
+	s.do("POST", "/add/7", "item=milk") // is offered to bind
+	b.Raw("POST", "/no/where", "", "Secure-Session-Skipped", "unreachable")
+	b.Raw("GET", "/no/where", "", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Site", "cross-site",
+		"Cookie", "__Host-Http-session="+b.Cookies()["__Host-Http-session"])
 	want := []string{
 		"POST /add 200", "POST /session/register 200", "POST /session/refresh 403",
-		"POST /session/refresh 400",
+		"POST /session/refresh 200", "POST /session/refresh 400", "POST /add/{what} 200",
+		"POST other 404", "GET other 200",
 	}
 	if got := s.record.served; !slices.Equal(got, want) {
 		t.Errorf("got %q counted, want %q", got, want)
