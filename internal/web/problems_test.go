@@ -71,7 +71,8 @@ func TestFailures(t *testing.T) {
 				cookie := s.cookie(t, "tea")
 				time.Sleep(7 * 24 * time.Hour)
 				res, body := s.do("GET", "/test-only", "", "Cookie", cookie, "Accept", accept)
-				if res.StatusCode != tt.status || len(res.Header["Set-Cookie"]) != 1 {
+				if res.StatusCode != tt.status || len(res.Header["Set-Cookie"]) != 1 ||
+					res.ContentLength != int64(len(body)) {
 					t.Errorf("%s: got status %d and %v", tt.name, res.StatusCode, res.Header)
 				}
 				isPage := strings.HasPrefix(body, "<!DOCTYPE html>") &&
