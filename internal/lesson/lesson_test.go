@@ -160,7 +160,8 @@ var rungs = regexp.MustCompile(
 // failed or not reached, and one has failed at most.
 func TestLadder(t *testing.T) {
 	accept := func(*http.Request, *sessions.Session[cart]) bool { return false }
-	plain, binds := sessions.Options[cart]{Insecure: true}, sessions.Options[cart]{Bind: time.Minute}
+	plain := sessions.Options[cart]{Insecure: true}
+	binds := sessions.Options[cart]{Bind: time.Minute}
 	accepts, both := plain, binds
 	accepts.Accept, both.Accept = accept, accept
 	for _, tt := range []struct {
@@ -239,7 +240,8 @@ func TestSpecimens(t *testing.T) {
 			">" + fmt.Sprintf("% x", content) + "<",
 			">" + html.EscapeString(report.Notation(content)) + "<",
 			">[" + fmt.Sprint(now-3600) + ", 3600, {",
-			"16 random bytes and the encrypted session", ">" + encrypted + ".<", ">" + signed + ".<",
+			"16 random bytes and the encrypted session",
+			">" + encrypted + ".<", ">" + signed + ".<",
 			"<h3>Signed only</h3>", "<h3>Signed and encrypted</h3>",
 			"<dt>Owner</dt><dd dir=\"auto\">Åda</dd>",
 			`<dd dir="auto">[&#34;tea&#34;, &#34;&lt;b&gt;&#34;]</dd>`,

@@ -79,7 +79,8 @@ func TestFailures(t *testing.T) {
 					strings.HasSuffix(body, "</html>\n") && strings.Count(body, "<html") == 1 &&
 					strings.Contains(body, "1 things</p><i>test_only, valid") &&
 					strings.Contains(body, tt.says)
-				if isPage != (accept == testkit.Browser) || !isPage && strings.Count(body, "\n") != 1 {
+				isLine := strings.Count(body, "\n") == 1
+				if isPage != (accept == testkit.Browser) || !isPage && !isLine {
 					t.Errorf("%s: got %q", tt.name, body)
 				}
 				if !hasHeaders(res.Header, wantHeaders(isPage, false)) ||
@@ -118,7 +119,8 @@ func TestAcceptPanics(t *testing.T) {
 	o.Accept = func(*http.Request, *session) bool { panic("the database is down") }
 	s := newShop(t, o, "")
 	for _, target := range []string{"/cart", "/nowhere"} {
-		res, page := s.do("GET", target, "", "Cookie", s.cookie(t, "tea"), "Accept", testkit.Browser)
+		res, page := s.do("GET", target, "", "Accept", testkit.Browser,
+			"Cookie", s.cookie(t, "tea"))
 		if res.StatusCode != 500 || !strings.Contains(page, "0 things</p><i>, none") {
 			t.Errorf("%s: got status %d and %s", target, res.StatusCode, page)
 		}
@@ -146,10 +148,10 @@ func TestTryAgain(t *testing.T) {
 			"/add":       `right now, and is as it was. Try again in a moment.<input value="milk">`,
 			"/test-only": `<form action="/empty">`,
 		} {
-			res, page := s.do("POST", target, "item=milk", "Cookie", cookie, "Accept", testkit.Browser)
+			res, page := s.do("POST", target, "item=milk", "Cookie", cookie,
+				"Accept", testkit.Browser)
 			if res.StatusCode != 503 || res.Header.Get("Retry-After") != "1" ||
-				cookieIn(res) != "" ||
-				!strings.Contains(page, want) {
+				cookieIn(res) != "" || !strings.Contains(page, want) {
 				t.Errorf("%s: got status %d, header %v and %s", target, res.StatusCode, res.Header,
 					page)
 			}
@@ -221,7 +223,8 @@ func TestPanicInTheMiddle(t *testing.T) {
 		if got := fmt.Sprint(s.record.served); got != "[GET /test-only 200]" {
 			t.Errorf("%s: got %s counted", name, got)
 		}
-		if isLogged := strings.Contains(s.log.String(), "level=ERROR"); isLogged == (name == "aborted") {
+		isError := strings.Contains(s.log.String(), "level=ERROR")
+		if isError != (name != "aborted") {
 			t.Errorf("%s: got %s", name, s.log)
 		}
 	}

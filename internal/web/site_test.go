@@ -222,6 +222,7 @@ var clients = []struct {
 	{"text/htmlx", false},
 	{"text/plain;q=1, text/html;q=0.1", false},
 	{"text/html;q=0.1, */*", false},
+	{"text/*, text/html;q=0.1", false},
 	{"text/plain, text/html", true},
 	{testkit.Browser, true},
 	{"application/json, Text/HTML; q=0.1", true},
@@ -472,8 +473,10 @@ func TestNew(t *testing.T) {
 		"unterminated": func(_ *options, _ *web.Config, f fstest.MapFS) {
 			f["templates/help/parts.html"].Data = []byte(`{{"x`)
 		},
-		"shout":    func(_ *options, c *web.Config, _ fstest.MapFS) { c.Funcs = nil },
-		"none.css": func(_ *options, c *web.Config, _ fstest.MapFS) { c.Assets[0].File = "none.css" },
+		"shout": func(_ *options, c *web.Config, _ fstest.MapFS) { c.Funcs = nil },
+		"none.css": func(_ *options, c *web.Config, _ fstest.MapFS) {
+			c.Assets[0].File = "none.css"
+		},
 		"Insecure": func(o *options, _ *web.Config, _ fstest.MapFS) { o.Bind = time.Hour },
 	} {
 		o, f := insecure(), files()
