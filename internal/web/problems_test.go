@@ -43,7 +43,8 @@ func TestFailures(t *testing.T) {
 		{name: "too large, of an action's own",
 			err: fmt.Errorf("saving: %w", &sessions.TooLargeError{Over: 17}), status: 422,
 			says: "17 bytes"},
-		{name: "no UTF-8", item: secret + "\xff", status: 422, logged: "session not encoded"},
+		{name: "no UTF-8", item: secret + "\xff", status: 422,
+			logged: `msg="session not encoded" route=/test-only err=*`},
 		{name: "problem", err: web.Problemf(409, "No."), status: 409},
 		{name: "panic", panic: "Name " + secret, status: 500, logged: "panic=string stack="},
 		{name: "runtime panic", panic: "index", status: 500, logged: "index out of range"},
@@ -180,11 +181,13 @@ func TestPlainHandlers(t *testing.T) {
 		})
 	}
 	s := newShop(t, insecure(), "", set("tea"))
-	if res, body := s.do("GET", "/test-only", ""); cookieIn(res) != "set" || body != "done" {
+	res, body := s.do("GET", "/test-only", "", "Cookie", "session=aaaaaa.AAAA")
+	if cookieIn(res) != "set" || body != "done" {
 		t.Errorf("got %q and header %v", body, res.Header)
 	}
-	if !strings.Contains(s.log.String(),
-		`level=WARN msg="session changed too late" route=/test-only`) {
+	log := s.log.String()
+	if !strings.Contains(log, `level=WARN msg="session changed too late" route=/test-only`) ||
+		strings.Count(log, "cookie refused") != 1 {
 		t.Errorf("got the log %s", s.log)
 	}
 	for item, want := range map[string]string{
