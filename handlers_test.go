@@ -133,7 +133,7 @@ func TestAnswers(t *testing.T) {
 				method: "GET", path: "/", status: 200,
 				text: "A session in a signed cookie: POST name=... to /set_name, then " +
 					"GET /get_name, POST to /clear_name. Name: Alice",
-				page: "Welcome back, Alice.", vary: "Cookie, Accept",
+				page: "Welcome back, Alice.", vary: "Accept, Cookie",
 			},
 			{
 				method: "GET", path: "/set_name", status: 200, text: "<!DOCTYPE html>...",
@@ -142,35 +142,35 @@ func TestAnswers(t *testing.T) {
 			{
 				method: "POST", path: "/set_name", form: "name=", status: 422,
 				text: "The name is empty: type at least one character that can be seen.",
-				page: "The name is empty", vary: "Cookie, Accept",
+				page: "The name is empty", vary: "Accept, Cookie",
 			},
 			{
 				method: "POST", path: "/set_name?name=Eve", status: 422,
 				text: "The field name is missing: send it once, in the body of the form.",
-				page: "The field name is missing", vary: "Cookie, Accept",
+				page: "The field name is missing", vary: "Accept, Cookie",
 			},
 			{
 				method: "POST", path: "/set_name", form: "name=%zz", status: 400,
 				text: "The form is broken and was not read...", page: "That form could not be read",
-				vary: "Cookie, Accept",
+				vary: "Accept, Cookie",
 			},
 			{
 				method: "POST", path: "/set_name", form: strings.Repeat("x", 65<<10), status: 413,
 				text: "The form is too large: at most 65536 bytes are read.",
-				page: "That is too much", vary: "Cookie, Accept",
+				page: "That is too much", vary: "Accept, Cookie",
 			},
 			{
 				method: "GET", path: "/nowhere", status: 404, text: nowhere,
-				page: "There is no such page", vary: "Cookie, Accept",
+				page: "There is no such page", vary: "Accept, Cookie",
 			},
 			{
 				method: "POST", path: "//set_name", form: "name=x", status: 404, text: nowhere,
-				page: "There is no such page", vary: "Cookie, Accept",
+				page: "There is no such page", vary: "Accept, Cookie",
 			},
 			{
 				method: "PUT", path: "/get_name", status: 405,
 				text: "This address answers only to GET, HEAD.",
-				page: "That is not possible here", vary: "Cookie, Accept",
+				page: "That is not possible here", vary: "Accept, Cookie",
 			},
 		} {
 			text := tt.text

@@ -930,7 +930,7 @@ func TestHandlerVary(t *testing.T) {
 	}{
 		{"not asked for", false, []string{"Accept"}, []string{"Accept"}},
 		{"none", true, nil, []string{"Cookie"}},
-		{"another", true, []string{"Accept"}, []string{"Accept", "Cookie"}},
+		{"another", true, []string{"Accept"}, []string{"Accept, Cookie"}},
 		{"in a list", true, []string{"Accept, cookie"}, []string{"Accept, cookie"}},
 		{"all", true, []string{"*"}, []string{"*"}},
 	}

@@ -320,7 +320,8 @@ func (m *Manager[T]) deleteOld(h http.Header, s *Session[T]) {
 // addVary says that the response depends on the cookie.
 func addVary(h http.Header) {
 	if !lists(h["Vary"], "*", "cookie") {
-		h.Add("Vary", "Cookie")
+		// In one line: who asks for the header gets the first one alone.
+		h.Set("Vary", strings.Join(append(h["Vary"], "Cookie"), ", "))
 	}
 }
 

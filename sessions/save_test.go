@@ -393,10 +393,10 @@ func TestSaveForCaches(t *testing.T) {
 	m := managerOf(t, options{})
 	for _, tt := range []struct{ vary, control, wantVary, wantControl string }{
 		{"", "", "Cookie", "no-store"},
-		{"Accept", "max-age=60", "Accept|Cookie", "no-store"},
+		{"Accept", "max-age=60", "Accept, Cookie", "no-store"},
 		{"Accept, cookie", "private, max-age=60", "Accept, cookie", "private, max-age=60"},
 		{"*", `Private="X"`, "*", `Private="X"`},
-		{"Cookies", "no-store", "Cookies|Cookie", "no-store"},
+		{"Cookies", "no-store", "Cookies, Cookie", "no-store"},
 		{"", "public", "Cookie", "no-store"},
 	} {
 		for _, name := range []string{"Alice", ""} {

@@ -23,6 +23,9 @@ type forgery struct {
 	Ladder   []rung
 }
 
+// parts are those of a cookie, in their order, and what the form calls the key.
+var parts = []string{"id", "stamp", "payload", "mac", "key"}
+
 // forge changes a copy of the visitor's cookie and has it judged. It neither
 // sets nor deletes nor stores anything.
 func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, error) {
@@ -32,8 +35,8 @@ func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 		return web.Answer{}, err
 	}
 	f := forgery{Part: strings.Join(form["part"], " "), Own: s.Verdict()}
-	known := []string{"id", "stamp", "payload", "mac", "key"}
-	if !slices.Contains(known, f.Part) { // several are joined by a space, which no part has
+	part := slices.Index(parts, f.Part)
+	if part < 0 { // several are joined by a space, which no part has
 		return web.Answer{}, web.Problemf(http.StatusUnprocessableEntity,
 			"Send the field part once: id, stamp, payload, mac or key.")
 	}
@@ -49,31 +52,31 @@ func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 		}
 		what = "sealed with a key that was just made up"
 	} else {
-		value = l.change(&f, original.Cookie().Value())
+		value = l.change(&f, part, original.Cookie().Value())
 		what = fmt.Sprintf("character %d is %s instead of %s", f.Position, f.To, f.From)
 	}
 	if f.Sample {
 		what += ", in a sample"
 	}
-	f.Report = report.Of(l.about, l.current().Open(&http.Cookie{Value: value}))
+	f.Report = report.Of(l.about, l.current.Open(&http.Cookie{Value: value}))
 	f.Ladder = l.ladder(f.Report.Passed)
-	f.mark()
+	if f.Part != "key" { // point at the changed character
+		p := &f.Report.Parts[part]
+		at := f.Position - 1 - p.Start
+		p.Text, p.Mark, p.After = p.Text[:at], p.Text[at:at+1], p.Text[at+1:]
+	}
 	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s",
 		what, f.Report.Text("session"), f.Own)
 	return web.Answer{Text: text, Page: "forge", Data: f}, nil
 }
 
-// change returns value with one character of the part changed.
-func (l *lesson[T]) change(f *forgery, value string) string {
-	at := 0
-	for _, p := range report.Parts(value, sessions.Valid) {
-		if p.Class == f.Part {
-			at = p.Start + len(p.Text)/2
-		}
-	}
+// change returns value with one character of a part changed.
+func (l *lesson[T]) change(f *forgery, part int, value string) string {
+	p := report.Parts(value, sessions.Valid)[part]
+	at := p.Start + len(p.Text)/2
 	for _, letter := range "abcdefghijklmnopqrstuvwxyz" {
 		changed := value[:at] + string(letter) + value[at+1:]
-		verdict := l.current().Open(&http.Cookie{Value: changed}).Verdict()
+		verdict := l.current.Open(&http.Cookie{Value: changed}).Verdict()
 		// By chance, another id could be that of another key.
 		if changed != value && (f.Part != "id" || verdict == sessions.UnknownKey) {
 			f.Position, f.From, f.To = at+1, value[at:at+1], string(letter)
@@ -87,10 +90,7 @@ func (l *lesson[T]) change(f *forgery, value string) string {
 // under the id of the original's key. It fails if that doesn't fit into a cookie, because
 // the session has more fields now than when it was sealed.
 func (l *lesson[T]) sealAnew(original *sessions.Session[T]) (value string, err error) {
-	madeUp, err := sessions.NewKeyring(sessions.NewKey())
-	if err != nil {
-		return "", err
-	}
+	madeUp, _ := sessions.NewKeyring(sessions.NewKey()) // a new key is a good one
 	own := original.Cookie()
 	c, err := l.manager(madeUp, !own.Encrypted).Seal(original.Data)
 	if err != nil {
@@ -98,15 +98,4 @@ func (l *lesson[T]) sealAnew(original *sessions.Session[T]) (value string, err e
 	}
 	_, sealed, _ := strings.Cut(c.Value, ".")
 	return own.KeyID + "." + sealed, nil
-}
-
-// mark points at the changed character.
-func (f *forgery) mark() {
-	for i, p := range f.Report.Parts {
-		if p.Class == f.Part {
-			at := f.Position - 1 - p.Start
-			p.Text, p.Mark, p.After = p.Text[:at], p.Text[at:at+1], p.Text[at+1:]
-			f.Report.Parts[i] = p
-		}
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -23,6 +24,7 @@ type lesson[T any] struct {
 	// The site's own manager seals in one mode only. These two seal in both, and judge
 	// what was forged. They know no limits, since what is forged never gets that far.
 	signed, encrypted *sessions.Manager[T]
+	current           *sessions.Manager[T] // the one that seals in the site's mode
 }
 
 // Routes adds the pages of the lesson to the router. Who has no cookie is shown a sample
@@ -30,6 +32,10 @@ type lesson[T any] struct {
 func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	l := &lesson[T]{options: site.Options, example: example}
 	l.signed, l.encrypted = l.manager(site.Keys, true), l.manager(site.Keys, false)
+	l.current = l.encrypted
+	if site.Options.SignOnly {
+		l.current = l.signed
+	}
 	l.about = report.Site{
 		Cookie: site.Sessions.CookieName(), Keys: site.Keys,
 		SignOnly: site.Options.SignOnly, Binds: site.Options.Bind > 0,
@@ -51,21 +57,13 @@ func (l *lesson[T]) manager(keys *sessions.Keyring, signOnly bool) *sessions.Man
 	return m
 }
 
-// current returns the manager that seals in the site's mode.
-func (l *lesson[T]) current() *sessions.Manager[T] {
-	if l.options.SignOnly {
-		return l.signed
-	}
-	return l.encrypted
-}
-
 // sample returns what a cookie with the example brings.
 func (l *lesson[T]) sample() *sessions.Session[T] {
-	c, err := l.current().Seal(l.example)
+	c, err := l.current.Seal(l.example)
 	if err != nil {
 		panic(err) // the site's example is no good
 	}
-	return l.current().Open(c)
+	return l.current.Open(c)
 }
 
 // view is what the page on a session shows.
@@ -131,6 +129,27 @@ func (l *lesson[T]) ladder(passed int) (rungs []rung) {
 		rungs = append(rungs, r)
 	}
 	return rungs
+}
+
+// sentCookie is a Set-Cookie header, to be shown.
+type sentCookie struct {
+	*http.Cookie
+	Parts      []report.Part // none when the cookie is deleted
+	Attributes string        // as they are in the header
+}
+
+// sent takes apart the Set-Cookie headers of a response.
+func sent(headers []string) (all []sentCookie) {
+	for _, header := range headers {
+		c, err := http.ParseSetCookie(header)
+		if err != nil {
+			continue // it is none of the library's
+		}
+		_, attributes, _ := strings.Cut(header, ";")
+		parts := report.Parts(c.Value, sessions.Valid)
+		all = append(all, sentCookie{Cookie: c, Parts: parts, Attributes: attributes})
+	}
+	return all
 }
 
 // specimen is a session as it looks in one of the two modes.

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"html"
-	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,42 +14,10 @@ import (
 )
 
 var (
-	tag       = regexp.MustCompile(`<[^>]*>`)
-	cookieRun = regexp.MustCompile(`[A-Za-z0-9_.-]+`)
-	idAndDot  = regexp.MustCompile(`[a-z2-7]{6}\.`)
-	shownMAC  = regexp.MustCompile(`<span class="mac[^"]*">([^<]*)` +
+	tag      = regexp.MustCompile(`<[^>]*>`)
+	shownMAC = regexp.MustCompile(`<span class="mac[^"]*">([^<]*)` +
 		`(?:<mark>([^<]*)</mark>([^<]*))?<span class="hidden">`)
 )
-
-// accepted returns what in a text would be accepted as a cookie: a run of the characters
-// of cookies, or a part of one.
-func (s *site) accepted(t testing.TB, text string, seen map[string]bool) (found []string) {
-	keys, err := sessions.NewKeyring(s.keys[0], s.keys[1:]...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := sessions.New(keys, sessions.Options[struct{}]{Insecure: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{text, html.UnescapeString(tag.ReplaceAllString(text, ""))} {
-		for _, run := range cookieRun.FindAllString(text, -1) {
-			if seen[run] {
-				continue
-			}
-			seen[run] = true
-			for _, at := range idAndDot.FindAllStringIndex(run, -1) {
-				for end := at[1] + 1; end <= len(run); end++ {
-					value := run[at[0]:end]
-					if m.Open(&http.Cookie{Value: value}).Verdict() == sessions.Valid {
-						found = append(found, value)
-					}
-				}
-			}
-		}
-	}
-	return found
-}
 
 // showsMAC reports whether a text has more of a cookie's MAC than four characters.
 func showsMAC(text, value string) bool {
@@ -73,25 +39,18 @@ func showsMAC(text, value string) bool {
 	return false
 }
 
-// Nothing that is shown would do as a cookie, and of a MAC there are four characters at
-// most: of the cookie that came, of the one that goes, of samples and of forged ones.
-func TestNothingShownIsACookie(t *testing.T) {
-	seen, macs := make(map[string]bool), 0
+// Of a MAC four characters at most are shown: of the cookie that came, of the one that
+// goes, of samples and of forged ones. So nothing that is shown would do as a cookie.
+func TestNoMACIsShown(t *testing.T) {
+	macs := 0
 	bothModes(t, func(t *testing.T, s *site) {
-		good := s.states(t)["valid"]
-		in := "<b>" + good[:30] + "</b><i>" + good[30:] + "hidden</i>"
-		for _, text := range []string{good, in} {
-			if s.accepted(t, text, make(map[string]bool)) == nil || !showsMAC(text[20:], good) {
-				t.Fatalf("the test does not find the cookie in %s", text)
-			}
+		if good := s.states(t)["valid"]; !showsMAC("<b>"+good[20:]+"hidden</b>", good) {
+			t.Fatal("the test does not find a MAC")
 		}
 		for state, cookie := range s.states(t) {
 			change := s.request("POST", "/change?owner=Eve", cookie, "")
 			for _, r := range append(s.visits(cookie), change) {
 				res, body := s.do(r)
-				if found := s.accepted(t, body, seen); found != nil {
-					t.Errorf("%s, %s: %q would be accepted", state, r.URL, found)
-				}
 				shown := len(shownMAC.FindAllString(body, -1))
 				if strings.Count(body, `<span class="mac`) != shown {
 					t.Errorf("%s, %s: got a MAC of another form in %s", state, r.URL, body)
@@ -109,8 +68,8 @@ func TestNothingShownIsACookie(t *testing.T) {
 			}
 		}
 	})
-	if len(seen) < 1000 || macs < 100 {
-		t.Errorf("tried only %d runs and %d MACs", len(seen), macs)
+	if macs < 100 {
+		t.Errorf("tried only %d MACs", macs)
 	}
 }
 
@@ -135,21 +94,8 @@ func TestAnyCookieIsShown(t *testing.T) {
 	}
 }
 
-// spellings returns the ways in which base64 has b in the middle of something longer.
-func spellings(b []byte) (all []string) {
-	for before := range 3 {
-		text := base64.URLEncoding.EncodeToString(append(make([]byte, before), b...))
-		all = append(all, text[4:len(text)-4])
-	}
-	return all
-}
-
 // It is said of a session that it is bound. The key of the device is shown nowhere.
 func TestBoundCookie(t *testing.T) {
-	hidden := []string{"07 4d 07 4d", "074d074d"}
-	for _, once := range spellings(device[1:20]) {
-		hidden = append(append(hidden, once), spellings([]byte(once))...)
-	}
 	for _, tt := range []struct {
 		bind time.Duration
 		want []string
@@ -162,16 +108,13 @@ func TestBoundCookie(t *testing.T) {
 		s := newSite(t, sessions.Options[cart]{SignOnly: true, Bind: tt.bind})
 		cookie := s.seal(t, 0, append(session("Ada", 0, 0), device))
 		says(t, "bound", s.page(cookie), append(tt.want, "<strong>bound to a device</strong>"), nil)
-		found := 0
-		for _, text := range hidden {
-			found += strings.Count(cookie, text)
-		}
-		if found == 0 {
-			t.Fatal("the test does not find the key in the cookie")
-		}
+		payload := report.Parts(cookie, sessions.Valid)[2]
+		end := payload.Start + payload.Chars
 		for _, r := range s.visits(cookie) {
 			_, page := s.do(r)
-			says(t, r.URL.Path, page, nil, hidden)
+			says(t, r.URL.Path, page, nil, []string{
+				"07 4d 07 4d", "074d074d", cookie[end-30 : end-10], cookie[end-20 : end],
+			})
 		}
 	}
 }

@@ -4,16 +4,17 @@ import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -21,7 +22,9 @@ import (
 	"github.com/gorilla/securecookie"
 
 	"cookiesession/internal/lesson"
+	"cookiesession/internal/metrics"
 	"cookiesession/internal/report"
+	"cookiesession/internal/testkit"
 	"cookiesession/internal/web"
 	"cookiesession/sessions"
 )
@@ -32,24 +35,24 @@ type cart struct {
 	Items []string
 }
 
-// templateDir has the pages of the lesson.
-const templateDir = "../../templates/lesson"
+// secrets are of the keys of the tests.
+var secrets = []string{testkit.KeyA, testkit.KeyB, testkit.KeyC}
 
 // site is a small site with the lesson.
 type site struct {
 	http.Handler
-	cookie string // its name
-	keys   []sessions.Key
-	sign   bool // it doesn't encrypt
+	sessions *sessions.Manager[cart]
+	cookie   string // its name
+	keys     []sessions.Key
+	sign     bool // it doesn't encrypt
 }
 
 // newSite returns a site that has the keys 0 and 1 of three.
 func newSite(t testing.TB, o sessions.Options[cart]) *site {
 	t.Helper()
 	s := &site{sign: o.SignOnly}
-	for i := range 3 {
-		secret := sha256.Sum256([]byte{byte(i)})
-		key, err := sessions.ParseKey(fmt.Sprintf("%x", secret))
+	for _, secret := range secrets {
+		key, err := sessions.ParseKey(secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,12 +64,12 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 	}
 	w, err := web.New(keys, o, web.Config{
 		Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent},
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, false),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cookie = w.Sessions.CookieName()
+	s.sessions, s.cookie = w.Sessions, w.Sessions.CookieName()
 	router := mux.NewRouter()
 	lesson.Routes(router, w, cart{Owner: "Zoe", Items: []string{"tea"}})
 	change := func(r *http.Request, s *sessions.Session[cart]) (web.Answer, error) {
@@ -89,16 +92,13 @@ func pages(t testing.TB) fstest.MapFS {
 	} {
 		files["templates/"+name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	names, err := filepath.Glob(filepath.Join(templateDir, "*.html"))
+	names, err := filepath.Glob("../../templates/lesson/*.html")
 	if err != nil || len(names) != 3 {
 		t.Fatalf("got the templates %v, %v, want three", names, err)
 	}
 	for _, name := range names {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files["templates/lesson/"+filepath.Base(name)] = &fstest.MapFile{Data: text}
+		text := testkit.ReadFile(t, name)
+		files["templates/lesson/"+filepath.Base(name)] = &fstest.MapFile{Data: []byte(text)}
 	}
 	return files
 }
@@ -112,12 +112,9 @@ func (s *site) seal(t testing.TB, key int, content any) string {
 		id, mode = signed, "signed"
 	}
 	derive := func(label string) []byte {
-		secret := sha256.Sum256([]byte{byte(key)})
+		secret, _ := hex.DecodeString(secrets[key])
 		info := "cookiesession v1 " + mode + " session " + label
-		subkey, err := hkdf.Key(sha256.New, secret[:], nil, info, 32)
-		if err != nil {
-			t.Fatal(err)
-		}
+		subkey, _ := hkdf.Key(sha256.New, secret, nil, info, 32)
 		return subkey
 	}
 	var block []byte
@@ -155,7 +152,7 @@ func (s *site) states(t testing.TB) map[string]string {
 		"expired":         s.seal(t, 0, session("Ada", 15*day, 15*day)),
 		"too old":         s.seal(t, 0, session("Ada", 91*day, 60)),
 		"from the future": s.seal(t, 0, session("Ada", -3700, -3700)),
-		"tampered":        tampered(good),
+		"tampered":        good[:len(good)-20] + "AAAAAAAAAAAAAAAAAAAA",
 		"unknown key":     s.seal(t, 2, session("Ada", 600, 60)),
 		"unfit":           s.seal(t, 0, []any{1, 2, 3}),
 		"another program": "another-program",
@@ -164,19 +161,11 @@ func (s *site) states(t testing.TB) map[string]string {
 	}
 }
 
-// tampered returns a cookie with another MAC.
-func tampered(value string) string {
-	at := len(value) - 20
-	return value[:at] + map[bool]string{false: "A", true: "B"}[value[at] == 'A'] + value[at+1:]
-}
-
-const browser = "text/html,*/*;q=0.8"
-
 // request returns a request that sends a cookie, if any, and a form.
 func (s *site) request(method, target, cookie, form string) *http.Request {
 	r := httptest.NewRequest(method, target, strings.NewReader(form))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header.Set("Accept", browser)
+	r.Header.Set("Accept", testkit.Browser)
 	if cookie != "" {
 		r.Header.Set("Cookie", s.cookie+"="+cookie)
 	}
@@ -209,7 +198,9 @@ func (s *site) page(cookie string) string {
 func bothModes(t *testing.T, f func(t *testing.T, s *site)) {
 	for _, sign := range []bool{false, true} {
 		t.Run(fmt.Sprintf("signOnly=%v", sign), func(t *testing.T) {
-			f(t, newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: sign}))
+			synctest.Test(t, func(t *testing.T) {
+				f(t, newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: sign}))
+			})
 		})
 	}
 }
@@ -229,18 +220,9 @@ func says(t *testing.T, what, page string, want, not []string) {
 	}
 }
 
-// judge returns what becomes of a cookie at a site with the options o.
-func (s *site) judge(t testing.TB, o sessions.Options[cart], cookie string) sessions.Cookie {
-	t.Helper()
-	keys, err := sessions.NewKeyring(s.keys[0], s.keys[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := sessions.New(keys, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.Load(s.request("GET", "/", cookie, "")).Cookie()
+// judge returns what becomes of a cookie.
+func (s *site) judge(cookie string) sessions.Cookie {
+	return s.sessions.Load(s.request("GET", "/", cookie, "")).Cookie()
 }
 
 // device is the key of a device.

@@ -30,7 +30,7 @@ type Metrics struct {
 	// a key file or a certificate there is nothing to tell.
 	fileOK, certOK, certEnd *prometheus.GaugeVec
 
-	info keyInfo
+	keys *sessions.Keyring
 	mu   sync.Mutex
 	ids  map[string]bool // that have counters
 }
@@ -38,46 +38,47 @@ type Metrics struct {
 // New returns the metrics of a site whose sessions are sealed with keys, and only
 // signed if signOnly.
 func New(keys *sessions.Keyring, signOnly bool) *Metrics {
-	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		info:     keyInfo{keys: keys, signOnly: signOnly},
-	}
-	m.registry.MustRegister(m.info, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		collectors.NewBuildInfoCollector())
-	with := promauto.With(m.registry)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(keyInfo{keys: keys, signOnly: signOnly}, collectors.NewGoCollector(),
+		collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	with := promauto.With(registry)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return with.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		return with.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, nil)
 	}
-	m.cookies = counter("cookiesession_cookies_total", "Requests to pages, by the verdict on "+
-		"their cookie and the id of its key, which is empty where none was found.",
-		"verdict", "key_id")
-	m.written = counter("cookiesession_cookies_written_total",
-		"Cookies that were written, by reason: changed, renewed, re-sealed, bound or cleared.",
-		"reason")
-	m.bindings = counter("cookiesession_bindings_total", "Steps of binding sessions to devices, "+
-		"by what became of them, and requests by why a browser has skipped its ticket.", "event")
-	m.reloads = counter("cookiesession_key_reloads_total", "Loads of the key file, by result: "+
-		"ok, or error, after which the keys stayed as they were.", "result")
-	m.size = with.NewHistogram(prometheus.HistogramOpts{
-		Name:    "cookiesession_cookie_bytes",
-		Help:    "Bytes of name and value of the cookies that were written. Browsers take 4096.",
-		Buckets: []float64{128, 256, 512, 1024, 2048, 3072, sessions.MaxSize},
-	})
-	m.requests = with.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "cookiesession_http_request_duration_seconds",
-		Help:    "How long requests took, by route, method and status.",
-		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5},
-	}, []string{"route", "method", "status"})
-	m.fileOK = gauge("cookiesession_key_file_ok",
-		"1 while the keys are those of the key file, 0 while it is bad and they are older.")
-	m.certOK = gauge("cookiesession_tls_certificate_ok", "1 while the TLS certificate is that "+
-		"of its files, 0 while they are bad and it is an older one.")
-	m.certEnd = gauge("cookiesession_tls_certificate_not_after_timestamp_seconds",
-		"When the TLS certificate that is in use expires, in Unix seconds.")
+	m := &Metrics{
+		registry: registry, keys: keys,
+		cookies: counter("cookiesession_cookies_total", "Requests to pages, by the verdict on "+
+			"their cookie and the id of its key, which is empty where none was found.",
+			"verdict", "key_id"),
+		written: counter("cookiesession_cookies_written_total",
+			"Cookies that were written, by reason: changed, renewed, re-sealed, bound or cleared.",
+			"reason"),
+		bindings: counter("cookiesession_bindings_total", "Steps of binding sessions to "+
+			"devices, by what became of them, and requests by why a browser has skipped its "+
+			"ticket.", "event"),
+		reloads: counter("cookiesession_key_reloads_total", "Loads of the key file, by result: "+
+			"ok, or error, after which the keys stayed as they were.", "result"),
+		size: with.NewHistogram(prometheus.HistogramOpts{
+			Name:    "cookiesession_cookie_bytes",
+			Help:    "Bytes of name and value of cookies that were written. Browsers take 4096.",
+			Buckets: []float64{128, 256, 512, 1024, 2048, 3072, sessions.MaxSize},
+		}),
+		requests: with.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "cookiesession_http_request_duration_seconds",
+			Help:    "How long requests took, by route, method and status.",
+			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5},
+		}, []string{"route", "method", "status"}),
+		fileOK: gauge("cookiesession_key_file_ok",
+			"1 while the keys are those of the key file, 0 while it is bad and they are older."),
+		certOK: gauge("cookiesession_tls_certificate_ok", "1 while the TLS certificate is that "+
+			"of its files, 0 while they are bad and it is an older one."),
+		certEnd: gauge("cookiesession_tls_certificate_not_after_timestamp_seconds",
+			"When the TLS certificate that is in use expires, in Unix seconds."),
+	}
 	m.foresee()
 	m.KeysChanged()
 	return m
@@ -94,26 +95,9 @@ func (m *Metrics) foresee() {
 	for _, step := range sessions.Steps() {
 		m.bindings.WithLabelValues(step)
 	}
-	withoutKey, _ := verdicts()
-	for _, v := range withoutKey {
-		m.cookies.WithLabelValues(string(v), "")
+	for _, result := range []string{"ok", "error"} {
+		m.reloads.WithLabelValues(result)
 	}
-	m.reloads.WithLabelValues("ok")
-	m.reloads.WithLabelValues("error")
-}
-
-// verdicts returns those that a cookie can get before its key is found, and with it.
-func verdicts() (withoutKey, withKey []sessions.Verdict) {
-	found := false
-	for _, check := range sessions.Checks() {
-		if found {
-			withKey = append(withKey, check.Verdict)
-		} else {
-			withoutKey = append(withoutKey, check.Verdict)
-		}
-		found = found || check.Verdict == sessions.UnknownKey
-	}
-	return withoutKey, append(withKey, sessions.Valid)
 }
 
 // KeysChanged makes the counters of the keys that are in the ring, and drops those of
@@ -121,16 +105,16 @@ func verdicts() (withoutKey, withKey []sessions.Verdict) {
 func (m *Metrics) KeysChanged() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ids := make(map[string]bool)
-	for _, k := range m.info.keys.Keys() {
+	ids := map[string]bool{"": true} // of a cookie whose key was not found
+	for _, k := range m.keys.Keys() {
 		encrypted, signed := k.IDs()
 		ids[encrypted], ids[signed] = true, true
 	}
-	_, withKey := verdicts()
 	for id := range ids {
-		for _, v := range withKey {
-			m.cookies.WithLabelValues(string(v), id)
+		for _, check := range sessions.Checks() {
+			m.cookies.WithLabelValues(string(check.Verdict), id)
 		}
+		m.cookies.WithLabelValues(string(sessions.Valid), id)
 	}
 	for id := range m.ids {
 		if !ids[id] {

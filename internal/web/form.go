@@ -2,7 +2,6 @@ package web
 
 import (
 	"errors"
-	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -16,7 +15,7 @@ const MaxBody = 64 << 10
 // both, and hide what is wrong with them. Its errors are for the visitor. Files are
 // left out, and never touch the disk.
 func Form(r *http.Request) (url.Values, error) {
-	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	isMultipart := kind == "multipart/form-data"
 	isForm := isMultipart || kind == "application/x-www-form-urlencoded"
 	if err != nil || !isForm || r.Header.Get("Content-Encoding") != "" {
@@ -26,23 +25,16 @@ func Form(r *http.Request) (url.Values, error) {
 	if r.ContentLength > MaxBody { // or the server would wait until it is too large
 		return nil, formError(new(http.MaxBytesError))
 	}
-	if isMultipart {
-		// With room for all of it, so that none goes to the disk.
-		form, err := multipart.NewReader(r.Body, params["boundary"]).ReadForm(MaxBody)
-		if err != nil {
-			return nil, formError(err)
-		}
-		return form.Value, nil
+	body := *r
+	body.URL = new(url.URL) // without the query
+	err = body.ParseForm()
+	if err == nil && isMultipart {
+		err = body.ParseMultipartForm(MaxBody) // with room for all of it, so none goes to the disk
 	}
-	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, formError(err)
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, formError(err)
-	}
-	return form, nil
+	return body.PostForm, nil
 }
 
 // formError tells a body that is too large from one that is broken.

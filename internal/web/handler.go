@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -37,14 +38,12 @@ func (s *Site[T]) Handler(router *mux.Router) http.Handler {
 		}
 		if err := s.check(r); err != nil {
 			w.route = otherRoute
-			s.fail(w, r, nil, err)
+			s.fail(w, r, nil, err, nil)
 			return
 		}
-		if r.ContentLength != 0 { // there is a body
-			// It needs the server's own writer, to close the connection after a body that
-			// is too large.
-			r.Body = http.MaxBytesReader(rw, r.Body, MaxBody)
-		}
+		// It needs the server's own writer, to close the connection after a body that is
+		// too large.
+		r.Body = http.MaxBytesReader(rw, r.Body, MaxBody)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -56,22 +55,35 @@ func (s *Site[T]) addRoutes(router *mux.Router) {
 	// the form would be lost.
 	router.SkipClean(true)
 	router.Use(s.routed)
-	router.NotFoundHandler = http.HandlerFunc(s.notFound)
-	router.MethodNotAllowedHandler = http.HandlerFunc(s.notAllowed)
+	router.NotFoundHandler = s.Action(s.notFound)
+	router.MethodNotAllowedHandler = s.Action(s.notAllowed)
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc(healthPath, s.health).Methods(get...)
 	for path, a := range s.assets {
-		router.Handle(path, a).Methods(get...)
+		router.HandleFunc(path, a.serve).Methods(get...)
 	}
+}
+
+const healthPath = "/healthz"
+
+// health tells a load balancer whether to send visitors here.
+func (s *Site[T]) health(w http.ResponseWriter, r *http.Request) {
+	if s.config.Draining != nil && s.config.Draining() {
+		http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
 }
 
 // check refuses what is not for this site, or comes from another one. Balancers ask for
 // their page by address, and so may the page for another host for its stylesheet.
 func (s *Site[T]) check(r *http.Request) error {
-	if r.URL.Path == healthPath || s.assets[r.URL.Path] != nil {
-		return s.config.Origins.checkSender(r)
+	if r.URL.Path != healthPath && s.assets[r.URL.Path] == nil {
+		if err := s.config.Origins.checkHost(r); err != nil {
+			return err
+		}
 	}
-	return s.config.Origins.Check(r)
+	return s.config.Origins.checkSender(r)
 }
 
 // setHeaders sets what holds for every response, unless a handler knows better.
@@ -87,30 +99,30 @@ func (s *Site[T]) setHeaders(h http.Header, r *http.Request) {
 	}
 }
 
-func (s *Site[T]) notFound(w http.ResponseWriter, r *http.Request) {
+func (s *Site[T]) notFound(r *http.Request, _ *sessions.Session[T]) (Answer, error) {
 	responseOf(r).route = otherRoute
-	s.fail(w, r, s.Sessions.Get(r.Context()), Problemf(http.StatusNotFound,
-		"There is no page at this address. Start at / instead."))
+	return Answer{}, Problemf(http.StatusNotFound,
+		"There is no page at this address. Start at / instead.")
 }
 
 // notAllowed answers a request whose method the path doesn't have. mux's own answer
 // lacks the Allow header, which RFC 9110 (15.5.6) requires.
-func (s *Site[T]) notAllowed(w http.ResponseWriter, r *http.Request) {
+func (s *Site[T]) notAllowed(r *http.Request, _ *sessions.Session[T]) (Answer, error) {
 	var allowed []string
-	route := otherRoute
+	try := *r
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
-		try, match := *r, mux.RouteMatch{}
 		try.Method = method
-		if s.router.Match(&try, &match) && match.MatchErr == nil {
+		if route := s.match(&try); route != "" {
 			allowed = append(allowed, method)
-			route, _ = match.Route.GetPathTemplate()
+			responseOf(r).route = route
 		}
 	}
 	list := strings.Join(allowed, ", ")
-	w.Header().Set("Allow", list)
-	responseOf(r).route = route
-	s.fail(w, r, s.Sessions.Get(r.Context()), Problemf(http.StatusMethodNotAllowed,
-		"This address answers only to %s.", list))
+	return Answer{}, &problem{
+		Page: errorPage, Status: http.StatusMethodNotAllowed,
+		Text:   "This address answers only to " + list + ".",
+		Header: http.Header{"Allow": {list}},
+	}
 }
 
 // routed is mux's middleware: it remembers which route a request has.
@@ -131,21 +143,21 @@ func (s *Site[T]) routeOf(r *http.Request) string {
 	if route := responseOf(r).route; route != "" && route != otherRoute {
 		return route
 	}
-	if r.Method == http.MethodPost && slices.Contains(s.steps, r.URL.Path) {
-		return r.URL.Path
-	}
+	return cmp.Or(s.match(r), otherRoute)
+}
+
+// match returns the path of the route that the router has for r, or "".
+func (s *Site[T]) match(r *http.Request) (path string) {
 	var match mux.RouteMatch
-	if !s.router.Match(r, &match) || match.MatchErr != nil {
-		return otherRoute
+	if s.router.Match(r, &match) && match.MatchErr == nil {
+		path, _ = match.Route.GetPathTemplate()
 	}
-	path, _ := match.Route.GetPathTemplate()
 	return path
 }
 
 // methodLabel returns a method, or "other": a client may call its method what it likes.
 func methodLabel(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodPost, http.MethodHead:
+	if slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost}, method) {
 		return method
 	}
 	return "other"
@@ -185,24 +197,16 @@ func (w *response) Write(b []byte) (int, error) {
 
 // FlushError sends what was written, and the header at least.
 func (w *response) FlushError() error {
-	err := http.NewResponseController(w.ResponseWriter).Flush()
-	if err == nil {
-		w.status = cmp.Or(w.status, http.StatusOK)
-	}
-	return err
+	w.status = cmp.Or(w.status, http.StatusOK)
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 // observe tells what became of a request. It must be deferred.
 func (s *Site[T]) observe(w *response, r *http.Request, began time.Time) {
 	took, method := time.Since(began), methodLabel(r.Method)
-	status, route := cmp.Or(w.status, http.StatusOK), w.route
-	if route == "" {
-		route = s.routeOf(r) // the sessions have answered: a step of device binding
-	}
-	if s.config.Record != nil {
-		s.config.Record.Served(route, method, status, took)
-	}
-	if s.isRefusal(route, r.Method, status) {
+	status, route := cmp.Or(w.status, http.StatusOK), cmp.Or(w.route, s.routeOf(r))
+	s.config.Record.Served(route, method, status, took)
+	if w.isRefusal(r.Method) {
 		attrs := []any{"route", s.routeOf(r), "method", method, "status", status}
 		if status == http.StatusMisdirectedRequest {
 			attrs = append(attrs, "host", r.Host[:min(len(r.Host), 100)],
@@ -211,30 +215,31 @@ func (s *Site[T]) observe(w *response, r *http.Request, began time.Time) {
 		}
 		s.config.Log.Info("request refused", attrs...)
 	}
-	s.config.Log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("route", route),
-		slog.String("method", method), slog.Int("status", status), slog.Duration("duration", took))
+	s.config.Log.Debug("request", "route", route, "method", method, "status", status,
+		"duration", took)
 }
 
-// isRefusal reports whether an answer is one that an attack would get: to a
-// request that may change something, or that was for another host.
-func (s *Site[T]) isRefusal(route, method string, status int) bool {
-	if route == s.steps[1] && status == http.StatusForbidden {
-		return false // it is how a challenge is sent
+// isRefusal reports whether an answer is one that an attack would get: to a request that
+// may change something, or that was for another host.
+func (w *response) isRefusal(method string) bool {
+	if w.Header().Get("Secure-Session-Challenge") != "" {
+		return false // 403 is how a challenge is sent
 	}
 	safe := method == http.MethodGet || method == http.MethodHead
-	return status == http.StatusMisdirectedRequest || status >= 400 && status < 500 && !safe
+	return w.status == http.StatusMisdirectedRequest || w.status/100 == 4 && !safe
 }
 
 // observeSession tells what became of a session, with nothing that is in it.
 func (s *Site[T]) observeSession(r *http.Request, e sessions.Event) {
-	if s.config.Record != nil {
-		s.config.Record.Observe(e)
-	}
-	switch {
-	case e.Step != "":
+	s.config.Record.Observe(e)
+	if e.Step != "" {
 		s.config.Log.Debug("device binding", "event", e.Step)
+		if w := responseOf(r); w.route == "" && r.Method == http.MethodPost {
+			w.route = r.URL.Path // unless the router says otherwise, it is the step's own
+		}
 		return
-	case errors.Is(e.Err, sessions.ErrLate): // there was an event of this session before
+	}
+	if errors.Is(e.Err, sessions.ErrLate) { // there was an event of this session before
 		return
 	}
 	verdict, level := e.Cookie.Verdict, slog.LevelInfo

@@ -1,52 +1,55 @@
 package web_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"cookiesession/internal/testkit"
 	"cookiesession/sessions"
 )
 
 // Each request is counted with its route, also those that have none, and its session
-// where it was asked for.
-func TestRecorded(t *testing.T) {
-	s := newShop(t, insecure(), "http://shop.example",
-		plain(func(*shop, http.ResponseWriter, *http.Request) { panic("on purpose") }))
+// where it was asked for. What is refused is in the log too, with what was asked for.
+func TestRefusedRequestsAreLogged(t *testing.T) {
+	const own, evil = "shop.example", "evil.example"
 	for _, tt := range []struct {
-		method, target string
-		header         []string
-		want           string
-		session        bool
+		method, target, host, site string
+		want                       string
+		session                    bool
+		logged                     string
 	}{
-		{"GET", "/cart/", nil, "GET /cart 200", true},
-		{"HEAD", "/add", nil, "HEAD /add 200", true},
-		{"POST", "/add", nil, "POST /add 422", true},
-		{"BREW", "/add", nil, "other /add 405", true},
-		{"GET", "/where/ever", nil, "GET other 404", true},
-		{"GET", "/style.css", nil, "GET /style.css 200", false},
-		{"GET", "/healthz", []string{"Host", "10.0.0.7"}, "GET /healthz 200", false},
-		{"GET", "/test-only", nil, "GET /test-only 500", true},
-		{"GET", "/cart", []string{"Host", "evil.example"}, "GET other 421", false},
-		{"POST", "/add", []string{"Origin", "null"}, "POST other 403", false},
+		{"GET", "/cart/", own, "", "GET /cart 200", true, ""},
+		{"HEAD", "/add", own, "", "HEAD /add 200", true, ""},
+		{"POST", "/add", own, "", "POST /add 422", true, "route=/add method=POST status=422"},
+		{"BREW", "/add", own, "", "other /add 405", true, "route=/add method=other status=405"},
+		{"GET", "/where/ever", own, "", "GET other 404", true, ""},
+		{"POST", "/secret", own, "", "POST other 404", true, "route=other method=POST status=404"},
+		{"POST", "/empty", own, "", "POST /empty 200", true, ""},
+		{"GET", "/style.css", own, "", "GET /style.css 200", false, ""},
+		{"GET", "/healthz", "10.0.0.7", "", "GET /healthz 200", false, ""},
+		{"GET", "/test-only", own, "", "GET /test-only 500", true, ""},
+		{"GET", "/cart", evil, "", "GET other 421", false, "route=/cart method=GET status=421 " +
+			"host=evil.example origins=http://shop.example hint="},
+		{"GET", "/secret", evil, "", "GET other 421", false, "route=other method=GET status=421"},
+		{"POST", "/add", own, "cross-site", "POST other 403", false,
+			"route=/add method=POST status=403"},
 	} {
-		*s.record = record{}
-		s.do(tt.method, tt.target, "", append([]string{"Host", "shop.example"}, tt.header...)...)
+		s := newShop(t, insecure(), "http://shop.example",
+			plain(func(_ *shop, _ http.ResponseWriter, _ *http.Request) { panic("on purpose") }))
+		s.do(tt.method, tt.target, "", "Host", tt.host, "Sec-Fetch-Site", tt.site)
 		if got := s.record.served; len(got) != 1 || got[0] != tt.want {
 			t.Errorf("%s %s: got %q counted, want %s", tt.method, tt.target, got, tt.want)
 		}
 		if got := len(s.record.events); got != map[bool]int{true: 1}[tt.session] {
 			t.Errorf("%s %s: got %d sessions counted", tt.method, tt.target, got)
+		}
+		got := strings.Count(s.log.String(), `level=INFO msg="request refused" `+tt.logged)
+		if want := map[bool]int{true: 1}[tt.logged != ""]; got != want {
+			t.Errorf("%s %s: got %s, want %q", tt.method, tt.target, s.log, tt.logged)
 		}
 	}
 }
@@ -58,10 +61,10 @@ func TestOptionsOfTheSite(t *testing.T) {
 	o := sessions.Options[cart]{Bind: time.Hour, BindPath: "/device", Assets: []string{"/film/"}}
 	o.Observe = func(*http.Request, sessions.Event) { heard++ }
 	s := newShop(t, o, "")
-	answer := register(t, s, s.cookie(t, "tea"), "/device")
+	s.device(t).Ask("POST", "/add", "item=milk")
 	for _, path := range []string{"/film/", "/style.css", "/robots.txt", "/healthz"} {
-		if !strings.Contains(answer, `"path":"`+path+`"`) {
-			t.Errorf("got no %s in %s", path, answer)
+		if !strings.Contains(s.said, `"path":"`+path+`"`) {
+			t.Errorf("got no %s in %s", path, s.said)
 		}
 	}
 	if heard == 0 || heard != len(s.record.events) {
@@ -69,89 +72,48 @@ func TestOptionsOfTheSite(t *testing.T) {
 	}
 }
 
-// register has a browser register a device for a session, and returns the answer.
-func register(t *testing.T, s *shop, cookie, path string) string {
-	t.Helper()
-	res, _ := s.do("POST", "/add", "item=milk", "Cookie", cookie)
-	_, challenge, _ := strings.Cut(res.Header.Get("Secure-Session-Registration"), `challenge="`)
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	point, _ := private.PublicKey.Bytes()
-	b64 := base64.RawURLEncoding.EncodeToString
-	head := fmt.Sprintf(`{"alg":"ES256","typ":"dbsc+jwt",`+
-		`"jwk":{"kty":"EC","crv":"P-256","x":%q,"y":%q}}`,
-		b64(point[1:33]), b64(point[33:]))
-	text := b64([]byte(head)) + "." +
-		b64(fmt.Appendf(nil, `{"jti":%q}`, strings.TrimSuffix(challenge, `"`)))
-	digest := sha256.Sum256([]byte(text))
-	x, y, _ := ecdsa.Sign(rand.Reader, private, digest[:])
-	proof := text + "." +
-		b64(append(x.FillBytes(make([]byte, 32)), y.FillBytes(make([]byte, 32))...))
-	session := res.Cookies()[0]
-	res, body := s.do("POST", path+"/register", "", "Secure-Session-Response", proof,
-		"Cookie", session.Name+"="+session.Value)
-	if res.StatusCode != 200 {
-		t.Fatalf("got status %d and %s", res.StatusCode, body)
-	}
-	return body
+// device returns a browser that binds its session.
+func (s *shop) device(t *testing.T) *testkit.BindClient {
+	return testkit.NewBindClient(t, func(method, path, body string, h http.Header) (
+		*http.Response, string, error) {
+		var header []string
+		for name := range h {
+			header = append(header, name, h.Get(name))
+		}
+		res, text := s.do(method, path, body, header...)
+		return res, text, nil
+	})
 }
 
 // The steps of device binding have routes of their own. A challenge is no refusal.
 func TestDeviceSteps(t *testing.T) {
-	s := newShop(t, sessions.Options[cart]{Bind: time.Hour}, "")
-	cookie := s.cookie(t, "tea")
-	answer := register(t, s, cookie, "/session")
-	id := regexp.MustCompile(`"session_identifier":"([^"]+)"`).FindStringSubmatch(answer)[1]
-	if res, _ := s.do("POST", "/session/refresh", "", "Sec-Secure-Session-Id", id, "Cookie",
-		cookie); res.StatusCode != 403 {
-		t.Errorf("got status %d, want a challenge", res.StatusCode)
-	}
+	s := newShop(t, sessions.Options[cart]{Bind: time.Hour}, "", func(s *shop) {
+		s.router.HandleFunc("/add/{what}", s.Action(add)).Methods("POST")
+	})
+	b := s.device(t)
+	b.Ask("POST", "/add", "item=milk")
+	b.Refresh()
 	if strings.Contains(s.log.String(), "request refused") {
 		t.Errorf("got %s", s.log)
 	}
-	s.do("POST", "/session/refresh", "", "Sec-Secure-Session-Id", "x", "Cookie", cookie)
+	b.Raw("POST", "/session/refresh", "", "Sec-Secure-Session-Id", "x")
 	if !strings.Contains(s.log.String(),
 		`msg="request refused" route=/session/refresh method=POST status=400`) ||
 		!strings.Contains(s.log.String(), `level=DEBUG msg="device binding" event=challenged`) {
 		t.Errorf("got %s", s.log)
 	}
+	// Whatever a client says of its device, other addresses don't become labels.
+	s.do("POST", "/add/7", "item=milk") // is offered to bind
+	b.Raw("POST", "/no/where", "", "Secure-Session-Skipped", "unreachable")
+	b.Raw("GET", "/no/where", "", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Site", "cross-site",
+		"Cookie", "__Host-Http-session="+b.Cookies()["__Host-Http-session"])
 	want := []string{
 		"POST /add 200", "POST /session/register 200", "POST /session/refresh 403",
-		"POST /session/refresh 400",
+		"POST /session/refresh 200", "POST /session/refresh 400", "POST /add/{what} 200",
+		"POST other 404", "GET other 200",
 	}
 	if got := s.record.served; !slices.Equal(got, want) {
 		t.Errorf("got %q counted, want %q", got, want)
-	}
-}
-
-// Refused posts and requests for other hosts are in the log, with what was asked for.
-func TestRefusedRequestsAreLogged(t *testing.T) {
-	for _, tt := range []struct {
-		method, target string
-		header         []string
-		want           string // nothing if it is not to be logged
-	}{
-		{"POST", "/add", []string{"Sec-Fetch-Site", "cross-site"},
-			"route=/add method=POST status=403"},
-		{"GET", "/cart", []string{"Host", "evil.example"},
-			"route=/cart method=GET status=421 host=evil.example " +
-				"origins=http://shop.example hint="},
-		{"GET", "/secret", []string{"Host", "evil.example"}, "route=other method=GET status=421"},
-		{"POST", "/add", nil, "route=/add method=POST status=422"},
-		{"SECRET", "/add", nil, "route=/add method=other status=405"},
-		{"POST", "/secret", nil, "route=other method=POST status=404"},
-		{"GET", "/secret", nil, ""},
-		{"GET", "/empty", nil, ""},
-		{"POST", "/empty", nil, ""},
-	} {
-		s := newShop(t, insecure(), "http://shop.example")
-		s.do(tt.method, tt.target, "", append([]string{"Host", "shop.example"}, tt.header...)...)
-		got := strings.Count(s.log.String(), `level=INFO msg="request refused" `+tt.want)
-		if want := map[bool]int{true: 1}[tt.want != ""]; got != want {
-			t.Errorf("%s %s: got %s, want %q", tt.method, tt.target, s.log, tt.want)
-		}
 	}
 }
 
@@ -186,23 +148,21 @@ func TestLogIsDiscreet(t *testing.T) {
 	o.SignOnly = true
 	s := newShop(t, o, "")
 	_, good, _ := strings.Cut(s.cookie(t, secret), "=")
-	secrets := []string{key.Secret(), secret, strings.ToUpper(secret), good[7:], good[12:40]}
+	upper := strings.ToUpper(secret)
 	for _, cookie := range []string{good, good[:40], "x" + good, good + strings.Repeat("A", 4000)} {
 		for _, request := range [][3]string{
-			{"GET", "/cart", ""}, {"POST", "/add", "item=" + secret}, {"POST", "/add", "item=" +
-				secret + ";"},
+			{"GET", "/cart", ""}, {"POST", "/add", "item=" + secret},
 			{"POST", "/add", "item=" + secret + "%zz"}, {"POST", "/add", "item=" + secret + "%ff"},
-			{"GET", "/" + secret + "?item=" + secret, ""}, {"PUT", "/add?" + secret, ""},
-			{strings.ToUpper(secret), "/cart", ""},
+			{"GET", "/" + secret + "?item=" + secret, ""}, {upper, "/add?" + secret, ""},
 		} {
 			_, body := s.do(request[0], request[1], request[2], "Cookie", "session="+cookie,
-				"Accept", browser)
+				"Accept", testkit.Browser)
 			if strings.Contains(body, good[12:40]) {
 				t.Errorf("%s: got the cookie in the page %q", request, body)
 			}
 		}
 	}
-	for _, hidden := range secrets {
+	for _, hidden := range []string{key.Secret(), secret, upper, good[7:], good[12:40]} {
 		if strings.Contains(s.log.String(), hidden) {
 			t.Errorf("got %s in the log: %s", hidden, s.log)
 		}

@@ -58,17 +58,8 @@ func canonicalHost(host, scheme string) string {
 	return host
 }
 
-// Check returns an error if r is not for this site, or if it may change something and a
-// page of another site has sent it. The error is for the visitor. Without origins it
-// can't tell hosts apart, nor schemes.
-func (o Origins) Check(r *http.Request) error {
-	if err := o.checkHost(r); err != nil {
-		return err
-	}
-	return o.checkSender(r)
-}
-
-// checkHost finds out whether r is for this site.
+// checkHost returns an error, for the visitor, if r is not for this site. Without origins
+// it can't tell.
 func (o Origins) checkHost(r *http.Request) error {
 	if len(o) == 0 {
 		return nil
@@ -84,9 +75,10 @@ func (o Origins) checkHost(r *http.Request) error {
 	return Problemf(http.StatusMisdirectedRequest, "%s", text)
 }
 
-// checkSender finds out whether a request that may change something comes from this
-// site. http.CrossOriginProtection knows what browsers say in Sec-Fetch-Site, but
-// nothing of schemes, so where browsers say nothing there, the origins decide.
+// checkSender returns an error, for the visitor, if r may change something and a page of
+// another site has sent it. http.CrossOriginProtection knows what browsers say in
+// Sec-Fetch-Site, but nothing of schemes, so where browsers say nothing there, the origins
+// decide.
 func (o Origins) checkSender(r *http.Request) error {
 	from := r.Header.Get("Origin")
 	refused := new(http.CrossOriginProtection).Check(r) != nil

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,14 +35,19 @@ type Page[T any] struct {
 }
 
 // page returns what the template of ans is to see. The session v is nil if it was not
-// looked at.
+// looked at. With an answer of 400 and above, it stays as it was, and isn't renewed.
 func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page[T] {
-	p := Page[T]{Answer: ans, Cookie: sessions.Cookie{Verdict: sessions.None}, Binds: s.Options.Bind > 0}
+	p := Page[T]{Answer: ans, Binds: s.Options.Bind > 0}
 	if route := mux.CurrentRoute(r); route != nil {
 		p.Route = route.GetName()
 	}
 	if v == nil {
+		p.Cookie.Verdict = sessions.None
 		return p
+	}
+	if ans.Status >= 400 {
+		v.Undo()
+		v.Passive = true
 	}
 	if s.Shared != nil {
 		p.Shared = s.Shared(r, v)
@@ -56,7 +62,7 @@ const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-actio
 
 // send sends p in the form that the client prefers, whole or not at all.
 func (s *Site[T]) send(w http.ResponseWriter, r *http.Request, p Page[T]) error {
-	body, kind, h := append([]byte(p.Text), '\n'), "text/plain; charset=utf-8", w.Header()
+	body, kind, h := []byte(p.Text+"\n"), "text/plain; charset=utf-8", w.Header()
 	if p.Page != "" && (p.Text == "" || prefersHTML(r)) {
 		var err error
 		p.SetCookie = h["Set-Cookie"]
@@ -73,6 +79,9 @@ func (s *Site[T]) send(w http.ResponseWriter, r *http.Request, p Page[T]) error 
 	}
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if p.Text != "" && p.Page != "" {
+		h.Add("Vary", "Accept")
+	}
 	if p.Location != "" {
 		h.Set("Location", p.Location)
 	}
@@ -94,43 +103,37 @@ func (s *Site[T]) html(p Page[T]) ([]byte, error) {
 		return nil, fmt.Errorf("there is no page called %q", p.Page)
 	}
 	var b bytes.Buffer
-	err := t.ExecuteTemplate(&b, layoutFile, &p)
+	err := t.ExecuteTemplate(&b, "layout.html", &p)
 	return b.Bytes(), err
 }
 
-const (
-	folder     = "templates/"
-	layoutFile = "layout.html"
-	partsFile  = "parts.html"
-)
+const folder = "templates/"
 
 // readPages returns the pages in files, by their names.
 func readPages(files fs.FS, funcs template.FuncMap) (map[string]*template.Template, error) {
-	shared, err := template.New("").Funcs(funcs).ParseFS(files, folder+layoutFile)
+	all, _ := fs.Glob(files, folder+"*.html") // it fails for a bad pattern alone
+	inner, _ := fs.Glob(files, folder+"*/*.html")
+	all = append(all, inner...)
+	shared := []string{folder + "layout.html"}
+	for _, file := range all {
+		if path.Base(file) == "parts.html" {
+			shared = append(shared, file)
+		}
+	}
+	common, err := template.New("").Funcs(funcs).ParseFS(files, shared...)
 	if err != nil {
 		return nil, err
 	}
-	own, _ := fs.Glob(files, folder+"*.html") // it fails for a bad pattern alone
-	inner, _ := fs.Glob(files, folder+"*/*.html")
-	all := append(own, inner...)
-	for _, file := range all {
-		if path.Base(file) == partsFile {
-			if _, err := shared.ParseFS(files, file); err != nil {
-				return nil, err
-			}
-		}
-	}
 	pages := make(map[string]*template.Template)
 	for _, file := range all {
-		base := path.Base(file)
-		if base == layoutFile || base == partsFile {
+		if slices.Contains(shared, file) {
 			continue
 		}
-		page, err := template.Must(shared.Clone()).ParseFS(files, file)
+		name := strings.TrimSuffix(path.Base(file), ".html")
+		pages[name], err = template.Must(common.Clone()).ParseFS(files, file)
 		if err != nil {
 			return nil, err
 		}
-		pages[strings.TrimSuffix(base, ".html")] = page
 	}
 	if pages[errorPage] == nil {
 		return nil, fmt.Errorf("there is no %s%s.html", folder, errorPage)
@@ -142,10 +145,7 @@ func readPages(files fs.FS, funcs template.FuncMap) (map[string]*template.Templa
 func prefersHTML(r *http.Request) bool {
 	quality := make(map[string]float64)
 	for kind := range strings.SplitSeq(strings.Join(r.Header["Accept"], ","), ",") {
-		kind, params, err := mime.ParseMediaType(kind)
-		if err != nil {
-			continue
-		}
+		kind, params, _ := mime.ParseMediaType(kind) // a broken one has no name
 		q, err := strconv.ParseFloat(params["q"], 64)
 		if err != nil {
 			q = 1
@@ -167,27 +167,22 @@ type Asset struct {
 	Path string // in the site's addresses, such as /style.css
 	File string // in templates/
 	Kind string // its media type
-}
 
-// asset is an Asset that was read.
-type asset struct {
-	Asset
 	content []byte
 	hash    string // the address changes with the content, to be cached for ever
 }
 
-// readAssets returns the assets by their paths.
-func readAssets(files fs.FS, all []Asset) (map[string]*asset, error) {
-	assets := make(map[string]*asset)
-	for _, a := range all {
-		content, err := fs.ReadFile(files, folder+a.File)
-		if err != nil {
-			return nil, err
+func (s *Site[T]) readAssets() error {
+	s.assets = make(map[string]*Asset)
+	for _, a := range s.config.Assets {
+		var err error
+		if a.content, err = fs.ReadFile(s.config.Files, folder+a.File); err != nil {
+			return err
 		}
-		hash := fmt.Sprintf("%.8x", sha256.Sum256(content))
-		assets[a.Path] = &asset{Asset: a, content: content, hash: hash}
+		a.hash = fmt.Sprintf("%.8x", sha256.Sum256(a.content))
+		s.assets[a.Path] = &a
 	}
-	return assets, nil
+	return nil
 }
 
 // assetURL returns the address of the asset at path.
@@ -196,10 +191,10 @@ func (s *Site[T]) assetURL(path string) (string, error) {
 	if a == nil {
 		return "", fmt.Errorf("there is no asset at %s", path)
 	}
-	return a.Path + "?v=" + a.hash, nil
+	return path + "?v=" + a.hash, nil
 }
 
-func (a *asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *Asset) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", a.Kind)
 	h.Set("ETag", `"`+a.hash+`"`)

@@ -10,31 +10,24 @@ import (
 	"cookiesession/sessions"
 )
 
-// problem is an error that the visitor is told about.
-type problem struct {
-	status int
-	text   string // a sentence that says what to do
-}
+// problem is an error that the visitor is told about, and how.
+type problem Answer
 
-func (p *problem) Error() string { return p.text }
+func (p *problem) Error() string { return p.Text }
+
+const errorPage = "error"
 
 // Problemf returns an error that an action's visitor is told about: a page with a status
 // and a sentence that says what to do. Of other errors only the operator hears more than
 // that there was one.
 func Problemf(status int, format string, args ...any) error {
-	return &problem{status: status, text: fmt.Sprintf(format, args...)}
+	return &problem{Page: errorPage, Status: status, Text: fmt.Sprintf(format, args...)}
 }
 
-var errUnstorable = errors.New("the session can't be stored")
+// unsaved is an error of Save. Its text may be of the visitor's data.
+type unsaved struct{ error }
 
-// saveError returns an error of Save without what could be of the visitor's data.
-func saveError(err error) error {
-	var over *sessions.TooLargeError
-	if errors.As(err, &over) || errors.Is(err, sessions.ErrTryAgain) {
-		return err
-	}
-	return fmt.Errorf("%w: %T", errUnstorable, errors.Unwrap(err))
-}
+func (u unsaved) Unwrap() error { return u.error }
 
 // notSaved is sessions.Options.Failed, for handlers that are no actions.
 func (s *Site[T]) notSaved(w http.ResponseWriter, r *http.Request, err error) {
@@ -42,69 +35,60 @@ func (s *Site[T]) notSaved(w http.ResponseWriter, r *http.Request, err error) {
 		s.config.Log.Warn("session changed too late", "route", s.routeOf(r))
 		return
 	}
-	s.fail(w, r, s.Sessions.Get(r.Context()), saveError(err))
+	s.fail(w, r, s.Sessions.Get(r.Context()), unsaved{err}, nil)
 }
-
-const errorPage = "error"
 
 // fail answers a request that came to nothing. The visitor keeps the session that was
-// there before. It is nil if it was not looked at.
-func (s *Site[T]) fail(
-	w http.ResponseWriter, r *http.Request, v *sessions.Session[T], err error) {
-	p := s.problem(r, err)
-	h := w.Header()
-	h.Set("Vary", "Accept")
-	if v != nil {
-		undo(v)
-		h.Set("Vary", "Cookie, Accept")
-	}
-	closeUnread(w, r)
-	sorry := s.page(r, v, Answer{Page: errorPage, Status: p.status, Text: p.text})
+// there before. It is nil if it was not looked at. If it can't be changed for now, again
+// is shown, if there is one.
+func (s *Site[T]) fail(w http.ResponseWriter, r *http.Request, v *sessions.Session[T],
+	err error, again *Answer) {
+	var why *problem
+	errors.As(s.explain(r, err), &why)
+	p := s.page(r, v, Answer(*why))
 	if errors.Is(err, sessions.ErrTryAgain) {
-		h.Set("Retry-After", "1")
-		sorry.TryAgain = true
+		w.Header().Set("Retry-After", "1")
+		p.TryAgain = true
+		if again != nil {
+			p.Page, p.Data = again.Page, again.Data
+		}
 	}
-	if err := s.send(w, r, sorry); err != nil {
-		s.config.Log.Error("the error page failed", "err", err)
-		sorry.Page = ""
-		s.send(w, r, sorry)
-	}
-}
-
-// tryAgain is said of a session that can't be changed for now.
-const tryAgain = "Your session can't be changed right now, and is as it was. " +
-	"Try again in a moment."
-
-// problem returns what the visitor is told of err, and logs what the operator should know.
-func (s *Site[T]) problem(r *http.Request, err error) *problem {
-	var p *problem
-	var over *sessions.TooLargeError
-	switch {
-	case errors.As(err, &p):
-		return p
-	case errors.As(err, &over):
-		return &problem{status: http.StatusUnprocessableEntity, text: fmt.Sprintf("This does "+
-			"not fit into your cookie: it is %d bytes too much. Your session is as it was.",
-			over.Over)}
-	case errors.Is(err, sessions.ErrTryAgain):
-		return &problem{status: http.StatusServiceUnavailable, text: tryAgain}
-	case errors.Is(err, errUnstorable):
-		s.config.Log.Warn("session not encoded", "route", s.routeOf(r), "err", err)
-		return &problem{status: http.StatusUnprocessableEntity, text: "This can't be kept in a " +
-			"session: perhaps it is not valid UTF-8. Your session is as it was."}
-	}
-	s.config.Log.Error("request failed",
-		"route", s.routeOf(r), "method", methodLabel(r.Method), "err", err)
-	return &problem{status: http.StatusInternalServerError, text: "Something went wrong here, " +
-		"through no fault of yours. Your session is as it was: try again in a while."}
-}
-
-// closeUnread has the server close a connection over which a body may still come.
-// Or it would wait for that before it answers, to use the connection again.
-func closeUnread(w http.ResponseWriter, r *http.Request) {
+	// A body may still come, for which the server would wait before it answers, to use
+	// the connection again.
 	if r.ContentLength != 0 && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
+	if err := s.send(w, r, p); err != nil {
+		s.config.Log.Error("the error page failed", "err", err)
+		p.Page = ""
+		s.send(w, r, p)
+	}
+}
+
+// explain returns the problem that the visitor is told of instead of err, and logs what
+// the operator should know.
+func (s *Site[T]) explain(r *http.Request, err error) error {
+	var over *sessions.TooLargeError
+	var lost unsaved
+	switch {
+	case errors.As(err, new(*problem)):
+		return err
+	case errors.As(err, &over):
+		return Problemf(http.StatusUnprocessableEntity, "This does not fit into your cookie: "+
+			"it is %d bytes too much. Your session is as it was.", over.Over)
+	case errors.Is(err, sessions.ErrTryAgain):
+		return Problemf(http.StatusServiceUnavailable, "Your session can't be changed right "+
+			"now, and is as it was. Try again in a moment.")
+	case errors.As(err, &lost):
+		s.config.Log.Warn("session not encoded",
+			"route", s.routeOf(r), "err", fmt.Sprintf("%T", errors.Unwrap(lost.error)))
+		return Problemf(http.StatusUnprocessableEntity, "This can't be kept in a session: "+
+			"perhaps it is not valid UTF-8. Your session is as it was.")
+	}
+	s.config.Log.Error("request failed",
+		"route", s.routeOf(r), "method", methodLabel(r.Method), "err", err)
+	return Problemf(http.StatusInternalServerError, "Something went wrong here, through no "+
+		"fault of yours. Your session is as it was: try again in a while.")
 }
 
 // recovered makes an error page of a panic, or ends the connection where a part of the
@@ -133,5 +117,5 @@ func (s *Site[T]) recovered(w http.ResponseWriter, r *http.Request, inside bool)
 	if began {
 		panic(http.ErrAbortHandler)
 	}
-	s.fail(w, r, v, fmt.Errorf("panic: %s", what))
+	s.fail(w, r, v, fmt.Errorf("panic: %s", what), nil)
 }

@@ -6,7 +6,6 @@ package web
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -14,7 +13,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"cookiesession/sessions"
@@ -42,7 +40,7 @@ type Config struct {
 	// keep a flood of them small. Nil means slog's default log.
 	Log *slog.Logger
 
-	// Record, if not nil, is told of each request and session, for metrics.
+	// Record is told of each request and session, for metrics. It must be there.
 	Record Recorder
 
 	// Draining, if not nil, reports whether the server is about to stop. Then /healthz
@@ -75,8 +73,7 @@ type Site[T any] struct {
 	Shared func(*http.Request, *sessions.Session[T]) any
 
 	config Config
-	steps  []string // the paths of device binding
-	assets map[string]*asset
+	assets map[string]*Asset // by their paths
 	pages  map[string]*template.Template
 	router *mux.Router
 }
@@ -89,10 +86,10 @@ type Site[T any] struct {
 func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[T], error) {
 	c.Log = cmp.Or(c.Log, slog.Default())
 	s := &Site[T]{Keys: keys, Options: o, config: c}
-	o.Assets = slices.Clone(o.Assets)
-	for _, a := range c.Assets {
-		o.Assets = append(o.Assets, a.Path)
+	if err := s.readAssets(); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
 	}
+	o.Assets = slices.AppendSeq(slices.Clone(o.Assets), maps.Keys(s.assets))
 	o.Assets = append(o.Assets, healthPath)
 	theirs := o.Observe
 	o.Observe = func(r *http.Request, e sessions.Event) {
@@ -104,14 +101,9 @@ func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[
 	if o.Failed == nil {
 		o.Failed = s.notSaved
 	}
-	path := cmp.Or(o.BindPath, strings.TrimSuffix(o.Path, "/")+"/"+cmp.Or(o.Name, "session"))
-	s.steps = []string{path + "/register", path + "/refresh"}
 	var err error
 	if s.Sessions, err = sessions.New(keys, o); err != nil {
 		return nil, err
-	}
-	if s.assets, err = readAssets(c.Files, c.Assets); err != nil {
-		return nil, fmt.Errorf("web: %w", err)
 	}
 	funcs := template.FuncMap{"asset": s.assetURL}
 	maps.Copy(funcs, c.Funcs)
@@ -161,7 +153,7 @@ func (s *Site[T]) Action(
 			err = s.answer(w, r, v, ans)
 		}
 		if err != nil {
-			s.fail(w, r, v, err)
+			s.fail(w, r, v, err, ans.Again)
 		}
 	}
 }
@@ -169,52 +161,10 @@ func (s *Site[T]) Action(
 // answer saves the session, and sends ans.
 func (s *Site[T]) answer(
 	w http.ResponseWriter, r *http.Request, v *sessions.Session[T], ans Answer) error {
-	if ans.Status >= 400 {
-		undo(v)
-	}
 	p := s.page(r, v, ans)
-	if ans.Status < 400 {
-		var err error
-		p.Saved, err = s.Sessions.Save(w, v)
-		if errors.Is(err, sessions.ErrTryAgain) && ans.Again != nil {
-			return s.again(w, r, v, *ans.Again)
-		}
-		if err != nil {
-			return saveError(err)
-		}
-	}
-	w.Header().Set("Vary", "Cookie, Accept")
-	if ans.Text == "" {
-		w.Header().Set("Vary", "Cookie")
+	var err error
+	if p.Saved, err = s.Sessions.Save(w, v); err != nil {
+		return unsaved{err}
 	}
 	return s.send(w, r, p)
-}
-
-// again shows a form again whose session can't be changed for now.
-func (s *Site[T]) again(
-	w http.ResponseWriter, r *http.Request, v *sessions.Session[T], form Answer) error {
-	undo(v)
-	form.Status, form.Text = http.StatusServiceUnavailable, tryAgain
-	w.Header().Set("Vary", "Cookie, Accept")
-	w.Header().Set("Retry-After", "1")
-	p := s.page(r, v, form)
-	p.TryAgain = true
-	return s.send(w, r, p)
-}
-
-// undo leaves the session as it was: Passive, it isn't renewed either.
-func undo[T any](v *sessions.Session[T]) {
-	v.Undo()
-	v.Passive = true
-}
-
-const healthPath = "/healthz"
-
-// health tells a load balancer whether to send visitors here.
-func (s *Site[T]) health(w http.ResponseWriter, r *http.Request) {
-	said := Answer{Text: "ok"}
-	if s.config.Draining != nil && s.config.Draining() {
-		said = Answer{Status: http.StatusServiceUnavailable, Text: "shutting down"}
-	}
-	s.send(w, r, Page[T]{Answer: said}) // which can't fail without a page
 }
