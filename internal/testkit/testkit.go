@@ -1,6 +1,6 @@
 // Package testkit is what the tests of several packages share: keys, certificates, a
-// program that runs, and the tools of the machine. It knows nothing of the program but
-// what a visitor or an operator sees.
+// program that runs, the tools of the machine, and a browser's part of device binding.
+// It knows nothing of the program but what a visitor or an operator sees.
 package testkit
 
 import (
