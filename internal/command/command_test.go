@@ -141,10 +141,10 @@ func TestOptionsError(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, o := range map[string]sessions.Options[visitor]{
-		"-cookie-name must be letters":                 {Name: "a b"},
-		"-idle must be between":                        {Limits: sessions.Limits{Idle: 1}},
-		"-lifetime must be between":                    {Limits: sessions.Limits{Lifetime: 1}},
-		"-bind must not be longer than -idle or -life": {Bind: 400 * time.Hour},
+		"-cookie-name must be letters":  {Name: "a b"},
+		"-idle must be between":         {Limits: sessions.Limits{Idle: 1}},
+		"-lifetime must be between":     {Limits: sessions.Limits{Lifetime: 1}},
+		"-bind must not be longer than": {Bind: 400 * time.Hour},
 	} {
 		_, err := sessions.New(keys, o)
 		var usage command.UsageError
@@ -152,9 +152,6 @@ func TestOptionsError(t *testing.T) {
 		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
-	}
-	if err := command.OptionsError(nil); err != nil {
-		t.Errorf("got %v for no error", err)
 	}
 }
 
