@@ -197,7 +197,7 @@ func (a *app) watchKeys(ctx context.Context) error {
 		a.metrics.KeysChanged()
 		return nil
 	}
-	err := server.Watch(ctx, server.Hangups(), []string{file}, load, a.keysReloaded)
+	err := server.Watch(ctx, []string{file}, load, a.keysReloaded)
 	if err == nil {
 		a.metrics.KeysLoaded(nil)
 		a.warnOfReaders()
