@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -77,63 +76,26 @@ func get(t testing.TB, url string) (*http.Response, string) {
 // With nothing in flight, the server ends at once, whatever connections browsers
 // have left open.
 func TestQuickRestart(t *testing.T) {
-	cert := certificate(t, time.Hour)
-	idle := func(conn net.Conn) {
-		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || res.StatusCode != 200 {
-			t.Errorf("got %v and error %v", res, err)
-		}
-	}
-	for name, open := range map[string]func(net.Conn){
-		"no connection":      nil,
-		"a spare connection": func(net.Conn) {},
-		"an idle connection": idle,
-		"some of a request":  func(conn net.Conn) { io.WriteString(conn, "GET / HTT") },
-	} {
-		for _, c := range []*server.Certificate{nil, cert} {
-			s := start(t, server.Config{Certificate: c})
-			if open != nil {
-				conn, err := net.Dial("tcp", addrOf(s))
-				if err == nil && c != nil && name != "a spare connection" {
-					conn, err = tls.Dial("tcp", addrOf(s), &tls.Config{InsecureSkipVerify: true})
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
-				open(conn)
-				get(t, s.URL) // connections are accepted one after the other
-			}
-			if open == nil && c != nil {
-				useHTTP2(t, s.URL) // a browser keeps that connection, too
-			}
-			began := time.Now()
-			if err := s.End(); err != nil {
-				t.Errorf("%s, TLS %v: got %v", name, c != nil, err)
-			}
-			if took := time.Since(began); took > time.Second {
-				t.Errorf("%s, TLS %v: got an end after %v, want less than a second",
-					name, c != nil, took)
-			}
-		}
-	}
-}
-
-// useHTTP2 makes a request over HTTP/2, and leaves the connection open.
-func useHTTP2(t *testing.T, url string) {
-	t.Helper()
-	transport := &http.Transport{
-		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	res, err := (&http.Client{Transport: transport}).Get(url)
+	s := start(t, server.Config{Certificate: certificate(t, time.Hour)})
+	spare, err := net.Dial("tcp", addrOf(s))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
-	if io.Copy(io.Discard, res.Body); res.ProtoMajor != 2 {
+	defer spare.Close()
+	transport := &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport}).Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Body.Close(); res.ProtoMajor != 2 {
 		t.Errorf("got %s", res.Proto)
+	}
+	began := time.Now()
+	if err := s.End(); err != nil || time.Since(began) > time.Second {
+		t.Errorf("got %v after %v", err, time.Since(began))
 	}
 }
 
