@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cookiesession/internal/metrics"
 	"cookiesession/internal/testkit"
 	"cookiesession/sessions"
 )
@@ -25,16 +27,10 @@ func newTestApp(t testing.TB, args ...string) *app {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := sessions.ParseKey(testkit.KeyA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := sessions.NewKeyring(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := newApp(cfg, keys, slog.New(slog.DiscardHandler))
-	if err != nil {
+	a := &app{cfg: cfg, log: slog.New(slog.DiscardHandler), keys: new(sessions.Keyring)}
+	a.metrics = metrics.New(a.keys, !cfg.encrypt)
+	withKey := func(string) string { return testkit.KeyA }
+	if err := errors.Join(a.takeKeys(t.Context(), withKey), a.open()); err != nil {
 		t.Fatal(err)
 	}
 	return a

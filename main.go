@@ -111,21 +111,12 @@ func runServer(ctx context.Context, args []string, getenv func(string) string,
 		_, err := fmt.Fprintln(stdout, version())
 		return err
 	}
-	log := newLogger(cfg, stderr)
-	keys, err := command.Keyring(cfg.keyFile, getenv)
-	if err != nil {
+	a := &app{cfg: cfg, log: newLogger(cfg, stderr), keys: new(sessions.Keyring)}
+	a.metrics = metrics.New(a.keys, !cfg.encrypt)
+	if err := a.takeKeys(ctx, getenv); err != nil {
 		return err
 	}
-	if keys == nil {
-		log.Warn("no key is configured: sessions end with this process; " +
-			"make a key file with `cookiesession keys add FILE` and give it with -key-file")
-		keys, _ = sessions.NewKeyring(sessions.NewKey()) // a new key is a good one
-	}
-	a, err := newApp(cfg, keys, log)
-	if err != nil {
-		return err
-	}
-	if err := a.watchKeys(ctx); err != nil {
+	if err := a.open(); err != nil {
 		return err
 	}
 	return a.serve(ctx)
@@ -144,21 +135,20 @@ type app struct {
 //go:embed templates
 var templates embed.FS
 
-// newApp puts the website together.
-func newApp(cfg *config, keys *sessions.Keyring, log *slog.Logger) (*app, error) {
-	a := &app{cfg: cfg, keys: keys, log: log, metrics: metrics.New(keys, !cfg.encrypt)}
-	site, err := web.New(keys, cfg.options(), web.Config{
-		Origins: cfg.origins, Files: templates, Assets: assets,
+// open puts the website together.
+func (a *app) open() error {
+	site, err := web.New(a.keys, a.cfg.options(), web.Config{
+		Origins: a.cfg.origins, Files: templates, Assets: assets,
 		Funcs: template.FuncMap{"why": report.Why, "sent": report.Sent},
-		Log:   log, Record: a.metrics, Draining: a.draining.Load,
+		Log:   a.log, Record: a.metrics, Draining: a.draining.Load,
 	})
 	if err != nil {
-		return nil, command.OptionsError(err)
+		return command.OptionsError(err)
 	}
 	router := mux.NewRouter()
 	routes(router, site)
 	a.Handler = site.Handler(router)
-	return a, nil
+	return nil
 }
 
 // serve runs the server until ctx ends or a signal comes.
@@ -180,26 +170,29 @@ func (a *app) serve(ctx context.Context) error {
 	return server.Run(ctx, to)
 }
 
-// watchKeys keeps the keys as their file says, if they are in one, until ctx ends. The
-// file is read once more at the start, so that no change after the first time is missed.
-func (a *app) watchKeys(ctx context.Context) error {
-	file := a.cfg.keyFile
-	if file == "" {
-		return nil
-	}
+// takeKeys takes the keys that are configured into use. If they are in a file, it is
+// watched until ctx ends.
+func (a *app) takeKeys(ctx context.Context, getenv func(string) string) error {
 	load := func() error {
-		read, err := command.Keyring(file, func(string) string { return "" })
+		read, err := command.Keyring(a.cfg.keyFile, getenv)
 		if err != nil {
 			return err
 		}
-		keys := read.Keys()
-		if err := a.keys.Replace(keys[0], keys[1:]...); err != nil {
-			return err
+		keys := []sessions.Key{sessions.NewKey()}
+		if read != nil {
+			keys = read.Keys()
+		} else {
+			a.log.Warn("no key is configured: sessions end with this process; make a key file " +
+				"with `cookiesession keys add FILE` and give it with -key-file")
 		}
+		err = a.keys.Replace(keys[0], keys[1:]...)
 		a.metrics.KeysChanged()
-		return nil
+		return err
 	}
-	err := server.Watch(ctx, server.Hangups(), []string{file}, load, a.keysReloaded)
+	if a.cfg.keyFile == "" {
+		return load()
+	}
+	err := server.Watch(ctx, []string{a.cfg.keyFile}, load, a.keysReloaded)
 	if err == nil {
 		a.metrics.KeysLoaded(nil)
 		a.warnOfReaders()
@@ -336,6 +329,8 @@ func (cfg *config) check() error {
 		return errors.New("-idle and -lifetime must be at least a second")
 	case cfg.bind != 0 && cfg.bind < minBind:
 		return fmt.Errorf("-bind must be at least %v, and better ten minutes or more", minBind)
+	case cfg.bind > min(cfg.idle, cfg.lifetime):
+		return errors.New("-bind must not be longer than -idle or -lifetime")
 	case cfg.bind > 0 && !cfg.secure():
 		return errors.New("-bind needs HTTPS, without which browsers bind nothing: " +
 			"give -tls-cert, or -origin https://... where a proxy ends TLS")

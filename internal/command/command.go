@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	"cookiesession/sessions"
@@ -18,31 +17,25 @@ type UsageError struct{ Err error }
 
 func (e UsageError) Error() string { return e.Err.Error() }
 
-// Unwrap returns what is wrong.
-func (e UsageError) Unwrap() error { return e.Err }
+// optionFlags are the flags of those of sessions.Options that are flags as well.
+var optionFlags = map[string]string{
+	"Name": "-cookie-name", "Idle": "-idle", "Lifetime": "-lifetime", "Bind": "-bind",
+}
 
-// optionNames are those of sessions.Options that are flags as well.
-var optionNames = regexp.MustCompile(`\b(Name|Idle|Lifetime|Bind)\b`)
-
-// OptionsError returns what sessions.New says of its options, nil if it says nothing, in
-// terms of the flags.
+// OptionsError returns an error of sessions.New in terms of the flags: it begins with the
+// name of the option that is wrong.
 func OptionsError(err error) error {
-	if err == nil {
-		return nil
-	}
 	text := strings.TrimPrefix(err.Error(), "sessions: ")
-	text = optionNames.ReplaceAllStringFunc(text, func(name string) string {
-		if name == "Name" {
-			return "-cookie-name"
-		}
-		return "-" + strings.ToLower(name)
-	})
+	option, reason, _ := strings.Cut(text, " ")
+	if flag := optionFlags[option]; flag != "" {
+		text = flag + " " + reason
+	}
 	return UsageError{Err: errors.New(text)}
 }
 
 // Parse reads the flags of fs from args and, those that are not given, from the
 // environment: -some-flag from COOKIESESSION_SOME_FLAG. With -h it prints the usage, and
-// what the flags do, to stdout and returns flag.ErrHelp. Its errors are UsageErrors.
+// what the flags do, to stdout and returns flag.ErrHelp. Other errors are UsageErrors.
 func Parse(fs *flag.FlagSet, args []string, getenv func(string) string, stdout io.Writer,
 	usage string) error {
 	usage += "\n\nEach flag -some-flag can also be given as COOKIESESSION_SOME_FLAG. " +
@@ -56,17 +49,18 @@ func Parse(fs *flag.FlagSet, args []string, getenv func(string) string, stdout i
 	}
 	given := make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	var errs []error
+	var err error
 	fs.VisitAll(func(f *flag.Flag) {
 		name := "COOKIESESSION_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if value := getenv(name); value != "" && !given[f.Name] {
-			if err := fs.Set(f.Name, value); err != nil {
-				errs = append(errs, fmt.Errorf("invalid value %q of %s: %v", value, name, err))
+			if bad := fs.Set(f.Name, value); bad != nil {
+				bad = fmt.Errorf("invalid value %q of %s: %v", value, name, bad)
+				err = errors.Join(err, bad)
 			}
 		}
 	})
-	if len(errs) > 0 {
-		return UsageError{Err: errors.Join(errs...)}
+	if err != nil {
+		return UsageError{Err: err}
 	}
 	return nil
 }
@@ -75,15 +69,14 @@ func Parse(fs *flag.FlagSet, args []string, getenv func(string) string, stdout i
 func parseArgs(fs *flag.FlagSet, args []string, stdout io.Writer, usage string) error {
 	fs.SetOutput(io.Discard) // an error is said once and in one line, by main
 	err := fs.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
+	switch {
+	case err == flag.ErrHelp:
 		fs.SetOutput(stdout)
 		fmt.Fprintln(stdout, "Usage:", usage)
 		fs.PrintDefaults()
-	} else if err != nil {
-		err = fmt.Errorf("%w: see %s -h", err, fs.Name())
-	}
-	if err != nil {
-		return UsageError{Err: err}
+		return err
+	case err != nil:
+		return UsageError{Err: fmt.Errorf("%w: see %s -h", err, fs.Name())}
 	}
 	return nil
 }
@@ -94,25 +87,21 @@ const keysVariable = "COOKIESESSION_KEYS"
 // there are none.
 func Keyring(file string, getenv func(string) string) (*sessions.Keyring, error) {
 	name, text := keysVariable, strings.ReplaceAll(getenv(keysVariable), ",", "\n")
+	var lines []sessions.KeyLine
+	var err error
 	switch {
 	case file != "" && text != "":
-		err := fmt.Errorf("-key-file and %s are both given: keys come from one place", name)
+		err = fmt.Errorf("-key-file and %s are both given: keys come from one place", name)
 		return nil, UsageError{Err: err}
 	case file != "":
-		name = file
-		var err error
-		if text, err = readKeyFile(file); err != nil {
-			return nil, err
-		}
-	case text == "":
+		_, lines, err = readKeyFile(file)
+	case text != "":
+		lines, err = parseKeys(name, text)
+	default:
 		return nil, nil
 	}
-	lines, err := parseKeys(name, text)
 	if err != nil {
 		return nil, err
-	}
-	if len(lines) == 0 {
-		return nil, fmt.Errorf("%s: %w", name, errNoKey)
 	}
 	var keys []sessions.Key
 	for _, l := range lines {

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"time"
 
 	"cookiesession/internal/report"
 	"cookiesession/sessions"
@@ -24,11 +22,9 @@ func Inspect[T any](args []string, getenv func(string) string, stdin io.Reader,
 	fs := flag.NewFlagSet("cookiesession inspect", flag.ContinueOnError)
 	show := fs.Bool("show", false, "print what the session carries, too")
 	keyFile := fs.String("key-file", "", "take the keys from this `file`")
-	fs.StringVar(&o.Name, "cookie-name", cmp.Or(o.Name, "session"),
-		"the server's -cookie-name, a `name`")
-	fs.DurationVar(&o.Idle, "idle", cmp.Or(o.Idle, 14*24*time.Hour), "the server's -idle")
-	fs.DurationVar(&o.Lifetime, "lifetime", cmp.Or(o.Lifetime, 90*24*time.Hour),
-		"the server's -lifetime")
+	fs.StringVar(&o.Name, "cookie-name", o.Name, "the server's -cookie-name, a `name`")
+	fs.DurationVar(&o.Idle, "idle", o.Idle, "the server's -idle")
+	fs.DurationVar(&o.Lifetime, "lifetime", o.Lifetime, "the server's -lifetime")
 	err := Parse(fs, args, getenv, stdout, fs.Name()+" [flags] <cookie\n\n"+
 		"The cookie is a bare value, name=value, a Cookie or Set-Cookie line, or a jar of curl's.")
 	if err != nil {
@@ -46,7 +42,7 @@ func Inspect[T any](args []string, getenv func(string) string, stdin io.Reader,
 	if err != nil {
 		return err
 	}
-	rep, problem := inspect(findCookies(string(input), managers), string(input), keys)
+	rep, problem := inspect(managers, string(input), keys)
 	if rep.Size == 0 {
 		return problem
 	}
@@ -64,9 +60,7 @@ func Inspect[T any](args []string, getenv func(string) string, stdin io.Reader,
 func managersFor[T any](o sessions.Options[T], keys *sessions.Keyring) (
 	managers []*sessions.Manager[T], err error) {
 	if keys == nil { // what is sealed under other keys is as good as not verified
-		if keys, err = sessions.NewKeyring(sessions.NewKey()); err != nil {
-			return nil, err
-		}
+		keys, _ = sessions.NewKeyring(sessions.NewKey()) // a new key is a good one
 	}
 	plain, part := o, o
 	plain.Insecure, part.Path = true, "/part"
@@ -80,47 +74,45 @@ func managersFor[T any](o sessions.Options[T], keys *sessions.Keyring) (
 	return managers, nil
 }
 
-// found is a value and the manager of its name.
-type found[T any] struct {
-	m     *sessions.Manager[T]
-	value string
-}
-
-// inspect reports on the best of several cookies, and returns an error unless it is
+// inspect reports on the best of the cookies in text, and returns an error unless it is
 // valid. Without keys, nothing is verified.
-func inspect[T any](cookies []found[T], input string, keys *sessions.Keyring) (
+func inspect[T any](managers []*sessions.Manager[T], text string, keys *sessions.Keyring) (
 	report.Report, error) {
-	if len(cookies) == 0 {
-		if ofBinding.MatchString(input) {
-			return report.Report{}, errors.New("there is no session in this: " +
-				"it is a ticket, an identifier or a challenge of device binding")
-		}
-		return report.Report{}, errors.New("there is no session cookie on standard input")
-	}
-	var best *sessions.Session[T]
-	var of found[T]
+	var best sessions.Cookie
+	var rep report.Report
 	good := 0
-	for _, c := range cookies {
-		s := c.m.Open(&http.Cookie{Name: c.m.CookieName(), Value: c.value})
-		good += s.Cookie().Good
-		if best == nil || counts(s.Cookie(), best.Cookie()) {
-			best, of = s, c
+	for _, m := range managers {
+		site := report.Site{Cookie: m.CookieName(), Keys: keys}
+		for _, value := range findCookies(text, site.Cookie) {
+			s := m.Open(&http.Cookie{Value: value})
+			c := s.Cookie()
+			good += c.Good
+			switch {
+			case rep.Size > 0 && !counts(c, best):
+				continue
+			case keys == nil:
+				rep = report.Peek(site.Cookie, value)
+			default:
+				rep = report.Of(site, s)
+				rep.Fields = report.Fields(c.Payload())
+			}
+			best = c
 		}
 	}
-	if keys == nil {
-		return report.Peek(of.m.CookieName(), of.value),
-			errors.New("nothing of this is verified: give the keys with -key-file")
+	rep.Good = good
+	switch {
+	case rep.Size == 0:
+		return rep, errors.New("there is no session cookie on standard input (a ticket, an " +
+			"identifier or a challenge of device binding is none)")
+	case keys == nil:
+		return rep, errors.New("nothing of this is verified: give the keys with -key-file")
+	case rep.Verdict == sessions.Tampered:
+		return rep, errors.New("the cookie is not valid: tampered (or a ticket, an identifier " +
+			"or a challenge of device binding, which is no session)")
+	case rep.Verdict != sessions.Valid:
+		return rep, fmt.Errorf("the cookie is not valid: %v", rep.Verdict)
 	}
-	rep := report.Of(report.Site{Cookie: of.m.CookieName(), Keys: keys}, best)
-	rep.Good, rep.Fields = good, report.Fields(best.Cookie().Payload())
-	switch rep.Verdict {
-	case sessions.Valid:
-		return rep, nil
-	case sessions.Tampered:
-		return rep, errors.New("the cookie is not valid: tampered " +
-			"(or a ticket, an identifier or a challenge of device binding, which is no session)")
-	}
-	return rep, fmt.Errorf("the cookie is not valid: %v", rep.Verdict)
+	return rep, nil
 }
 
 // counts reports whether a cookie counts rather than another that came before it: it has
@@ -132,24 +124,17 @@ func counts(c, other sessions.Cookie) bool {
 	return c.Verdict == sessions.Valid && c.Written.After(other.Written)
 }
 
-// ofBinding matches what surrounds the tokens of device binding.
-var ofBinding = regexp.MustCompile(`(?i)-ticket[=\t]|secure-session-|session_identifier`)
-
-// findCookies returns the session cookies in text, in a header or a jar, under any of the
-// managers' names. A bare value could be that of each name.
-func findCookies[T any](text string, managers []*sessions.Manager[T]) (cookies []found[T]) {
-	for _, m := range managers {
-		named := regexp.MustCompile(`(?m)(?:^|[\s;:,'"])` + regexp.QuoteMeta(m.CookieName()) +
-			`[=\t]"?([^\s;,'"]*)`)
-		for _, match := range named.FindAllStringSubmatch(text, -1) {
-			cookies = append(cookies, found[T]{m: m, value: match[1]})
-		}
+// findCookies returns the values in text, in a header or a jar, of the cookie called name.
+// A bare value could be that of any name.
+func findCookies(text, name string) (values []string) {
+	bare := strings.Trim(strings.TrimSpace(text), `'"`)
+	if bare != "" && !strings.ContainsAny(bare, "= \t\n") {
+		return []string{bare}
 	}
-	if words := strings.Fields(text); len(cookies) == 0 && len(words) == 1 &&
-		!ofBinding.MatchString(text) {
-		for _, m := range managers {
-			cookies = append(cookies, found[T]{m: m, value: strings.Trim(words[0], `'"`)})
-		}
+	named := regexp.MustCompile(`(?m)(?:^|[\s;:,'"])` + regexp.QuoteMeta(name) +
+		`[=\t]"?([^\s;,'"]*)`)
+	for _, match := range named.FindAllStringSubmatch(text, -1) {
+		values = append(values, match[1])
 	}
-	return cookies
+	return values
 }

@@ -73,19 +73,15 @@ func TestInspectFinds(t *testing.T) {
 	}{
 		{stdin: value + "\n"},
 		{stdin: host},
-		{stdin: below},
 		{stdin: `"` + value + `"`},
 		{stdin: "session=" + value},
 		{stdin: `Cookie: $Version="1"; session="` + value + `"; $Path="/"`},
 		{stdin: "__Host-Http-session=" + host},
 		{stdin: "__Http-session=" + below},
 		{stdin: "Cookie: a=b; session=" + value + "; c=d\r\n"},
-		{stdin: "cookie:session=" + value + ";c=d"},
 		{stdin: "Set-Cookie: session=" + value + "; Path=/; Max-Age=9; HttpOnly"},
 		{stdin: "# Netscape\n\n" + jar("other", "x") + jar("__Host-Http-session", host)},
 		{stdin: "curl -b 'session=" + value + "' http://localhost"},
-		{stdin: `-H "Cookie: a=b; session=` + value + `; c=d"`},
-		{stdin: "a=b, session=" + value + ", c=d"},
 		{stdin: "Cookie: session=x; session=" + value},
 		{stdin: "Cookie: mysession=x; session2=x; session=" + value},
 		{stdin: "shop.x=" + seal(t, keyA, shop), args: []string{"-cookie-name", "shop.x"}},
@@ -96,12 +92,7 @@ func TestInspectFinds(t *testing.T) {
 			says: "no session cookie on",
 		},
 		{stdin: "", says: "no session cookie on"},
-		{stdin: "hello world", says: "no session cookie on"},
 		{stdin: "__Host-session-ticket=" + host, says: "of device binding"},
-		{
-			stdin: `Secure-Session-Challenge: "` + host + `";id="` + value + `"`,
-			says:  "of device binding",
-		},
 	}
 	for _, tt := range tests {
 		out, err := inspect(true, tt.stdin, tt.args...)
@@ -164,22 +155,12 @@ func TestInspectTells(t *testing.T) {
 					times("2000-01-01T01:00:00Z", latest),
 			},
 			{
-				stdin: value, args: []string{"-lifetime", "90m"}, data: true,
-				says: "not valid: too old",
-				want: facts("too old", ours, "session", value) + "mode          signed\n" +
-					times("2000-01-01T01:30:00Z", "2000-01-01T01:30:00Z"),
-			},
-			{
 				stdin: tampered, want: facts("tampered", ours, "session", value),
 				says: "not valid: tampered (or a ticket",
 			},
 			{
 				stdin: "session=" + strange, says: "not valid: unknown key",
 				want: facts("unknown key", strange[:6], "session", strange),
-			},
-			{
-				stdin: value + strings.Repeat("A", 4096), says: "not valid: too large",
-				want: facts("too large", "", "session", value+strings.Repeat("A", 4096)),
 			},
 			{
 				stdin: "hello", want: facts("malformed", "", "session", "hello"),
@@ -228,45 +209,20 @@ func TestInspectTwoGoodCookies(t *testing.T) {
 
 // Without keys, nothing is verified, and that is said.
 func TestInspectWithoutKeys(t *testing.T) {
-	value, host := seal(t, keyA, signed), seal(t, keyB, https)
-	tests := []struct {
-		stdin     string
-		args      []string
-		want, not []string
+	value := seal(t, keyA, signed)
+	for _, tt := range []struct {
+		stdin string
+		args  []string
+		shows bool
 	}{
-		{
-			stdin: value, args: []string{"-show"}, not: []string{"ends", "seals", "verifies"},
-			want: []string{
-				"verdict       not verified", "key id        " + signedA + "\n", "\nsealed ",
-				"mode          signed\n", "\nbegan ", "\nwritten ", "\nname          \"Alice\"\n",
-			},
-		},
-		{stdin: value, want: []string{"began"}, not: []string{"Alice"}},
-		{
-			stdin: "__Host-Http-session=" + host, args: []string{"-show"},
-			not: []string{"began", "Alice"},
-			want: []string{
-				fmt.Sprintf("\nsize          %d of 4096", len("__Host-Http-session"+host)),
-				"key id        " + encryptedB + "\n", "sealed", "mode          encrypted",
-			},
-		},
-		{stdin: "hello", want: []string{"verdict       malformed"}, not: []string{"mode"}},
-		{stdin: value[:60], want: []string{"verdict       malformed"}},
-	}
-	for _, tt := range tests {
+		{stdin: value},
+		{stdin: "session=x; session=" + value, args: []string{"-show"}, shows: true},
+	} {
 		out, err := inspect(false, tt.stdin, tt.args...)
-		if err == nil || !strings.Contains(err.Error(), "nothing of this is verified") {
-			t.Errorf("%.20q: got %v", tt.stdin, err)
-		}
-		for _, part := range tt.want {
-			if !strings.Contains(out, part) {
-				t.Errorf("%.20q: got %q, want %q in it", tt.stdin, out, part)
-			}
-		}
-		for _, part := range tt.not {
-			if strings.Contains(out, part) {
-				t.Errorf("%.20q: got %q, want no %q in it", tt.stdin, out, part)
-			}
+		if !strings.Contains(fmt.Sprint(err), "nothing of this is verified") ||
+			!strings.Contains(out, "verdict       not verified") ||
+			strings.Contains(out, "Alice") != tt.shows {
+			t.Errorf("%.20q: got %q and %v", tt.stdin, out, err)
 		}
 	}
 }
@@ -293,22 +249,12 @@ func TestInspectAsTheSite(t *testing.T) {
 	})
 }
 
-// zeros is input without an end.
-type zeros struct{ n int }
-
-func (z *zeros) Read(p []byte) (int, error) {
-	if z.n += len(p); z.n > 1<<20 {
-		return 0, io.EOF // so that a command that would read on for ever fails at last
-	}
-	return copy(p, make([]byte, len(p))), nil
-}
-
 // Whatever is on standard input, not more than a cookie needs is read of it.
 func TestInspectReadsALimitedInput(t *testing.T) {
-	in := new(zeros)
+	in := strings.NewReader(strings.Repeat(" ", 1<<20))
 	err := command.Inspect(nil, environment{}.get, in, io.Discard, sessions.Options[visitor]{})
-	if err == nil || in.n > 1<<20 {
-		t.Errorf("got %v after %d bytes", err, in.n)
+	if err == nil || in.Len() < 1<<19 {
+		t.Errorf("got %v, and %d bytes left", err, in.Len())
 	}
 }
 
@@ -316,8 +262,8 @@ func TestInspectUsage(t *testing.T) {
 	for says, args := range map[string][]string{
 		"-cookie-name must be letters": {"-cookie-name", "a(b"},
 		"-idle must be between":        {"-idle", "1ms"},
+		"-lifetime must be between":    {"-lifetime", "1ms"},
 		`unexpected argument "a"`:      {"a"},
-		"-nonsense":                    {"-nonsense"},
 	} {
 		_, err := inspect(true, "x=y", args...)
 		var usage command.UsageError

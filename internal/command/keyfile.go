@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -17,47 +16,48 @@ import (
 // errNoKey says that a key file is there, and no key in it.
 var errNoKey = errors.New("there is no key in it (put one there with: cookiesession keys add FILE)")
 
-// parseKeys returns the keys in the text of a key file, which may have none.
-func parseKeys(name, text string) ([]sessions.KeyLine, error) {
-	keys, err := sessions.ParseKeys(name, text)
-	if err != nil {
-		return nil, fmt.Errorf("%s (make a key with: cookiesession keys new)",
-			strings.TrimPrefix(err.Error(), "sessions: "))
-	}
-	return keys, nil
-}
-
 // maxKeyFile is how many bytes a key file may have, far more than it needs.
 const maxKeyFile = 1 << 20
 
-// readKeyFile returns the text of a key file.
-func readKeyFile(name string) (string, error) {
+// readKeyFile returns the text of a key file, and the keys in it.
+func readKeyFile(name string) (text string, keys []sessions.KeyLine, err error) {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return "", fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
+		return "", nil, fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
 	case err != nil:
-		return "", err
+		return "", nil, err
 	case !info.Mode().IsRegular():
 		// Reading a pipe could wait for ever, and the second time there is nothing in it.
-		return "", fmt.Errorf("%s: not a regular file, which could be read again", name)
+		return "", nil, fmt.Errorf("%s: not a regular file, which could be read again", name)
 	case info.Size() > maxKeyFile:
-		return "", fmt.Errorf("%s: too large for a key file", name)
+		return "", nil, fmt.Errorf("%s: too large for a key file", name)
 	}
 	content, err := os.ReadFile(name)
-	return string(content), err
+	if err != nil {
+		return "", nil, err
+	}
+	keys, err = parseKeys(name, string(content))
+	return string(content), keys, err
+}
+
+// parseKeys returns the keys in the text of a key file, or errNoKey.
+func parseKeys(name, text string) ([]sessions.KeyLine, error) {
+	keys, err := sessions.ParseKeys(name, text)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s (make a key with: cookiesession keys new)",
+			strings.TrimPrefix(err.Error(), "sessions: "))
+	case len(keys) == 0:
+		return nil, fmt.Errorf("%s: %w", name, errNoKey)
+	}
+	return keys, nil
 }
 
 // keyBlock is a key in a key file, with the comments on the lines right above it.
 type keyBlock struct {
 	sessions.Key
 	start, end int // of its lines
-}
-
-// has reports whether id is one of the key's.
-func (b keyBlock) has(id string) bool {
-	encrypted, signed := b.IDs()
-	return id == encrypted || id == signed
 }
 
 // keyBlocks returns the keys of a file with their comments.
@@ -72,13 +72,10 @@ func keyBlocks(lines []string, keys []sessions.KeyLine) (blocks []keyBlock) {
 	return blocks
 }
 
-// edit makes the new lines of a key file of those that it has.
-type edit func(lines []string, blocks []keyBlock) (after []string, said string, err error)
-
-// editKeyFile replaces the lines of the key file called name by what change makes of
+// editKeyFile replaces the lines of the key file called name by what the command makes of
 // them, and returns what that says. Another command that edits the file waits meanwhile.
-// The file must be good, but it may have no keys, or not be there.
-func editKeyFile(name string, stderr io.Writer, change edit) (said string, err error) {
+// The file must be good, but add takes one without keys, and one that isn't there.
+func (c keyCommand) editKeyFile(name, id string, stderr io.Writer) (said string, err error) {
 	target, err := behindLinks(name)
 	if err != nil {
 		return "", err
@@ -89,24 +86,18 @@ func editKeyFile(name string, stderr io.Writer, change edit) (said string, err e
 	}
 	defer lock.Close()
 
-	content, missing := readKeyFile(target)
-	if missing != nil && !errors.Is(missing, os.ErrNotExist) {
-		return "", missing
-	}
-	keys, err := parseKeys(name, content)
-	if err != nil {
+	text, keys, err := readKeyFile(name)
+	isNew := errors.Is(err, os.ErrNotExist) || errors.Is(err, errNoKey)
+	if err != nil && !(isNew && c.name == "add") {
 		return "", err
 	}
-	content = strings.TrimPrefix(content, "\uFEFF") // which some editors put there
-	if content != "" && !strings.HasSuffix(content, "\n") {
-		content += "\n"
+	text = strings.TrimPrefix(text, "\uFEFF") // which some editors put there
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
 	}
-	lines := slices.Collect(strings.Lines(content))
-	lines, said, err = change(lines, keyBlocks(lines, keys))
-	switch {
-	case err != nil && missing != nil:
-		return "", missing
-	case err != nil:
+	lines := slices.Collect(strings.Lines(text))
+	lines, said, err = c.edit(lines, keyBlocks(lines, keys), id)
+	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	return said, replaceFile(target, []byte(strings.Join(lines, "")))
@@ -122,29 +113,25 @@ const lockPatience = 3 * time.Second
 // closed, or the program ends in whatever way. The file stays: whoever waits for it
 // has it open.
 func lockFile(name string, stderr io.Writer) (*os.File, error) {
-	began, told := time.Now(), false
+	defer time.AfterFunc(lockPatience, func() {
+		fmt.Fprintln(stderr, "cookiesession: waiting for another program that has locked", name)
+	}).Stop()
 	for {
 		lock, err := tryLock(name)
 		if !errors.Is(err, errLocked) {
 			return lock, err
 		}
-		if !told && time.Since(began) > lockPatience {
-			told = true
-			fmt.Fprintln(stderr, "cookiesession: waiting for another program that has locked", name)
-		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// behindLinks returns the file that name leads to through symbolic links. Where name
-// itself is nothing yet, that is a file in the folder behind the links before it.
-func behindLinks(name string) (target string, err error) {
+// behindLinks returns the file that name leads to through symbolic links, or name if it
+// is nothing yet.
+func behindLinks(name string) (string, error) {
 	if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
-		dir, file := filepath.Split(name)
-		folder, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
-		return filepath.Join(folder, file), err
+		return name, nil
 	}
-	target, err = filepath.EvalSymlinks(name)
+	target, err := filepath.EvalSymlinks(name)
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%s: a link to a file that isn't there (give the file's own name)", name)
 	}
@@ -157,7 +144,8 @@ func behindLinks(name string) (target string, err error) {
 func replaceFile(name string, content []byte) error {
 	// Always the same name, so that what a crash has left is not there for ever.
 	// It is nobody else's: the file is locked.
-	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
+	dir, file := filepath.Split(name)
+	temporary := dir + "." + file + ".new"
 	os.Remove(temporary)
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

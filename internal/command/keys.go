@@ -9,40 +9,33 @@ import (
 	"strings"
 	"time"
 
-	"cookiesession/internal/report"
 	"cookiesession/sessions"
 )
 
 // keyCommand is a subcommand of keys.
 type keyCommand struct {
 	name, args, help string
-	run              func(args []string, stderr io.Writer) (said string, err error)
+	edit             edit // of those that edit the file
 }
 
 // keyCommands are all of them, in the order of a rotation.
 var keyCommands = []keyCommand{
+	{name: "new", help: "Prints a new key and nothing else."},
+	{name: "list", args: "FILE", help: "Prints each key's role, ids and age, never the key."},
 	{
-		name: "new", help: "Prints a new key and nothing else.",
-		run: func([]string, io.Writer) (string, error) { return sessions.NewKey().Secret(), nil },
-	},
-	{
-		name: "list", args: "FILE", run: listKeys,
-		help: "Prints each key's role, ids and age, never the key.",
-	},
-	{
-		name: "add", args: "FILE", run: addKey,
+		name: "add", args: "FILE", edit: addKey,
 		help: "Adds a key that only verifies; makes the file with one that seals.",
 	},
 	{
-		name: "promote", args: "FILE", run: promoteKey,
+		name: "promote", args: "FILE", edit: promoteKey,
 		help: "Makes the last key the first, which seals; its comments too.",
 	},
 	{
-		name: "drop", args: "FILE ID", run: dropKey,
+		name: "drop", args: "FILE ID", edit: dropKey,
 		help: "Removes a key that doesn't seal, and its comments.",
 	},
 	{
-		name: "replace", args: "FILE", run: replaceKeys,
+		name: "replace", args: "FILE", edit: replaceKeys,
 		help: "Replaces all keys by a new one: logs everybody out.",
 	},
 }
@@ -55,7 +48,7 @@ func Keys(args []string, stdout, stderr io.Writer) error {
 	help := "\n"
 	for _, c := range keyCommands {
 		if len(args) > 0 && args[0] == c.name {
-			return c.runWith(fs, args[1:], stdout, stderr)
+			return c.run(fs, args[1:], stdout, stderr)
 		}
 		help += fmt.Sprintf("\n%-7s  %s", c.name, c.help)
 	}
@@ -65,50 +58,53 @@ func Keys(args []string, stdout, stderr io.Writer) error {
 	return UsageError{Err: errors.New("usage: " + usage)}
 }
 
-// runWith runs a subcommand with the arguments behind its name.
-func (c keyCommand) runWith(fs *flag.FlagSet, args []string, stdout, stderr io.Writer) error {
+// run runs a subcommand with the arguments behind its name.
+func (c keyCommand) run(fs *flag.FlagSet, args []string, stdout, stderr io.Writer) error {
 	usage := strings.TrimSpace("cookiesession keys " + c.name + " " + c.args)
-	if err := parseArgs(fs, args, stdout, usage+"\n\n"+c.help); err != nil {
+	err := parseArgs(fs, args, stdout, usage+"\n\n"+c.help)
+	if err != nil {
 		return err
 	}
 	if fs.NArg() != len(strings.Fields(c.args)) {
 		return UsageError{Err: errors.New("usage: " + usage)}
 	}
-	said, err := c.run(fs.Args(), stderr)
+	var said string
+	switch {
+	case c.edit != nil:
+		said, err = c.editKeyFile(fs.Arg(0), fs.Arg(1), stderr)
+	case c.name == "list":
+		said, err = listKeys(fs.Arg(0))
+	default:
+		said = sessions.NewKey().Secret()
+	}
 	if err == nil {
 		_, err = fmt.Fprintln(stdout, said)
 	}
 	return err
 }
 
-// newKeyLine returns the line of a key file for a key that is added today.
-func newKeyLine(k sessions.Key) string {
-	return k.Secret() + addedOn + time.Now().UTC().Format(time.DateOnly) + "\n"
-}
-
-const addedOn = " # added "
-
-func listKeys(args []string, _ io.Writer) (string, error) {
-	content, err := readKeyFile(args[0])
+func listKeys(file string) (said string, err error) {
+	text, keys, err := readKeyFile(file)
 	if err != nil {
 		return "", err
-	}
-	keys, err := parseKeys(args[0], content)
-	if err != nil {
-		return "", err
-	}
-	if len(keys) == 0 {
-		return "", fmt.Errorf("%s: %w", args[0], errNoKey)
 	}
 	const row = "%-8v  %-8s  %-9s  %-6s  %s"
-	said := fmt.Sprintf(row, "POSITION", "ROLE", "ENCRYPTED", "SIGNED", "AGE")
-	role, lines := "seals", strings.Split(content, "\n")
+	said = fmt.Sprintf(row, "POSITION", "ROLE", "ENCRYPTED", "SIGNED", "AGE")
+	role, lines := "seals", strings.Split(text, "\n")
 	for i, k := range keys {
 		encrypted, signed := k.Key.IDs()
 		said += fmt.Sprintf("\n"+row, i+1, role, encrypted, signed, keyAge(lines[k.Line-1]))
 		role = "verifies"
 	}
 	return said, nil
+}
+
+// addedOn is before the day in the comment behind a key.
+const addedOn = " # added "
+
+// newKeyLine returns the line of a key file for a key that is added today.
+func newKeyLine(k sessions.Key) string {
+	return k.Secret() + addedOn + time.Now().UTC().Format(time.DateOnly) + "\n"
 }
 
 // keyAge returns how many days ago the key on a line was added, if the line says so.
@@ -125,68 +121,55 @@ func keyAge(line string) string {
 	return fmt.Sprintf("%d days", days)
 }
 
-func addKey(args []string, stderr io.Writer) (string, error) {
-	k := sessions.NewKey()
-	add := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
-		role, end := "it seals", 0
-		if n := len(blocks); n > 0 {
-			role, end = "it only verifies: promote it when every copy has it", blocks[n-1].end
-		}
-		if strings.TrimSpace(strings.Join(lines[end:], "")) != "" {
-			lines = append(lines, "\n") // or the comment at the end would become the new key's
-		}
-		return append(lines, newKeyLine(k)), fmt.Sprintf("added %s, %s", k, role), nil
+// edit makes the new lines of a key file of those that it has, which it may change, and
+// says what it has done. The id is that of a key, where the command has one.
+type edit func(lines []string, keys []keyBlock, id string) (after []string, said string, err error)
+
+func addKey(lines []string, keys []keyBlock, _ string) ([]string, string, error) {
+	k, role, end := sessions.NewKey(), "it seals", 0
+	if n := len(keys); n > 0 {
+		role, end = "it only verifies: promote it when every copy has it", keys[n-1].end
 	}
-	return editKeyFile(args[0], stderr, add)
+	if strings.TrimSpace(strings.Join(lines[end:], "")) != "" {
+		lines = append(lines, "\n") // or the comment at the end would become the new key's
+	}
+	return append(lines, newKeyLine(k)), fmt.Sprintf("added %s, %s", k, role), nil
 }
 
-func promoteKey(args []string, stderr io.Writer) (string, error) {
-	promote := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
-		if len(blocks) < 2 {
-			return nil, "", errors.New("there is no second key (see: cookiesession keys add)")
-		}
-		last := blocks[len(blocks)-1]
-		moved := slices.Clone(lines[last.start:last.end])
-		lines = slices.Delete(lines, last.start, last.end)
-		lines = slices.Insert(lines, blocks[0].start, moved...)
-		return lines, fmt.Sprintf("promoted %s, it seals", last.Key), nil
+func promoteKey(lines []string, keys []keyBlock, _ string) ([]string, string, error) {
+	if len(keys) < 2 {
+		return nil, "", errors.New("there is no second key (see: cookiesession keys add)")
 	}
-	return editKeyFile(args[0], stderr, promote)
+	last := keys[len(keys)-1]
+	moved := slices.Clone(lines[last.start:last.end])
+	lines = slices.Delete(lines, last.start, last.end)
+	lines = slices.Insert(lines, keys[0].start, moved...)
+	return lines, fmt.Sprintf("promoted %s, it seals", last.Key), nil
 }
 
-func dropKey(args []string, stderr io.Writer) (string, error) {
-	id := args[1]
-	if !report.IsKeyID(id) { // it might be a key, which must not be printed
-		return "", errors.New("this is not a key id (see: cookiesession keys list FILE)")
-	}
-	drop := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
-		i := slices.IndexFunc(blocks, func(b keyBlock) bool { return b.has(id) })
+// dropKey says the id only if it is one: it might be a key, which must not be printed.
+func dropKey(lines []string, keys []keyBlock, id string) ([]string, string, error) {
+	for i, k := range keys {
+		encrypted, signed := k.IDs()
 		switch {
-		case i < 0:
-			return nil, "", fmt.Errorf("there is no key with the id %s (see: keys list FILE)", id)
-		case len(blocks) == 1:
+		case id != encrypted && id != signed:
+			continue
+		case len(keys) == 1:
 			return nil, "", fmt.Errorf("%s is the only key (add another with: keys add FILE)", id)
 		case i == 0:
 			return nil, "", fmt.Errorf("%s seals (promote another with: keys promote FILE)", id)
 		}
-		lines = slices.Delete(lines, blocks[i].start, blocks[i].end)
-		return lines, fmt.Sprintf("dropped %s", blocks[i].Key), nil
+		return slices.Delete(lines, k.start, k.end), fmt.Sprintf("dropped %s", k.Key), nil
 	}
-	return editKeyFile(args[0], stderr, drop)
+	return nil, "", errors.New("there is no key with this id (see: cookiesession keys list FILE)")
 }
 
-func replaceKeys(args []string, stderr io.Writer) (string, error) {
+func replaceKeys(lines []string, keys []keyBlock, _ string) ([]string, string, error) {
 	k := sessions.NewKey()
-	replace := func(lines []string, blocks []keyBlock) (after []string, said string, err error) {
-		if len(blocks) == 0 {
-			return nil, "", errNoKey
-		}
-		for _, b := range slices.Backward(blocks) {
-			lines = slices.Delete(lines, b.start, b.end)
-		}
-		lines = slices.Insert(lines, blocks[0].start, newKeyLine(k))
-		return lines, fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every "+
-			"session ends at each copy as soon as it has this file", k, len(blocks)), nil
+	for _, old := range slices.Backward(keys) {
+		lines = slices.Delete(lines, old.start, old.end)
 	}
-	return editKeyFile(args[0], stderr, replace)
+	lines = slices.Insert(lines, keys[0].start, newKeyLine(k))
+	return lines, fmt.Sprintf("added %s, it seals, and removed all other keys (%d): every "+
+		"session ends at each copy as soon as it has this file", k, len(keys)), nil
 }

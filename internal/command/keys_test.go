@@ -6,9 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -20,6 +18,7 @@ import (
 	"time"
 
 	"cookiesession/internal/command"
+	"cookiesession/internal/testkit"
 	"cookiesession/sessions"
 )
 
@@ -36,7 +35,7 @@ func mustKeys(t *testing.T, args ...string) string {
 // keysIn returns the keys of a file.
 func keysIn(t *testing.T, file string) (keys []string) {
 	t.Helper()
-	lines, err := sessions.ParseKeys(file, readFile(t, file))
+	lines, err := sessions.ParseKeys(file, testkit.ReadFile(t, file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,9 +63,6 @@ func TestKeysNew(t *testing.T) {
 	if !regexp.MustCompile(`^[0-9a-f]{64}\n$`).MatchString(one) || one == other {
 		t.Errorf("got %q and %q, want two keys and nothing else", one, other)
 	}
-	if _, err := sessions.ParseKey(strings.TrimSpace(one)); err != nil {
-		t.Errorf("got a key that is refused: %v", err)
-	}
 }
 
 // The age is that on the key's own line.
@@ -76,16 +72,13 @@ func TestKeysList(t *testing.T) {
 	}
 	for line, age := range map[string]string{
 		keyB:                              "unknown",
-		keyB + " # of ours":               "unknown",
 		keyB + " # added yesterday":       "unknown",
 		keyB + " # added " + ago(0):       "0 days",
 		keyB + " # added " + ago(-20):     "0 days",
 		keyB + " # added " + ago(1):       "1 day",
-		keyB + " # added " + ago(400):     "400 days",
 		"# added " + ago(9) + "\n" + keyB: "unknown",
 
-		strings.ToUpper(keyB) + " # added " + ago(4) + ", for the autumn": "4 days",
-		"# see # added " + ago(9) + "\n" + keyB + " # added " + ago(2):    "2 days",
+		strings.ToUpper(keyB) + " # added " + ago(400) + ", for the autumn": "400 days",
 	} {
 		file := ringFile(t, "\uFEFF# ours\n\n"+keyA+" # since May\r\n"+line)
 		want := "POSITION  ROLE      ENCRYPTED  SIGNED  AGE\n" +
@@ -156,22 +149,10 @@ func TestCommentsGoWithTheirKeys(t *testing.T) {
 			dropped:  "# head\n\n" + a + "\n# B\n\n\n# C\n \n" + c + "\n# tail\n",
 		},
 		{
-			name:     "a comment that quotes a key",
-			before:   a + "\n#" + a + "\n" + b + "\n\n# " + b + " old\n\n" + c + "\n",
-			promoted: c + "\n" + a + "\n#" + a + "\n" + b + "\n\n# " + b + " old\n\n",
-			dropped:  a + "\n\n# " + b + " old\n\n" + c + "\n",
-		},
-		{
 			name:     "lines of Windows, keys in capitals, and no end",
 			before:   "# A\r\n" + a + "\r\n\r\n# B\r\n" + capitals(b) + " # b\r\n\r\n" + c,
 			promoted: c + "\n# A\r\n" + a + "\r\n\r\n# B\r\n" + capitals(b) + " # b\r\n\r\n",
 			dropped:  "# A\r\n" + a + "\r\n\r\n\r\n" + c + "\n",
-		},
-		{
-			name:     "space of every kind around the keys, bytes that are no text",
-			before:   " " + a + " \n# \x00\xe9\n\t" + b + "\t#\xff\n\r " + c + "\r\n",
-			promoted: "\r " + c + "\r\n " + a + " \n# \x00\xe9\n\t" + b + "\t#\xff\n",
-			dropped:  " " + a + " \n\r " + c + "\r\n",
 		},
 		{
 			name:     "a byte order mark, which goes",
@@ -181,19 +162,12 @@ func TestCommentsGoWithTheirKeys(t *testing.T) {
 		},
 	}
 	for _, tt := range tests {
-		file := ringFile(t, "")
-		for _, e := range []struct {
-			args []string
-			want string
-		}{
-			{args: []string{"promote", file}, want: tt.promoted},
-			{args: []string{"drop", file, encryptedB}, want: tt.dropped},
-			{args: []string{"drop", file, signedB}, want: tt.dropped},
-		} {
-			writeFile(t, file, tt.before)
-			mustKeys(t, e.args...)
-			if got := readFile(t, file); got != e.want {
-				t.Errorf("%s, %s: got %q, want %q", tt.name, e.args[0], got, e.want)
+		promoted, dropped := ringFile(t, tt.before), ringFile(t, tt.before)
+		mustKeys(t, "promote", promoted)
+		mustKeys(t, "drop", dropped, signedB)
+		for file, want := range map[string]string{promoted: tt.promoted, dropped: tt.dropped} {
+			if got := testkit.ReadFile(t, file); got != want {
+				t.Errorf("%s: got %q, want %q", tt.name, got, want)
 			}
 		}
 	}
@@ -204,19 +178,16 @@ func TestCommentsGoWithTheirKeys(t *testing.T) {
 func TestKeysAdd(t *testing.T) {
 	for before, want := range map[string]string{
 		"":                      "KEY\n",
-		" \n\t":                 " \n\t\nKEY\n",
 		"# ours":                "# ours\n\nKEY\n",
 		"\uFEFF# ours\r\n":      "# ours\r\n\nKEY\n",
 		"#" + keyA + "\n\n":     "#" + keyA + "\n\n\nKEY\n",
 		keyA + "\n# tail\n":     keyA + "\n# tail\n\nKEY\n",
-		keyA + "\n\n# tail":     keyA + "\n\n# tail\n\nKEY\n",
 		"# its\n" + keyA + " #": "# its\n" + keyA + " #\nKEY\n",
-		keyA + "\n\n":           keyA + "\n\nKEY\n",
 	} {
 		file := ringFile(t, before)
 		_, err := command.Keyring(file, environment{}.get)
 		said := mustKeys(t, "add", file)
-		if got := newKeys.ReplaceAllString(readFile(t, file), "KEY"); got != want {
+		if got := newKeys.ReplaceAllString(testkit.ReadFile(t, file), "KEY"); got != want {
 			t.Errorf("%q: got %q, want %q", before, got, want)
 		}
 		if seals := strings.HasSuffix(said, ", it seals\n"); seals != (err != nil) {
@@ -236,7 +207,7 @@ func TestKeysReplace(t *testing.T) {
 		file := ringFile(t, before)
 		old := len(keysIn(t, file))
 		said := mustKeys(t, "replace", file)
-		if got := newKeys.ReplaceAllString(readFile(t, file), "KEY"); got != want {
+		if got := newKeys.ReplaceAllString(testkit.ReadFile(t, file), "KEY"); got != want {
 			t.Errorf("%q: got %q, want %q", before, got, want)
 		}
 		if !strings.Contains(said, fmt.Sprintf("removed all other keys (%d): every", old)) {
@@ -245,32 +216,23 @@ func TestKeysReplace(t *testing.T) {
 	}
 }
 
-// What the operator types is repeated if it is an id, and never if it could be a key that
-// was pasted into the wrong place. The key that seals can't be dropped.
+// What the operator types is repeated if it is a key's id, and never if it could be a key
+// that was pasted into the wrong place. The key that seals can't be dropped.
 func TestKeysDrop(t *testing.T) {
-	const noID = "this is not a key id (see: "
+	const unknown = ": there is no key with this id (see: "
+	both := keyA + "\n" + keyB
 	for _, tt := range []struct{ content, id, says string }{
-		{id: "aaaaaa", says: ": there is no key with the id aaaaaa (see: "},
-		{id: encryptedA, says: ": " + encryptedA + " seals (promote "},
-		{id: signedA, says: ": " + signedA + " seals (promote "},
+		{content: both, id: encryptedA, says: ": " + encryptedA + " seals (promote "},
+		{content: both, id: signedA, says: ": " + signedA + " seals (promote "},
 		{content: keyA, id: encryptedA, says: ": " + encryptedA + " is the only key (add "},
-		{id: keyB, says: noID},
-		{id: keyB[:6], says: noID}, // ids have neither 0, 1, 8 nor 9
-		{id: "", says: noID},
-		{id: strings.ToUpper(encryptedB), says: noID},
+		{content: both, id: keyB, says: unknown},
+		{content: both, id: "", says: unknown},
 	} {
-		content := tt.content
-		if content == "" {
-			content = keyA + "\n" + keyB
-		}
-		file := ringFile(t, content)
+		file := ringFile(t, tt.content)
 		err := command.Keys([]string{"drop", file, tt.id}, io.Discard, io.Discard)
-		want := file + tt.says
-		if tt.says == noID {
-			want = noID
-		}
-		if err == nil || !strings.HasPrefix(err.Error(), want) || readFile(t, file) != content {
-			t.Errorf("%q: got %v, want %q", tt.id, err, want)
+		if !strings.HasPrefix(fmt.Sprint(err), file+tt.says) ||
+			strings.Contains(err.Error(), keyB) || testkit.ReadFile(t, file) != tt.content {
+			t.Errorf("%q: got %v, want %q", tt.id, err, tt.says)
 		}
 	}
 }
@@ -284,43 +246,28 @@ func TestKeysThroughLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	writeFile(t, "real/there", keyA)
-	absolute, err := filepath.Abs("real/there")
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.WriteFile(t, "real/there", keyA)
 	for name, to := range map[string]string{
-		"links/absolute": absolute, "links/relative": "../real/there",
-		"links/folder": "../real/deep", "links/up": "folder/../there",
-		"links/nowhere": "../real/nowhere", "links/round": "round",
+		"links/there": "../real/there", "links/folder": "../real/deep",
+		"links/up": "folder/../there", "links/nowhere": "../real/nowhere",
 	} {
 		if err := os.Symlink(filepath.FromSlash(to), name); err != nil {
 			t.Skipf("no symbolic links here: %v", err)
 		}
 	}
-	want := 1
-	for _, name := range []string{
-		"links/absolute", "links/relative", "links/up", "links/folder/../there",
-	} {
+	for i, name := range []string{"links/there", "links/up", "links/folder/../there"} {
 		mustKeys(t, "add", name)
-		if want++; len(keysIn(t, "real/there")) != want {
-			t.Errorf("%s: got no key added to the file behind it", name)
+		if got := len(keysIn(t, "real/there")); got != i+2 {
+			t.Errorf("%s: got %d keys in the file behind it", name, got)
 		}
-	}
-	if to, err := os.Readlink("links/relative"); to != filepath.FromSlash("../real/there") {
-		t.Errorf("got a link to %q and %v", to, err)
 	}
 	mustKeys(t, "add", "links/folder/../new")
 	keysIn(t, "real/new")
-	for _, name := range []string{"links/nowhere", "links/round"} {
-		for _, subcommand := range []string{"add", "replace", "list"} {
-			err := command.Keys([]string{subcommand, name}, io.Discard, io.Discard)
-			if err == nil || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s %s: got %v", subcommand, name, err)
-			}
-		}
+	err := command.Keys([]string{"add", "links/nowhere"}, io.Discard, io.Discard)
+	if !strings.Contains(fmt.Sprint(err), ": a link to a file that isn't there (") {
+		t.Errorf("got %v", err)
 	}
-	for folder, want := range map[string]int{".": 2, "links": 6, "real": 5, "real/deep": 0} {
+	for folder, want := range map[string]int{".": 2, "links": 4, "real": 5, "real/deep": 0} {
 		if entries, _ := os.ReadDir(folder); len(entries) != want { // with the locks
 			t.Errorf("%s: got %v, want %d", folder, entries, want)
 		}
@@ -341,7 +288,7 @@ func TestKeysUsage(t *testing.T) {
 	}
 }
 
-// The help on keys has all of its commands, that on one command only that one.
+// The help on keys has what each command does, and so has the command's own.
 func TestKeysHelp(t *testing.T) {
 	help := func(args ...string) string {
 		t.Helper()
@@ -354,12 +301,10 @@ func TestKeysHelp(t *testing.T) {
 		return out.String()
 	}
 	all := help()
-	names := []string{"new", "list", "add", "promote", "drop", "replace"}
-	for _, name := range names {
-		_, does, ok := strings.Cut(all, fmt.Sprintf("\n%-7s  ", name))
-		does, _, _ = strings.Cut(does, "\n")
-		if own := help(name); !ok || does == "" || !strings.Contains(own, "\n\n"+does+"\n") {
-			t.Errorf("%s: got %q and %q", name, all, own)
+	for _, name := range []string{"new", "list", "add", "promote", "drop", "replace"} {
+		_, does, _ := strings.Cut(help(name), "\n\n")
+		if does == "" || !strings.Contains(all, fmt.Sprintf("\n%-7s  %s", name, does)) {
+			t.Errorf("%s: got %q and %q", name, all, does)
 		}
 	}
 }
@@ -394,25 +339,6 @@ func TestWritersAtOnce(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a buffer for several goroutines.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text string
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.text += string(p)
-	return len(p), nil
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text
-}
-
 // The lock ends with each edit, not only with the process. One that is held is waited
 // for, and told after a while.
 func TestLock(t *testing.T) {
@@ -424,7 +350,7 @@ func TestLock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var told lockedBuffer
+		var told testkit.Buffer
 		done := make(chan error)
 		go func() { done <- command.Keys([]string{"add", file}, io.Discard, &told) }()
 		time.Sleep(command.LockPatience - 100*time.Millisecond)
@@ -457,45 +383,29 @@ func TestFileThatCannotBeEdited(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := command.Keys([]string{"add", file}, io.Discard, io.Discard)
-		if err == nil || readFile(t, file) != keyA {
-			t.Errorf("%s: got %v and the file %q", inTheWay, err, readFile(t, file))
+		if err == nil || testkit.ReadFile(t, file) != keyA {
+			t.Errorf("%s: got %v and the file %q", inTheWay, err, testkit.ReadFile(t, file))
 		}
 	}
 }
 
-// A command that is killed, at whatever moment, leaves the old file or the new one, and
-// the next command goes on from there.
-func TestKilledWriter(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts many processes")
+// Whoever reads the file meanwhile sees the old one whole, and what a crash between the
+// writing and the renaming has left is in nobody's way.
+func TestFileIsReplaced(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("what is open can't be replaced on Windows")
 	}
-	file := ringFile(t, keyA+"\n")
-	before, killed := readFile(t, file), 0
-	for range 60 {
-		cmd := exec.Command(os.Args[0], "add", file)
-		cmd.Env = append(os.Environ(), asCommand+"=1")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		timer := time.AfterFunc(rand.N(12*time.Millisecond), func() { cmd.Process.Kill() })
-		if cmd.Wait() != nil {
-			killed++
-		}
-		timer.Stop()
-		after := readFile(t, file)
-		more := strings.Count(after, "\n") - strings.Count(before, "\n")
-		if more > 1 || !strings.HasPrefix(after, before) {
-			t.Fatalf("got a file of %d bytes after one of %d", len(after), len(before))
-		}
-		keysIn(t, file)
-		before = after
+	file := ringFile(t, keyA)
+	testkit.WriteFile(t, filepath.Join(filepath.Dir(file), ".ring.new"), "half a ke")
+	reader, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if killed == 0 {
-		t.Error("no command was killed in time")
+	defer reader.Close()
+	mustKeys(t, "replace", file)
+	if old, err := io.ReadAll(reader); string(old) != keyA || err != nil {
+		t.Errorf("got %q and %v", old, err)
 	}
-	// What a crash between the writing and the renaming leaves is in nobody's way.
-	writeFile(t, filepath.Join(filepath.Dir(file), ".ring.new"), "half a ke")
-	mustKeys(t, "add", file)
 	if entries, _ := os.ReadDir(filepath.Dir(file)); len(entries) != 2 {
 		t.Errorf("got %d files, want the key file and its lock", len(entries))
 	}

@@ -2,6 +2,7 @@
 package floodlog
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -24,6 +25,7 @@ type flood struct {
 type handler struct {
 	slog.Handler
 	flood *flood
+	as    string // the message that each line counts as; empty for its own
 }
 
 // New returns a handler that hands on to next ten lines of one message in a second
@@ -37,11 +39,7 @@ func New(next slog.Handler) slog.Handler {
 
 // Handle hands on a line, or counts it for the line at the second's end.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
-	message, ok := ctx.Value(kindKey{}).(string)
-	if !ok {
-		message = r.Message
-	}
-	if r.Level >= slog.LevelInfo && !h.flood.admits(message, r.Level) {
+	if r.Level >= slog.LevelInfo && !h.flood.admits(cmp.Or(h.as, r.Message), r.Level) {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)
@@ -74,39 +72,38 @@ func (f *flood) endSecond(message string, level slog.Level) {
 	delete(f.lines, message)
 	f.mu.Unlock()
 	if more > 0 {
-		r := slog.NewRecord(time.Now(), level, "more: "+message, 0)
-		r.AddAttrs(slog.Int("count", more))
-		f.next.Handle(context.Background(), r)
+		slog.New(f.next).Log(context.Background(), level, "more: "+message, "count", more)
 	}
 }
-
-// kindKey is the key, in a context, of the message that a line counts as.
-type kindKey struct{}
 
 // maxLine is how many bytes of a line of net/http's own are logged. It may quote
 // what a client has sent, up to 64 KiB of it.
 const maxLine = 300
 
 // lines logs the lines of net/http.
-type lines struct{ log *slog.Logger }
+type lines struct{ handshakes, others *slog.Logger }
 
 // Lines returns a writer for the ErrorLog of an http.Server, of whose lines bad
 // clients can cause many. It logs each at level WARN. They are bounded, whether
 // log's handler is one of New or not, as two messages: "TLS handshake error" and
 // "server error".
 func Lines(log *slog.Logger) io.Writer {
-	if _, ok := log.Handler().(*handler); !ok {
-		log = slog.New(New(log.Handler()))
+	h, ok := log.Handler().(*handler)
+	if !ok {
+		h = New(log.Handler()).(*handler)
 	}
-	return lines{log: log}
+	as := func(message string) *slog.Logger {
+		return slog.New(&handler{Handler: h.Handler, flood: h.flood, as: message})
+	}
+	return lines{handshakes: as("TLS handshake error"), others: as("server error")}
 }
 
 // Write logs a line.
 func (l lines) Write(line []byte) (int, error) {
-	text, kind := strings.TrimSpace(string(line[:min(len(line), maxLine)])), "server error"
+	text, log := strings.TrimSpace(string(line[:min(len(line), maxLine)])), l.others
 	if strings.Contains(text, "TLS handshake error") {
-		kind = "TLS handshake error"
+		log = l.handshakes
 	}
-	l.log.WarnContext(context.WithValue(context.Background(), kindKey{}, kind), text)
+	log.Warn(text)
 	return len(line), nil
 }

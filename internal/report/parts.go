@@ -22,10 +22,8 @@ type Part struct {
 // idLen is the number of characters of a key id.
 const idLen = 6
 
-// IsKeyID reports whether s has the form of a key id.
-func IsKeyID(s string) bool {
-	return len(s) == idLen && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
-}
+// idLetters are those of a key id.
+const idLetters = "abcdefghijklmnopqrstuvwxyz234567"
 
 // Dissect takes out of a cookie's value the Unix seconds when securecookie sealed it, and
 // the payload, in base64 again. It goes by the lengths of the parts and verifies nothing,
@@ -33,7 +31,8 @@ func IsKeyID(s string) bool {
 func Dissect(value string) (stamp, payload string, ok bool) {
 	id, sealed, _ := strings.Cut(value, ".")
 	b, err := base64.RawURLEncoding.DecodeString(sealed)
-	if err != nil || len(b) < 10+1+1+sha256.Size || !IsKeyID(id) {
+	isID := len(id) == idLen && strings.Trim(id, idLetters) == ""
+	if !isID || err != nil || len(b) < 10+1+1+sha256.Size {
 		return "", "", false
 	}
 	digits := 10 // until 2286
@@ -78,8 +77,8 @@ func deviceChars(payload string) int {
 	head := decoded(payload[:min(4, len(payload))])
 	tail := decoded(payload[max(0, len(payload)-n-4):])
 	at := len(tail) - bytes
-	if len(head) == 0 || head[0] != boundArray || at < 0 || tail[at] != 0x58 ||
-		tail[at+1] != deviceBytes {
+	isBound := len(head) > 0 && head[0] == boundArray
+	if !isBound || at < 0 || tail[at] != 0x58 || tail[at+1] != deviceBytes {
 		return 0
 	}
 	return n

@@ -41,21 +41,17 @@ func parse(content []byte) (p payload, ok bool) {
 	return p, true
 }
 
-// withoutDevice returns the encoding of p without the key of a device, which is shown to
-// nobody.
-func (p payload) withoutDevice() []byte {
-	content, err := cbor.Marshal(p.elements[:3])
-	if err != nil {
-		panic(err) // they have been decoded just now
-	}
-	return content
+// notation returns p in diagnostic notation, without the key of a device, which is shown
+// to nobody.
+func (p payload) notation() string {
+	return fmt.Sprintf("[%d, %d, %s]", p.began, p.since, Notation(p.elements[2]))
 }
 
 // Field is one field of a session.
 type Field struct {
-	Name    string
-	Value   string // text as it is, anything else in CBOR's diagnostic notation
-	content []byte // the value as it is encoded
+	Name   string
+	Value  string // text as it is, anything else as Quoted
+	Quoted string // in CBOR's diagnostic notation, which a terminal takes for nothing else
 }
 
 // Label returns the field's name as it begins a line. A cookie that was not verified may
@@ -65,25 +61,17 @@ func (f Field) Label() string {
 	return fmt.Sprintf("%-13s", quoted[1:len(quoted)-1])
 }
 
-// Quoted returns the value so that it can't be taken for anything else on a terminal: in
-// CBOR's diagnostic notation, text is quoted.
-func (f Field) Quoted() string { return Notation(f.content) }
-
 // Fields returns the fields of a payload, sorted, or nil if it can't be read. Those of a
 // cookie that was refused are for whoever has the keys: they belong on no page.
-func Fields(content []byte) []Field {
+func Fields(content []byte) (fields []Field) {
 	p, _ := parse(content)
-	return p.fields()
-}
-
-func (p payload) fields() (fields []Field) {
 	for name, content := range p.data {
-		f := Field{Name: fmt.Sprint(name), content: content}
+		quoted := Notation(content)
+		f := Field{Name: fmt.Sprint(name), Value: quoted, Quoted: quoted}
 		var value any
 		cbor.Unmarshal(content, &value)
-		var isText bool
-		if f.Value, isText = value.(string); !isText {
-			f.Value = f.Quoted()
+		if text, ok := value.(string); ok {
+			f.Value = text
 		}
 		fields = append(fields, f)
 	}

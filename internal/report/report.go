@@ -16,7 +16,7 @@ import (
 // Site is what a report has to know of the site.
 type Site struct {
 	Cookie   string            // the cookie's name, with its prefix
-	Keys     *sessions.Keyring // nil if none are known
+	Keys     *sessions.Keyring // that verify its cookies
 	SignOnly bool              // it doesn't encrypt
 	Binds    bool              // it binds sessions to devices, and asks for tickets
 }
@@ -34,7 +34,6 @@ type Report struct {
 	MaxSize int              // that they may have
 	Length  int              // bytes of the value
 	Parts   []Part
-	Mode    string    // how it is sealed, where that is known
 	Sealed  time.Time // by the cookie's own word, where nothing was verified
 
 	Encrypted bool // so far as that is known
@@ -72,11 +71,6 @@ func Of[T any](site Site, s *sessions.Session[T]) Report {
 	}
 	r.Parts = Parts(c.Value(), blames)
 	r.findKey(site)
-	if r.Verified() {
-		if r.Mode = "signed"; c.Encrypted {
-			r.Mode = "signed and encrypted"
-		}
-	}
 	if !c.Written.IsZero() {
 		r.Began, r.Written, r.IdleEnd = s.Began(), s.Written(), s.Ends()
 		r.End = r.Began.Add(s.Limits().Lifetime)
@@ -89,42 +83,33 @@ func Of[T any](site Site, s *sessions.Session[T]) Report {
 
 // findKey says what the key of the cookie does, and which one seals.
 func (r *Report) findKey(site Site) {
-	if site.Keys == nil {
-		return
-	}
-	for i, k := range site.Keys.Keys() {
+	role := "seals"
+	for _, k := range site.Keys.Keys() {
 		encrypted, signed := k.IDs()
-		if i == 0 {
-			if r.Sealing = encrypted; site.SignOnly {
+		if role == "seals" {
+			r.Sealing = encrypted
+			if site.SignOnly {
 				r.Sealing = signed
 			}
 		}
-		switch {
-		case r.KeyID == "" || r.KeyID != encrypted && r.KeyID != signed:
-		case i == 0:
-			r.Role = "seals"
-		default:
-			r.Role = "verifies"
+		if r.KeyID == encrypted || r.KeyID == signed {
+			r.Role = role
 		}
+		role = "verifies"
 	}
 }
 
 // read adds what a payload says, if it can be read.
 func (r *Report) read(content []byte) {
-	p, ok := parse(content)
-	if !ok {
-		return
+	if p, ok := parse(content); ok {
+		r.Readable, r.Notation, r.Fields = true, Shorten(p.notation()), Fields(content)
 	}
-	r.Readable, r.Notation, r.Fields = true, Shorten(Notation(p.withoutDevice())), p.fields()
 }
 
 // Peek returns what can be seen of the cookie name=value without a key. Nothing of it is
 // verified.
 func Peek(name, value string) Report {
-	r := Report{
-		Cookie: name, Size: len(name) + len(value), MaxSize: sessions.MaxSize,
-		Length: len(value), Parts: Parts(value, sessions.None),
-	}
+	r := Report{Cookie: name, Size: len(name) + len(value), MaxSize: sessions.MaxSize}
 	stamp, inner, ok := Dissect(value)
 	switch {
 	case r.Size > r.MaxSize:
@@ -134,13 +119,13 @@ func Peek(name, value string) Report {
 		r.Verdict = sessions.Malformed
 		return r
 	}
-	r.KeyID, r.Mode = value[:idLen], "encrypted, or another program's"
+	r.KeyID = value[:idLen]
 	if sealed, err := strconv.ParseInt(stamp, 10, 64); err == nil {
 		r.Sealed = time.Unix(sealed, 0).UTC()
 	}
 	content := decoded(inner)
 	if p, ok := parse(content); ok {
-		r.Mode, r.Bound = "signed", p.device != nil
+		r.Bound = p.device != nil
 		r.Began = time.Unix(int64(p.began), 0).UTC()
 		r.Written = r.Began.Add(time.Duration(p.since) * time.Second)
 		r.read(content)
@@ -167,7 +152,7 @@ func (r Report) OnBinding() bool {
 //go:embed report.txt
 var files embed.FS
 
-var texts = template.Must(template.New("").Funcs(template.FuncMap{"iso": ISO}).
+var texts = template.Must(template.New("").Funcs(template.FuncMap{"iso": iso}).
 	ParseFS(files, "report.txt"))
 
 // Text returns what is known as aligned lines. The kind is session, for the visitor, or
@@ -191,5 +176,5 @@ func Why(c sessions.Cookie) string {
 	return Report{Verdict: c.Verdict, Passed: c.Passed}.Why()
 }
 
-// ISO returns t in the form that machines and people of all countries read.
-func ISO(t time.Time) string { return t.Format(time.RFC3339) }
+// iso returns t in the form that machines and people of all countries read.
+func iso(t time.Time) string { return t.Format(time.RFC3339) }

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"cookiesession/internal/report"
+	"cookiesession/internal/testkit"
 	"cookiesession/sessions"
 
 	"github.com/fxamacker/cbor/v2"
@@ -39,10 +40,7 @@ func keys(t *testing.T, digits ...string) *sessions.Keyring {
 	return ring
 }
 
-const (
-	keyA = "6f1ded005aa5b1b4c3e1e9c8d3a4f00b7d1a0c5e92f84b36d7e0815ac94b2f63"
-	keyB = "0b9f4e2d8c7a615034fedcba98765432100123456789abcdef5a6b7c8d9eafb0"
-)
+const keyA, keyB = testkit.KeyA, testkit.KeyB
 
 // manager returns a manager on plain http.
 func manager[T any](t *testing.T, ring *sessions.Keyring, signOnly bool) *sessions.Manager[T] {
@@ -90,118 +88,103 @@ type verdictTest struct {
 	verdict       sessions.Verdict
 	value         string
 	age           time.Duration
-	failed, says  string
-	parts         int
-	times, sealed bool // what is known: the session's times, that we have sealed it
+	failed, says  string // the part that has failed, and why
+	times, sealed bool   // what is known: the session's times, that we have sealed it
 }
 
 // Every verdict is explained, with the part that failed, with no more of the MAC than its
 // first four characters, and with what is in the cookie only if it is valid.
 func TestVerdicts(t *testing.T) {
-	for _, signOnly := range []bool{false, true} {
-		ring := keys(t, keyA)
-		m := manager[visitor](t, ring, signOnly)
-		future := ""
-		synctest.Test(t, func(t *testing.T) {
-			time.Sleep(2 * time.Hour)
-			future = seal(t, m, visitor{Name: "Alice"})
-		})
-		synctest.Test(t, func(t *testing.T) {
-			type numbered struct{ Name int }
-			other := seal(t, manager[numbered](t, ring, signOnly), numbered{Name: 7})
-			good, began := seal(t, m, visitor{Name: "Alice"}), time.Now()
-			for _, tt := range verdictTests(good, future, other) {
-				time.Sleep(time.Until(began.Add(tt.age)))
-				s := open(m, tt.value)
-				if tt.value == "" {
-					s = m.Open(nil)
-				}
-				site := report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: signOnly}
-				r := report.Of(site, s)
-				if why := report.Why(s.Cookie()); why != r.Why() {
-					t.Errorf("%s: got the reasons %q and %q", tt.verdict, why, r.Why())
-				}
-				tt.checkText(t, r, signOnly)
-				tt.checkParts(t, r)
+	ring := keys(t, keyA)
+	m, future := manager[visitor](t, ring, true), ""
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(2 * time.Hour)
+		future = seal(t, m, visitor{Name: "Alice"})
+	})
+	synctest.Test(t, func(t *testing.T) {
+		type numbered struct{ Name int }
+		other := seal(t, manager[numbered](t, ring, true), numbered{Name: 7})
+		good, began := seal(t, m, visitor{Name: "Alice"}), time.Now()
+		for _, tt := range verdictTests(good, future, other) {
+			time.Sleep(time.Until(began.Add(tt.age)))
+			s := open(m, tt.value)
+			if tt.value == "" {
+				s = m.Open(nil)
 			}
-		})
-	}
+			site := report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: true}
+			r := report.Of(site, s)
+			if why := report.Why(s.Cookie()); why != r.Why() || !strings.Contains(why, tt.says) {
+				t.Errorf("%s: got the reasons %q and %q", tt.verdict, why, r.Why())
+			}
+			tt.checkText(t, r)
+			tt.checkParts(t, r)
+		}
+	})
 }
 
 // verdictTests returns the tests in the order of their ages. One value is a good cookie's,
 // one will be, and one of another type of session.
 func verdictTests(good, future, other string) []verdictTest {
 	changed := map[bool]string{false: "A", true: "B"}[good[len(good)-2] == 'A']
+	const day = 24 * time.Hour
 	return []verdictTest{
 		{verdict: "none", says: "sent no session cookie"},
 		{verdict: "malformed", value: "x" + good, says: "not have the form"},
-		{verdict: "malformed", value: good + "=", says: "not have the form"},
 		{
-			verdict: "malformed", value: other, failed: "payload", parts: 4, sealed: true,
-			says: "does not fit what the site keeps now", times: true,
+			verdict: "malformed", value: other, failed: "payload",
+			says: "does not fit what the site keeps now", times: true, sealed: true,
 		},
 		{verdict: "too large", value: good + strings.Repeat("A", 4096), says: "larger than any"},
 		{
-			verdict: "unknown key", value: "aaaaaa" + good[6:], failed: "id", parts: 4,
+			verdict: "unknown key", value: "aaaaaa" + good[6:], failed: "id",
 			says: "a key that this server does not have",
 		},
 		{
 			verdict: "tampered", value: good[:len(good)-2] + changed + good[len(good)-1:],
-			failed: "mac", parts: 4, says: "the MAC does not match",
+			failed: "mac", says: "the MAC does not match",
 		},
 		{
-			verdict: "from the future", value: future, parts: 4, says: "still to come",
+			verdict: "from the future", value: future, says: "still to come",
+			times: true, sealed: true,
+		},
+		{verdict: "valid", value: good, says: "found it good", times: true, sealed: true},
+		{
+			verdict: "expired", value: good, age: 15 * day, says: "not used for too long",
 			times: true, sealed: true,
 		},
 		{
-			verdict: "valid", value: good, parts: 4, says: "found it good",
+			verdict: "too old", value: good, age: 91 * day, says: "began too long ago",
 			times: true, sealed: true,
-		},
-		{
-			verdict: "expired", value: good, age: 15 * 24 * time.Hour, parts: 4,
-			says: "not used for too long", times: true, sealed: true,
-		},
-		{
-			verdict: "too old", value: good, age: 91 * 24 * time.Hour, parts: 4,
-			says: "began too long ago", times: true, sealed: true,
 		},
 	}
 }
 
-func (tt verdictTest) checkText(t *testing.T, r report.Report, signOnly bool) {
+func (tt verdictTest) checkText(t *testing.T, r report.Report) {
 	t.Helper()
 	text := r.Text("session")
 	head := "verdict       " + string(tt.verdict) + "\n"
 	if tt.value != "" {
 		head += fmt.Sprintf("size          %d of 4096 bytes\n", len("session"+tt.value))
 	}
-	if r.Verdict != tt.verdict || !strings.HasPrefix(text, head) {
-		t.Errorf("%s: got %q and %s", tt.verdict, r.Verdict, text)
+	if !strings.HasPrefix(text, head) || !strings.HasSuffix(text, "\nmeaning       "+r.Why()) {
+		t.Errorf("%s: got %s", tt.verdict, text)
 	}
-	if why := r.Why(); !strings.Contains(why, tt.says) ||
-		!strings.HasSuffix(text, "\nmeaning       "+why) {
-		t.Errorf("%s: got the reason %q, want %q", tt.verdict, why, tt.says)
-	}
-	mode := "\nmode          signed and encrypted\n"
-	if signOnly {
-		mode = "\nmode          signed\n"
-	}
-	if r.Verified() != tt.sealed || strings.Contains(text, mode) != tt.sealed {
+	isSealed := strings.Contains(text, "\nmode          signed\n")
+	if r.Verified() != tt.sealed || isSealed != tt.sealed {
 		t.Errorf("%s: want verified %v: %s", tt.verdict, tt.sealed, text)
 	}
 	if told := strings.Contains(text, "\nbegan "); told != tt.times || r.Began.IsZero() == told {
 		t.Errorf("%s: got the times told: %v, want %v", tt.verdict, told, tt.times)
 	}
 	isValid := tt.verdict == sessions.Valid
-	if r.Readable != isValid || strings.Contains(text, "Alice") != isValid ||
-		strings.Contains(r.Notation, "Alice") != isValid {
+	if r.Readable != isValid || strings.Contains(text+r.Notation, "Alice") != isValid {
 		t.Errorf("%s: got its content told: %s, %s", tt.verdict, text, r.Notation)
 	}
 }
 
 func (tt verdictTest) checkParts(t *testing.T, r report.Report) {
 	t.Helper()
-	failed, text := "", r.Text("session")
+	failed := ""
 	for _, p := range r.Parts {
 		if p.Failed {
 			failed += p.Class
@@ -210,10 +193,9 @@ func (tt verdictTest) checkParts(t *testing.T, r report.Report) {
 			t.Errorf("%s: got %d characters of the MAC", tt.verdict, len(p.Text))
 		}
 	}
-	if failed != tt.failed || len(r.Parts) != tt.parts ||
-		strings.Count(text, ", failed\n") != len(strings.Fields(failed)) {
-		t.Errorf("%s: got %d parts, failed %q, want %d and %q: %s",
-			tt.verdict, len(r.Parts), failed, tt.parts, tt.failed, text)
+	told := strings.Contains(r.Text("session"), ", failed\n")
+	if failed != tt.failed || told != (failed != "") || (len(r.Parts) != 0) != (r.KeyID != "") {
+		t.Errorf("%s: got %q failed, want %q, of %+v", tt.verdict, failed, tt.failed, r.Parts)
 	}
 }
 
@@ -235,32 +217,22 @@ func TestEveryVerdictHasASentence(t *testing.T) {
 func TestEveryFieldIsShown(t *testing.T) {
 	type wide struct {
 		Name  string
-		Cart  []string       `cbor:"cart"`
-		Count map[string]int `cbor:"count"`
-		Empty string         `cbor:"empty"`
-		None  *int           `cbor:"none"`
-		Since time.Time      `cbor:"since"`
-		Times int            `cbor:"times"`
-		Token []byte         `cbor:"token"`
-		Quote string         `cbor:"quote"`
-		Short string         `cbor:"7,keyasint"`
+		Cart  []string `cbor:"cart"`
+		Empty string   `cbor:"empty"`
+		None  *int     `cbor:"none"`
+		Token []byte   `cbor:"token"`
+		Short string   `cbor:"7,keyasint"`
 	}
 	ring := keys(t, keyA)
 	value := seal(t, manager[wide](t, ring, true), wide{
-		Name: "Žofia", Cart: []string{"tea", "<b>"}, Count: map[string]int{"a": 1, "b": -2},
-		Since: time.Unix(1767225600, 0), Times: 12, Token: []byte{1, 171}, Quote: `5" & <i>`,
-		Short: "short",
+		Name: "Žofia", Cart: []string{"tea", "<b>"}, Token: []byte{1, 171}, Short: "short",
 	})
 	fields := []struct{ name, value, quoted string }{
 		{"7", `short`, `"short"`},
 		{"Name", `Žofia`, `"Žofia"`},
 		{"cart", `["tea", "<b>"]`, ""},
-		{"count", `{"a": 1, "b": -2}`, ""},
 		{"empty", ``, `""`},
 		{"none", `null`, ""},
-		{"quote", `5" & <i>`, `"5\" & <i>"`},
-		{"since", `2026-01-01T00:00:00Z`, `"2026-01-01T00:00:00Z"`},
-		{"times", `12`, ""},
 		{"token", `h'01ab'`, ""},
 	}
 	text, inspected := "", ""
@@ -272,7 +244,7 @@ func TestEveryFieldIsShown(t *testing.T) {
 		}
 		inspected += label + f.quoted
 	}
-	r := report.Of(report.Site{Cookie: "session"}, open(manager[visitor](t, ring, true), value))
+	r := report.Of(report.Site{Keys: ring}, open(manager[visitor](t, ring, true), value))
 	if got := r.Text("session"); !strings.Contains(got, text+"\n") {
 		t.Errorf("got  %s\nwant %s", got, text)
 	}
@@ -305,36 +277,19 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 	}
 }
 
-// The parts add up to the value.
-func TestPartsAddUp(t *testing.T) {
-	ring := keys(t, keyA)
-	for _, signOnly := range []bool{false, true} {
-		m := manager[visitor](t, ring, signOnly)
-		for n := range 40 {
-			value, end := seal(t, m, visitor{Name: strings.Repeat("x", n)}), 0
-			for _, p := range report.Parts(value, sessions.Valid) {
-				if p.Start != end || p.Chars <= 0 || len(p.Text)+p.More != p.Chars {
-					t.Errorf("%d: got %s at %d with %d characters, want it at %d",
-						n, p.Class, p.Start, p.Chars, end)
-				}
-				end += p.Chars
-			}
-			if end != len(value) {
-				t.Errorf("%d: got %d characters, want %d", n, end, len(value))
-			}
-		}
-	}
-}
-
-// The parts are where they are, to the nearest character.
+// The parts are where they are, to the nearest character, and add up to the value.
 func TestWhereThePartsAre(t *testing.T) {
 	for name, want := range map[string][]int{"Alice": {7, 15, 39, 42}, "Al": {7, 15, 33, 43}} {
 		var got []int
-		value := made(encoded(t, []any{1767225600, 0, visitor{Name: name}}))
+		value, end := made(encoded(t, []any{1767225600, 0, visitor{Name: name}})), 0
 		for _, p := range report.Parts(value, sessions.Valid) {
 			got = append(got, p.Chars)
+			if p.Start != end || len(p.Text)+p.More != p.Chars {
+				t.Errorf("%s: got %+v, want it at %d", name, p, end)
+			}
+			end += p.Chars
 		}
-		if !slices.Equal(got, want) {
+		if !slices.Equal(got, want) || end != len(value) {
 			t.Errorf("%s: got parts of %v characters, want %v", name, got, want)
 		}
 	}
@@ -347,7 +302,8 @@ func TestNoPartIsBlamed(t *testing.T) {
 	if value += "1"; !ok { // it has a bit more than is needed
 		t.Fatal("got another spelling")
 	}
-	r := report.Of(report.Site{}, open(manager[visitor](t, keys(t, keyA), true), value))
+	ring := keys(t, keyA)
+	r := report.Of(report.Site{Keys: ring}, open(manager[visitor](t, ring, true), value))
 	isFailed := func(p report.Part) bool { return p.Failed }
 	if r.Verdict != sessions.Malformed || len(r.Parts) != 4 ||
 		slices.ContainsFunc(r.Parts, isFailed) {
@@ -365,8 +321,9 @@ func TestShorten(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	value := made(encoded(t, []any{1767225600, 0, visitor{Name: strings.Repeat("x", 2000)}}))
-	if r := report.Peek("session", value); len(r.Notation) > 300 || len(r.Parts[2].Text) != 256 {
-		t.Errorf("got %+v", r)
+	r, parts := report.Peek("session", value), report.Parts(value, sessions.Valid)
+	if len(r.Notation) > 300 || len(parts[2].Text) != 256 {
+		t.Errorf("got %+v and %+v", r, parts)
 	}
 }
 
@@ -381,20 +338,21 @@ func TestDissect(t *testing.T) {
 			t.Errorf("got %q, %q and %v, want %q", stamp, payload, ok, want)
 		}
 	})
-	m := manager[visitor](t, keys(t, keyA), true)
+	ring := keys(t, keyA)
+	m := manager[visitor](t, ring, true)
 	for n := range 100 {
 		for _, c := range []string{"x", "|", "\x84"} {
-			sealed := base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat(c, n)))
-			stamp, payload, ok := report.Dissect("aaaaaa." + sealed)
-			if got := len(stamp) + 1 + len(payload) + 1 + 32; ok && got != n || ok != (n >= 44) {
-				t.Errorf("%d bytes: got %v with %q and %q", n, ok, stamp, payload)
+			content := strings.Repeat(c, n)
+			sealed := base64.RawURLEncoding.EncodeToString([]byte(content))
+			if _, _, ok := report.Dissect("aaaaaa." + sealed); ok != (n >= 44) {
+				t.Errorf("%d bytes: got %v", n, ok)
 			}
 			if _, _, ok := report.Dissect("aaaaa1." + sealed); ok {
 				t.Errorf("%d bytes: got parts of a cookie without a key id", n)
 			}
-			value := made([]byte(strings.Repeat(c, n)))
-			report.Peek("session", value)
-			report.Of(report.Site{}, open(m, value))
+			report.Of(report.Site{Keys: ring}, open(m, "aaaaaa."+sealed))
+			report.Of(report.Site{Keys: ring}, open(m, made([]byte(content))))
+			report.Peek("session", made([]byte(content)))
 		}
 	}
 }
@@ -423,17 +381,17 @@ func TestPeek(t *testing.T) {
 			notation: `[1767225600, 0, {"Name": "Alice"}]`,
 		},
 		{
-			name: "another program's array", value: made(encoded(t, []int{1, 2})),
-			mode: "encrypted, or another program's",
-		},
-		{
 			name: "random bytes", mode: "encrypted, or another program's",
 			value: made(append([]byte("\x84\xff\xff\xff\x58\x21"), device...)),
 		},
 	}
 	for _, tt := range tests {
 		r := report.Peek("session", tt.value)
-		if r.Verdict != tt.verdict || r.Mode != tt.mode || r.Notation != tt.notation ||
+		mode := ""
+		if _, rest, told := strings.Cut(r.Text("inspect"), "\nmode          "); told {
+			mode, _, _ = strings.Cut(rest, "\n")
+		}
+		if r.Verdict != tt.verdict || mode != tt.mode || r.Notation != tt.notation ||
 			r.Readable != tt.readable || r.Bound != tt.bound || r.Verified() {
 			t.Errorf("%s: got %+v", tt.name, r)
 		}
@@ -465,63 +423,46 @@ func TestTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 		value, began := seal(t, m, visitor{Name: "Alice"}), time.Now().UTC()
-		for _, tt := range []struct{ age, idleEnd time.Duration }{
-			{age: 0, idleEnd: 100}, {age: 90, idleEnd: 190}, {age: 170, idleEnd: 250},
-		} {
-			time.Sleep(time.Until(began.Add(tt.age * time.Second)))
-			r := httptest.NewRequest("GET", "/", nil)
-			r.AddCookie(&http.Cookie{Name: "session", Value: value})
-			w := httptest.NewRecorder()
-			if _, err := m.Save(w, m.Load(r)); err != nil {
-				t.Fatal(err)
-			}
-			if renewed := w.Result().Cookies(); len(renewed) > 0 {
-				value = renewed[0].Value
-			}
-			rep := report.Of(report.Site{Cookie: "session", Keys: ring}, open(m, value))
-			now := time.Now().UTC()
-			if !rep.Began.Equal(began) || !rep.Written.Equal(now) || !rep.Now.Equal(now) ||
-				rep.IdleEnd.Sub(began) != tt.idleEnd*time.Second ||
-				rep.End.Sub(began) != 250*time.Second {
-				t.Errorf("after %d seconds: got %+v", tt.age, rep)
-			}
+		time.Sleep(90*time.Second + time.Nanosecond)
+		rep := report.Of(report.Site{Keys: ring}, open(m, value))
+		if !rep.Began.Equal(began) || !rep.Written.Equal(began) ||
+			!rep.Now.Equal(began.Add(90*time.Second)) ||
+			!rep.IdleEnd.Equal(began.Add(limits.Idle)) ||
+			!rep.End.Equal(began.Add(limits.Lifetime)) {
+			t.Errorf("got %+v", rep)
 		}
 	})
 }
 
-// A key seals or only verifies, and a report says how many good cookies came.
+// A key seals or only verifies, in either mode, and a report says how many good cookies
+// came.
 func TestKeysAndSeveralCookies(t *testing.T) {
 	ring := keys(t, keyA, keyB)
-	for i, role := range []string{"seals", "verifies"} {
-		k := ring.Keys()[i]
-		one, err := sessions.NewKeyring(k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		value := seal(t, manager[visitor](t, one, true), visitor{Name: "Alice"})
-		m := manager[visitor](t, ring, true)
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Cookie", "session="+value+"; session="+value)
-		site := report.Site{Cookie: "session", Keys: ring, SignOnly: true}
-		rep := report.Of(site, m.Load(r))
-		_, id := k.IDs()
-		_, sealing := ring.Keys()[0].IDs()
-		if rep.Role != role || rep.KeyID != id || rep.Sealing != sealing || rep.Good != 2 ||
-			rep.Now.Nanosecond() != 0 {
-			t.Errorf("got %+v, want a key that %s", rep, role)
-		}
-		for _, kind := range []string{"session", "inspect"} {
-			text := rep.Text(kind)
-			if !strings.Contains(text, "\nkey id        "+id+" "+role+"\n") ||
+	for _, signOnly := range []bool{true, false} {
+		for i, role := range []string{"seals", "verifies"} {
+			one, m := keys(t, []string{keyA, keyB}[i]), manager[visitor](t, ring, signOnly)
+			value := seal(t, manager[visitor](t, one, signOnly), visitor{Name: "Alice"})
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Cookie", "session="+value+"; session="+value)
+			site := report.Site{Cookie: "session", Keys: ring, SignOnly: signOnly}
+			rep := report.Of(site, m.Load(r))
+			sealing, mode := value[:6], "signed and encrypted"
+			if i > 0 {
+				sealing = seal(t, m, visitor{Name: "Alice"})[:6]
+			}
+			if signOnly {
+				mode = "signed"
+			}
+			want := "\nkey id        " + value[:6] + " " + role + "\nmode          " + mode + "\n"
+			text := rep.Text("inspect")
+			if rep.Sealing != sealing || !strings.Contains(text, want) ||
 				!strings.Contains(text, "\ncookies       2 valid ones") {
+				t.Errorf("got %s, want %s", text, want)
+			}
+			text = report.Of(site, open(m, value)).Text("session")
+			if strings.Contains(text, "cookies") {
 				t.Errorf("got %s", text)
 			}
-		}
-		site.SignOnly = false
-		encrypted, _ := ring.Keys()[0].IDs()
-		rep = report.Of(site, open(m, value))
-		if rep.Sealing != encrypted || strings.Contains(rep.Text("session"), "cookies") {
-			t.Errorf("got %+v", rep)
 		}
 	}
 }
@@ -533,7 +474,6 @@ func TestDevice(t *testing.T) {
 		report        report.Report
 		device, thief string
 	}{
-		{report: report.Report{Verdict: sessions.Valid}},
 		{report: report.Report{Binding: true, Verdict: sessions.Tampered}},
 		{
 			report: report.Report{Binding: true, Verdict: sessions.Valid},

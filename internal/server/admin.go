@@ -24,10 +24,7 @@ func newAdmin(cfg Config) *http.Server {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		// This fails only when the client has gone.
-		links.Execute(w, struct {
-			Style    template.CSS
-			Profiles bool
-		}{Style: template.CSS(cfg.Style), Profiles: profiles})
+		links.Execute(w, map[string]any{"Style": template.CSS(cfg.Style), "Profiles": profiles})
 	})
 	mux.Handle("GET /metrics", cfg.Metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

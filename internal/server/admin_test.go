@@ -26,45 +26,30 @@ func ask(addr, target, host, site string) *httptest.ResponseRecorder {
 	return w
 }
 
-// The admin listener answers to those who name it as an administrator does, so
-// that a page on the web whose name is made to point there can read nothing.
+// The admin listener answers to those who name it as an administrator does, so that a
+// page on the web whose name is made to point there can read nothing. One on all addresses
+// has no name of its own.
 func TestAdminHosts(t *testing.T) {
-	for host, want := range map[string]int{
-		"127.0.0.1:9090": 200, "[::1]:9090": 200, "[::1]": 200, "10.0.0.7:9090": 200,
-		"localhost:9090": 200, "LOCALHOST": 200, "Admin.example:9090": 200, "admin.example": 200,
-		"evil.example:9090": 421, "evil.example": 421, "": 421, "admin.example.evil.example": 421,
-		"127.0.0.1.evil.example:9090": 421,
-	} {
-		for _, target := range []string{"/", "/metrics", "/healthz", "/debug/pprof/", "/nowhere"} {
-			w := ask("Admin.Example:9090", target, host, "")
-			got := w.Code
-			if got == 404 && (target == "/nowhere" || target == "/debug/pprof/") {
-				got = 200
-			}
-			if got != want {
-				t.Errorf("%s at %q: got status %d, want %d", target, host, got, want)
-			}
-			if w.Header().Get("X-Content-Type-Options") != "nosniff" {
-				t.Errorf("%s at %q: got no nosniff", target, host)
-			}
-		}
-	}
-}
-
-// A listener on all addresses has no name of its own, and a longer name is another.
-func TestAdminHostsOnAllAddresses(t *testing.T) {
+	const named, all = "Admin.Example:9090", ":9090"
 	for _, tt := range []struct {
 		addr, host string
 		want       int
 	}{
-		{addr: ":9090", host: "evil.example", want: 421},
-		{addr: ":9090", host: "", want: 421},
-		{addr: ":9090", host: "10.0.0.7:9090", want: 200},
-		{addr: "admin.example:9090", host: "evil-admin.example", want: 421},
-		{addr: "admin.example:9090", host: "dmin.example", want: 421},
+		{addr: named, host: "127.0.0.1:9090", want: 200}, {addr: named, host: "[::1]", want: 200},
+		{addr: named, host: "[::1]:9090", want: 200}, {addr: named, host: "LOCALHOST", want: 200},
+		{addr: named, host: "aDmin.example:9090", want: 200},
+		{addr: named, host: "evil.example", want: 421}, {addr: named, host: "", want: 421},
+		{addr: named, host: "admin.example.evil.example", want: 421},
+		{addr: named, host: "dmin.example", want: 421},
+		{addr: all, host: "10.0.0.7:9090", want: 200},
+		{addr: all, host: "evil.example", want: 421}, {addr: all, host: "", want: 421},
 	} {
-		if got := ask(tt.addr, "/healthz", tt.host, "").Code; got != tt.want {
-			t.Errorf("%s asked for %q: got status %d, want %d", tt.addr, tt.host, got, tt.want)
+		for _, target := range []string{"/", "/metrics", "/healthz"} {
+			w := ask(tt.addr, target, tt.host, "")
+			if w.Code != tt.want || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s%s, asked for %q: got status %d and %v, want %d",
+					tt.addr, target, tt.host, w.Code, w.Header(), tt.want)
+			}
 		}
 	}
 }
@@ -87,9 +72,8 @@ func TestProfilesFromElsewhere(t *testing.T) {
 // Profiles tell more than metrics do, so they are served on loopback alone.
 func TestProfilesOnLoopbackAlone(t *testing.T) {
 	for addr, want := range map[string]int{
-		"localhost:9090": 200, "127.0.0.1:9090": 200, "127.8.8.8:9090": 200, "[::1]:9090": 200,
-		":9090": 404, "0.0.0.0:9090": 404, "[::]:9090": 404, "10.0.0.7:9090": 404,
-		"admin.example:9090": 404,
+		"localhost:9090": 200, "127.8.8.8:9090": 200, "[::1]:9090": 200,
+		":9090": 404, "[::]:9090": 404, "10.0.0.7:9090": 404, "admin.example:9090": 404,
 	} {
 		if got := ask(addr, "/debug/pprof/cmdline", "127.0.0.1", "").Code; got != want {
 			t.Errorf("%s: got status %d, want %d", addr, got, want)

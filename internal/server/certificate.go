@@ -54,45 +54,34 @@ func (c *Certificate) config() *tls.Config {
 	}
 }
 
-// watchCertificate takes the certificate, if there is one, into use, and watches
-// its files until ctx ends.
+// watchCertificate takes the certificate into use, and watches its files until ctx ends.
 func (cfg Config) watchCertificate(ctx context.Context) error {
 	c := cfg.Certificate
-	if c == nil {
-		return nil
+	told := func(err error) {
+		if err != nil {
+			cfg.Log.Error("the certificate is bad, the old one stays in use", "err", err)
+			return
+		}
+		cfg.Log.Info("certificate loaded", "file", c.File, "not_after", c.NotAfter())
 	}
-	files := []string{c.File, c.KeyFile}
-	if err := Watch(ctx, Hangups(), files, c.Load, cfg.certificateReloaded); err != nil {
+	if err := Watch(ctx, []string{c.File, c.KeyFile}, cfg.loadCertificate, told); err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
-	cfg.certificateLoaded(nil)
-	cfg.warnOfExpiry()
 	return nil
 }
 
-// certificateLoaded tells who counts it how loading the certificate went.
-func (cfg Config) certificateLoaded(err error) {
-	if cfg.CertificateLoaded != nil {
-		cfg.CertificateLoaded(cfg.Certificate.NotAfter(), err)
-	}
-}
-
-// certificateReloaded says what became of a certificate that was loaded again.
-func (cfg Config) certificateReloaded(err error) {
-	cfg.certificateLoaded(err)
-	if err != nil {
-		cfg.Log.Error("the certificate is bad, the old one stays in use", "err", err)
-		return
-	}
+// loadCertificate loads the certificate, tells who counts it how that went, and says so
+// when browsers take it for expired.
+func (cfg Config) loadCertificate() error {
 	c := cfg.Certificate
-	cfg.Log.Info("certificate loaded", "file", c.File, "not_after", c.NotAfter())
-	cfg.warnOfExpiry()
-}
-
-// warnOfExpiry says so when browsers take the certificate for expired.
-func (cfg Config) warnOfExpiry() {
-	if notAfter := cfg.Certificate.NotAfter(); time.Now().After(notAfter) {
-		cfg.Log.Warn("the certificate has expired: browsers refuse the site until it is renewed",
-			"file", cfg.Certificate.File, "not_after", notAfter)
+	err := c.Load()
+	if c.current.Load() == nil {
+		return err // the start ends here
 	}
+	cfg.CertificateLoaded(c.NotAfter(), err)
+	if err == nil && time.Now().After(c.NotAfter()) {
+		cfg.Log.Warn("the certificate has expired: browsers refuse the site until it is renewed",
+			"file", c.File, "not_after", c.NotAfter())
+	}
+	return err
 }

@@ -24,7 +24,7 @@ const (
 	writeTimeout = 20 * time.Second // for a request and its response
 )
 
-// Config says what Run serves, and where. Handler and Log are needed.
+// Config says what Run serves, and where. Handler, Drain and Log are needed.
 type Config struct {
 	Addr    string       // host:port to listen on
 	Handler http.Handler // the site
@@ -33,7 +33,7 @@ type Config struct {
 
 	Certificate *Certificate // nil for plain HTTP
 	// CertificateLoaded is told what came of each loading, and when the certificate
-	// that is in use ends. It may be nil.
+	// that is in use ends. It is needed if there is one.
 	CertificateLoaded func(notAfter time.Time, err error)
 
 	AdminAddr string       // host:port of the operator's listener; empty for none
@@ -41,17 +41,20 @@ type Config struct {
 	Style     string       // stylesheet of its page; may be empty
 
 	ShutdownDelay time.Duration // from Drain to the end, when requests are still taken
-	Drain         func()        // called when the end begins, for /healthz; may be nil
+	Drain         func()        // called when the end begins, for /healthz
 	Log           *slog.Logger
 }
 
 // Run serves until ctx ends or a signal comes. Then it finishes what is in flight.
 func Run(ctx context.Context, cfg Config) error {
-	Hangups() // or SIGHUP would end the program while no file is watched
+	// Or SIGHUP would end the program while no file is watched.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := cfg.watchCertificate(ctx); err != nil {
-		return err
+	if cfg.Certificate != nil {
+		if err := cfg.watchCertificate(ctx); err != nil {
+			return err
+		}
 	}
 	failed := make(chan error, 2)
 	if cfg.AdminAddr != "" {

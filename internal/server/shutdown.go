@@ -19,9 +19,7 @@ const shutdownTimeout = writeTimeout + 5*time.Second
 // in flight finish.
 func (cfg Config) shutDown(srv *http.Server) error {
 	cfg.Log.Info("shutting down", "delay", cfg.ShutdownDelay)
-	if cfg.Drain != nil {
-		cfg.Drain()
-	}
+	cfg.Drain()
 	time.Sleep(cfg.ShutdownDelay)
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
@@ -43,6 +41,17 @@ const goAwayTime = 300 * time.Millisecond
 func closeUnusedOnShutdown(srv *http.Server) {
 	var mu sync.Mutex
 	unused, ended := make(map[net.Conn]http.ConnState), false
+	srv.ConnState = func(c net.Conn, state http.ConnState) {
+		_, isTLS := c.(*tls.Conn) // Shutdown closes idle ones of HTTP/1
+		mu.Lock()
+		defer mu.Unlock()
+		delete(unused, c)
+		if state == http.StateNew && ended { // it was accepted at the last moment
+			c.Close()
+		} else if state == http.StateNew || state == http.StateIdle && isTLS {
+			unused[c] = state
+		}
+	}
 	closeAll := func(state http.ConnState) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -51,21 +60,6 @@ func closeUnusedOnShutdown(srv *http.Server) {
 			if is == state {
 				c.Close()
 			}
-		}
-	}
-	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		if _, isTLS := c.(*tls.Conn); state == http.StateIdle && !isTLS {
-			return // Shutdown closes those of HTTP/1
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case state == http.StateNew && ended:
-			c.Close()
-		case state == http.StateNew || state == http.StateIdle:
-			unused[c] = state
-		default:
-			delete(unused, c)
 		}
 	}
 	srv.RegisterOnShutdown(func() {

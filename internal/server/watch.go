@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -20,17 +19,19 @@ const (
 	maxFile = 1 << 20
 )
 
-// Watch calls load, which is to load files, and returns its error. If there is
-// none, Watch goes on by itself until ctx ends: it calls load again each time that
-// the files say something new or can no longer be read, and whenever hup says so,
-// and told with what came of it.
-func Watch(ctx context.Context, hup <-chan os.Signal, files []string,
-	load func() error, told func(error)) error {
+// Watch calls load, which is to load files, and returns its error. If there is none,
+// Watch goes on by itself until ctx ends: it calls load again each time that the files
+// say something new or can no longer be read, and at each SIGHUP, and told with what
+// came of it.
+func Watch(ctx context.Context, files []string, load func() error, told func(error)) error {
 	last := say(files) // before load, so that no change is missed
 	if err := load(); err != nil {
 		return err
 	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
 	go func() {
+		defer signal.Stop(hup)
 		tick := time.Tick(reloadInterval)
 		for {
 			force := false
@@ -42,7 +43,7 @@ func Watch(ctx context.Context, hup <-chan os.Signal, files []string,
 			case <-tick:
 			}
 			before := last
-			if last = say(files); force || !slices.Equal(last, before) {
+			if last = say(files); force || last != before {
 				told(load())
 			}
 		}
@@ -50,20 +51,13 @@ func Watch(ctx context.Context, hup <-chan os.Signal, files []string,
 	return nil
 }
 
-// say returns what each of the files says, or why it can't be read.
-func say(files []string) (all []string) {
+// say returns what the files say, or why they can't be read.
+func say(files []string) (all string) {
 	for _, name := range files {
 		content, err := readRegular(name)
-		all = append(all, fmt.Sprintf("%s\n%v", content, err))
+		all += fmt.Sprintf("%q %v\n", content, err)
 	}
 	return all
-}
-
-// Hangups returns a new channel that gets each SIGHUP until the program ends.
-func Hangups() <-chan os.Signal {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	return hup
 }
 
 // readRegular reads a file that is read again when it changes.

@@ -18,6 +18,13 @@ import (
 // returns their files and the pool that trusts it. It is good for an hour.
 func NewCertificate(t testing.TB, hosts ...string) (cert, key string, pool *x509.CertPool) {
 	t.Helper()
+	return CertificateUntil(t, time.Now().Add(time.Hour), hosts...)
+}
+
+// CertificateUntil is like NewCertificate, for a certificate that ends at a time.
+func CertificateUntil(t testing.TB, end time.Time, hosts ...string) (
+	cert, key string, pool *x509.CertPool) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -27,8 +34,8 @@ func NewCertificate(t testing.TB, hosts ...string) (cert, key string, pool *x509
 		Subject:               pkix.Name{CommonName: "cookiesession test"},
 		DNSNames:              append(hosts, "localhost"),
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(time.Hour),
+		NotBefore:             time.Now().Add(-2 * time.Hour),
+		NotAfter:              end,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,

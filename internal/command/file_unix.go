@@ -1,9 +1,8 @@
-//go:build !windows
+//go:build unix
 
 package command
 
 import (
-	"errors"
 	"os"
 	"syscall"
 )
@@ -19,8 +18,14 @@ func tryLock(name string) (*os.File, error) {
 		return f, nil
 	}
 	f.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+	if err == syscall.EWOULDBLOCK {
 		return nil, errLocked
 	}
 	return nil, &os.PathError{Op: "lock", Path: name, Err: err}
+}
+
+// copyOwner gives f the owner and group of the file that info is of.
+func copyOwner(f *os.File, info os.FileInfo) error {
+	stat := info.Sys().(*syscall.Stat_t)
+	return f.Chown(int(stat.Uid), int(stat.Gid))
 }
