@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -129,27 +128,6 @@ func (l *lesson[T]) ladder(passed int) (rungs []rung) {
 		rungs = append(rungs, r)
 	}
 	return rungs
-}
-
-// sentCookie is a Set-Cookie header, to be shown.
-type sentCookie struct {
-	*http.Cookie
-	Parts      []report.Part // none when the cookie is deleted
-	Attributes string        // as they are in the header
-}
-
-// sent takes apart the Set-Cookie headers of a response.
-func sent(headers []string) (all []sentCookie) {
-	for _, header := range headers {
-		c, err := http.ParseSetCookie(header)
-		if err != nil {
-			continue // it is none of the library's
-		}
-		_, attributes, _ := strings.Cut(header, ";")
-		parts := report.Parts(c.Value, sessions.Valid)
-		all = append(all, sentCookie{Cookie: c, Parts: parts, Attributes: attributes})
-	}
-	return all
 }
 
 // specimen is a session as it looks in one of the two modes.
