@@ -94,8 +94,7 @@ type token struct {
 
 // sealToken returns t sealed under the ring's current key.
 func (m *Manager[T]) sealToken(p purpose, t token) string {
-	// It can't fail: the key has the right length, and there is no limit to exceed.
-	return must(m.sealing().seal(p, m.name, must(encodingMode.Marshal(t))))
+	return m.sealing().seal(p, m.name, must(encodingMode.Marshal(t)))
 }
 
 // openToken returns what is in a token, if it is a good one for p, under whichever key of
@@ -127,7 +126,7 @@ func (m *Manager[T]) prove(s *Session[T], r *http.Request) {
 		}
 	}
 	if s.cookie.TicketEnds = unix(until); until == 0 {
-		s.refuse(passedIdle)
+		s.refuse(Unproven)
 	}
 }
 
@@ -147,11 +146,9 @@ func (m *Manager[T]) detour(v *visit[T]) bool {
 		from != "cross-site" && from != "same-site" || v.session().Verdict() != Unproven {
 		return false
 	}
-	h := v.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Refresh", "0")
-	addVary(h)
+	v.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.Header().Set("Refresh", "0")
+	forCaches(v.Header(), true)
 	m.o.Observe(v.r, Event{Cookie: v.session().Cookie(), Step: stepDetoured})
 	return true
 }
@@ -169,22 +166,21 @@ func skipped(r *http.Request) string {
 	return skippedOther
 }
 
-// wrote is called when the cookie of s was written with p, or deleted if p is zero. It
-// offers the browser to bind a session that isn't bound. If another one was before, it
+// offer adds to the cookie of s, which was written with p, or deleted if p is zero, the
+// offer to bind a session that isn't bound. If another one was before, it
 // deletes the ticket, so that the browser calls refresh before its next request, and is
 // told the end.
-func (m *Manager[T]) wrote(h http.Header, s *Session[T], p payload) {
+func (m *Manager[T]) offer(h http.Header, s *Session[T], p payload) {
 	if p.Device != nil {
 		return
 	}
 	if s.device() != nil {
-		s.sent.add(h, m.newCookie(m.ticket, "", -1))
+		h.Add("Set-Cookie", m.newCookie(m.ticket, "", -1).String())
 	}
 	if m.o.Bind > 0 && p.Began > 0 {
 		challenge := m.challenge(token{Began: p.Began}, s.now)
-		s.sent.registration = `(ES256);path="` + m.o.BindPath + `/register";challenge="` +
-			challenge + `"`
-		h.Add(registrationHeader, s.sent.registration) // another Manager may offer its own
+		h.Set(registrationHeader,
+			`(ES256);path="`+m.o.BindPath+`/register";challenge="`+challenge+`"`)
 	}
 }
 
@@ -296,7 +292,7 @@ func (d *deviceStep[T]) refresh() string {
 	s, m := d.s, d.m
 	keyID, sealed, _ := strings.Cut(d.id, ".")
 	switch {
-	case !isKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
+	case !IsKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
 		return d.refuse(http.StatusBadRequest, refusedForm)
 	case s.mayBeGoodElsewhere():
 		// After a 4xx other than 403, and after being told the end, a browser would throw

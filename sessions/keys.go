@@ -53,10 +53,9 @@ type codec struct {
 
 // seal returns KEYID.SEALED for content, which securecookie overwrites. It
 // belongs to the cookie called name. There is no padding: clients quote, cut or
-// escape "=".
-func (c *codec) seal(p purpose, name string, content []byte) (string, error) {
-	sealed, err := c.sealers[p].Encode(name, content)
-	return c.id + "." + strings.TrimRight(sealed, "="), err
+// escape "=". It can't fail: the keys have the right length, and nothing has a limit.
+func (c *codec) seal(p purpose, name string, content []byte) string {
+	return c.id + "." + strings.TrimRight(must(c.sealers[p].Encode(name, content)), "=")
 }
 
 // open undoes seal for what stands behind the dot. It wants canonical text.
@@ -73,9 +72,9 @@ func canonical(s string) bool {
 	return err == nil && s != "" && !strings.ContainsAny(s, "\r\n")
 }
 
-// isKeyID reports whether s has the form of a key id. Only then may it stand in
+// IsKeyID reports whether s has the form of a key id. Only then may it stand in
 // a log: whatever a client sends is six harmless characters at most.
-func isKeyID(s string) bool {
+func IsKeyID(s string) bool {
 	return len(s) == idLen && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 

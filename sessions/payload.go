@@ -109,7 +109,7 @@ func parseFields(data []byte) (f fields) {
 func encode[T any](data T) (cbor.RawMessage, error) {
 	encoded, err := encodingMode.Marshal(data)
 	if err != nil {
-		return nil, fmt.Errorf("sessions: the data can't be encoded: %w", err)
+		return nil, fmt.Errorf("%w: it can't be encoded: %w", ErrUnstorable, err)
 	}
 	return encoded, nil
 }
@@ -117,7 +117,7 @@ func encode[T any](data T) (cbor.RawMessage, error) {
 // decode puts into data what was encoded.
 func decode[T any](encoded cbor.RawMessage, data *T) error {
 	if err := dataMode.Unmarshal(encoded, data); err != nil {
-		return fmt.Errorf("sessions: the data can't be decoded again: %w", err)
+		return fmt.Errorf("%w: it can't be decoded again: %w", ErrUnstorable, err)
 	}
 	return nil
 }
@@ -167,10 +167,10 @@ func has[T any](name rawKey) bool {
 	return !errors.As(strictMode.Unmarshal(null, new(T)), &unknown)
 }
 
-// without returns data without the fields of some names, and whether there were any.
-func without(data cbor.RawMessage, names []rawKey) (rest cbor.RawMessage, found bool) {
+// without returns data without the fields of some names.
+func without(data cbor.RawMessage, names []rawKey) cbor.RawMessage {
 	if len(names) == 0 {
-		return data, false
+		return data
 	}
 	f := parseFields(data)
 	before := len(f)
@@ -178,7 +178,7 @@ func without(data cbor.RawMessage, names []rawKey) (rest cbor.RawMessage, found 
 		delete(f, name)
 	}
 	if len(f) == before {
-		return data, false
+		return data
 	}
-	return must(encodingMode.Marshal(f)), true
+	return must(encodingMode.Marshal(f))
 }
