@@ -147,14 +147,16 @@ func (m *Manager[T]) judge(value string, now int64) *Session[T] {
 		return s.refuse(UnknownKey)
 	}
 	s.cookie.Encrypted = key.encrypted
-	var ok bool
-	if k.content, ok = key.open(forSession, m.name, text); !ok {
+	content, ok := key.open(forSession, m.name, text)
+	if !ok {
 		return s.refuse(Tampered)
 	}
-	s.cookie.Passed = passedMAC
-	if k.payload, ok = parsePayload(k.content); !ok {
+	k.content, s.cookie.Passed = content, passedMAC
+	p, ok := parsePayload(content)
+	if !ok {
 		return s.refuse(Malformed)
 	}
+	k.payload = p
 	fits := decode(k.Data, &s.Data) == nil
 	k.limits = m.o.Limits
 	if fits {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -64,11 +65,6 @@ const (
 	refusedBound     = "refused_bound"     // the session is bound already
 	refusedProof     = "refused_proof"     // the signature, its key or its form is wrong
 	refusedChallenge = "refused_challenge" // what was signed is too old, or another
-
-	skippedUnreachable = "skipped_unreachable"    // a browser couldn't reach refresh
-	skippedServer      = "skipped_server_error"   // refresh has answered it with 5xx
-	skippedQuota       = "skipped_quota_exceeded" // it must not sign so often
-	skippedOther       = "skipped_other"
 )
 
 // Steps returns all that [Event.Step] may say, for metrics that are to be there from
@@ -77,8 +73,10 @@ func Steps() []string {
 	return []string{
 		stepOffered, stepRegistered, stepChallenged, stepBound, stepRefreshed, stepEnded,
 		stepPostponed, stepDetoured, refusedSize, refusedForm, refusedOff, refusedSession,
-		refusedBound, refusedProof, refusedChallenge, skippedUnreachable, skippedServer,
-		skippedQuota, skippedOther,
+		refusedBound, refusedProof, refusedChallenge,
+		// By a browser's word: it couldn't reach refresh, was answered with 5xx, or must not
+		// sign so often.
+		"skipped_unreachable", "skipped_server_error", "skipped_quota_exceeded", "skipped_other",
 	}
 }
 
@@ -157,19 +155,19 @@ func (m *Manager[T]) detour(v *visit[T]) bool {
 // ticket, or "" if it says nothing of that.
 func skipped(r *http.Request) string {
 	reason, _, _ := strings.Cut(r.Header.Get("Secure-Session-Skipped"), ";")
-	switch step := "skipped_" + reason; step {
-	case "skipped_":
+	step := "skipped_" + reason
+	switch {
+	case reason == "":
 		return ""
-	case skippedUnreachable, skippedServer, skippedQuota:
-		return step
+	case !slices.Contains(Steps(), step):
+		return "skipped_other"
 	}
-	return skippedOther
+	return step
 }
 
-// offer adds to the cookie of s, which was written with p, or deleted if p is zero, the
-// offer to bind a session that isn't bound. If another one was before, it
-// deletes the ticket, so that the browser calls refresh before its next request, and is
-// told the end.
+// offer adds to h, where the cookie of s is, with p in it or deleted, the offer to bind
+// the session, if it isn't bound. If the one before was, it deletes the ticket, so that the
+// browser calls refresh before its next request, and is told the end.
 func (m *Manager[T]) offer(h http.Header, s *Session[T], p payload) {
 	if p.Device != nil {
 		return
@@ -207,7 +205,11 @@ type deviceStep[T any] struct {
 	w         http.ResponseWriter
 	s         *Session[T]
 	proof, id string
-	saved     Saved
+}
+
+// DevicePaths returns the paths to which browsers post the steps of device binding.
+func (m *Manager[T]) DevicePaths() (register, refresh string) {
+	return m.o.BindPath + "/register", m.o.BindPath + "/refresh"
 }
 
 // serveDevice answers a step of device binding, and reports whether r is one. It does so
@@ -218,26 +220,27 @@ func (m *Manager[T]) serveDevice(w http.ResponseWriter, r *http.Request) bool {
 	if !ok || r.Method != http.MethodPost || m.o.Insecure || m.o.Domain != "" {
 		return false
 	}
-	proof, id := r.Header.Get("Secure-Session-Response"), r.Header.Get("Sec-Secure-Session-Id")
 	d := deviceStep[T]{
-		m: m, w: w, proof: unquoted(proof), id: unquoted(id), saved: Saved{Reason: Unchanged},
+		m: m, w: w,
+		proof: unquoted(r.Header.Get("Secure-Session-Response")),
+		id:    unquoted(r.Header.Get("Sec-Secure-Session-Id")),
 	}
-	var answer func() string
-	switch {
-	case step == "/register" && proof != "":
-		answer = d.register
-	case step == "/refresh" && id != "":
-		answer = d.refresh
-	default:
+	isRegister := step == "/register" && d.proof != ""
+	if !isRegister && (step != "/refresh" || d.id == "") {
 		return false
 	}
 	d.s = m.load(r)
 	w.Header().Set("Cache-Control", "no-store")
-	if len(d.proof) > maxProof || len(d.id) > maxIdentifier || r.ContentLength > maxProof {
-		answer = d.refuseSize
+	switch {
+	case len(d.proof) > maxProof || len(d.id) > maxIdentifier || r.ContentLength > maxProof:
+		step = d.refuseSize()
+	case isRegister:
+		step = d.register()
+	default:
+		step = d.refresh()
 	}
-	step = answer()
-	m.o.Observe(r, Event{Cookie: d.s.Cookie(), Saved: d.saved, Step: step})
+	saved, _ := d.s.sent.result()
+	m.o.Observe(r, Event{Cookie: d.s.Cookie(), Saved: saved, Step: step})
 	return true
 }
 
@@ -272,7 +275,7 @@ func (d *deviceStep[T]) register() string {
 		why = refusedSession
 	case !ok:
 		why = refusedProof
-	case !m.answers(challenge, token{Began: s.cookie.payload.Began}, s.now):
+	case !m.answers(challenge, token{Began: s.cookie.facts().Began}, s.now):
 		why = refusedChallenge
 	}
 	if why != "" {
@@ -300,25 +303,22 @@ func (d *deviceStep[T]) refresh() string {
 		return d.refuse(http.StatusServiceUnavailable, stepPostponed)
 	}
 	want := token{Device: d.device()}
-	if want.Device == nil {
-		return d.end()
-	}
-	if d.proof == "" {
-		return d.challenge(want, stepChallenged)
-	}
 	challenge, _, ok := verifyProof(d.proof, want.Device)
-	if !ok {
+	switch {
+	case want.Device == nil:
+		return d.end()
+	case d.proof == "":
+		return d.challenge(want, stepChallenged)
+	case !ok:
 		return d.refuse(http.StatusBadRequest, refusedProof)
-	}
-	if !m.answers(challenge, want, s.now) {
+	case !m.answers(challenge, want, s.now):
 		return d.challenge(want, refusedChallenge)
 	}
 	step := stepRefreshed
 	if s.device() == nil {
 		s.binding, step = want.Device, stepBound
-		d.saved, _ = m.save(d.w.Header(), s)
-		if d.saved.Reason != Bound { // with the key, it doesn't fit into a cookie
-			return d.end()
+		if saved, _ := m.save(d.w.Header(), s); saved.Reason != Bound {
+			return d.end() // with the key, it doesn't fit into a cookie
 		}
 	}
 	d.giveTicket(want)

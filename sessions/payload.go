@@ -44,17 +44,14 @@ func (p payload) bytes() []byte {
 	return must(encodingMode.Marshal(p))
 }
 
-// parsePayload returns the payload that content encodes.
+// parsePayload returns the payload that content encodes, and is ok if it is whole.
 func parsePayload(content []byte) (p payload, ok bool) {
 	if bytes.HasPrefix(content, []byte{boundArray}) {
-		ok = decodingMode.Unmarshal(content, &p) == nil && len(p.Device) == deviceBytes
-	} else {
-		ok = decodingMode.Unmarshal(content, &p.unbound) == nil
+		err := decodingMode.Unmarshal(content, &p)
+		return p, err == nil && len(p.Device) == deviceBytes
 	}
-	if !ok {
-		return payload{}, false
-	}
-	return p, true
+	err := decodingMode.Unmarshal(content, &p.unbound)
+	return p, err == nil
 }
 
 // encodingMode gives equal values equal bytes, which is how a change is found. A

@@ -200,7 +200,11 @@ func (m *Manager[T]) reasonTo(s *Session[T], now state) Reason {
 
 // sealing returns the codec that seals now.
 func (m *Manager[T]) sealing() *codec {
-	return m.keys.current.Load().keys[0].codecIn(m.o.SignOnly)
+	first := m.keys.current.Load().keys[0]
+	if m.o.SignOnly {
+		return first.signed
+	}
+	return first.encrypted
 }
 
 // write fills t with the cookie of s in its state, if there is a reason to.
