@@ -175,7 +175,7 @@ func (m *Manager[T]) judge(value string, now int64) *Session[T] {
 	case now > k.written()+seconds(k.limits.Idle):
 		return s.refuse(Expired)
 	}
-	s.cookie.Verdict, s.cookie.Passed = Valid, len(checks)
+	s.cookie.Verdict, s.cookie.Passed, s.cookie.Good = Valid, len(checks), 1
 	s.origin = without(k.Data, m.forget)
 	return s
 }

@@ -265,21 +265,17 @@ func (d *deviceStep[T]) refuseSize() string {
 func (d *deviceStep[T]) register() string {
 	s, m := d.s, d.m
 	challenge, device, ok := verifyProof(d.proof, nil)
-	why := ""
 	switch {
 	case m.o.Bind == 0:
-		why = refusedOff
+		return d.refuse(http.StatusBadRequest, refusedOff)
 	case s.device() != nil:
-		why = refusedBound
+		return d.refuse(http.StatusBadRequest, refusedBound)
 	case s.Verdict() != Valid:
-		why = refusedSession
+		return d.refuse(http.StatusBadRequest, refusedSession)
 	case !ok:
-		why = refusedProof
-	case !m.answers(challenge, token{Began: s.cookie.facts().Began}, s.now):
-		why = refusedChallenge
-	}
-	if why != "" {
-		return d.refuse(http.StatusBadRequest, why)
+		return d.refuse(http.StatusBadRequest, refusedProof)
+	case !m.answers(challenge, token{Began: s.sealed().Began}, s.now):
+		return d.refuse(http.StatusBadRequest, refusedChallenge)
 	}
 	if len(s.r.CookiesNamed(m.ticket)) > 0 {
 		// It is another session's, and while the browser has it, it asks for no new one.

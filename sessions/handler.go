@@ -260,8 +260,8 @@ func (v *visit[T]) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := below.Hijack()
 	if err != nil {
 		v.takeBack()
-		return nil, nil, err
+	} else {
+		v.hasBegun(http.StatusSwitchingProtocols, saved, nil)
 	}
-	v.hasBegun(http.StatusSwitchingProtocols, saved, nil)
-	return conn, rw, nil
+	return conn, rw, err
 }

@@ -315,13 +315,8 @@ func (m *Manager[T]) Seal(data T) (*http.Cookie, error) {
 // manager's, nor does it ask Accept or for a device's ticket. A nil cookie is none. It
 // is for tests and tools.
 func (m *Manager[T]) Open(c *http.Cookie) *Session[T] {
-	now := time.Now().Unix()
 	if c == nil {
-		return &Session[T]{now: now}
+		return new(Session[T])
 	}
-	s := m.judge(c.Value, now)
-	if s.cookie.Verdict == Valid {
-		s.cookie.Good = 1
-	}
-	return s
+	return m.judge(c.Value, time.Now().Unix())
 }

@@ -91,11 +91,8 @@ type rawKey string
 func (k *rawKey) UnmarshalCBOR(b []byte) error { *k = rawKey(b); return nil }
 func (k rawKey) MarshalCBOR() ([]byte, error)  { return []byte(k), nil }
 
-// fields is a session's data, field by field.
-type fields map[rawKey]cbor.RawMessage
-
-// parseFields returns the fields of data, or nil if it is no map.
-func parseFields(data []byte) (f fields) {
+// parseFields returns data field by field, or nil if it is no map.
+func parseFields(data []byte) (f map[rawKey]cbor.RawMessage) {
 	if dataMode.Unmarshal(data, &f) != nil {
 		return nil
 	}
