@@ -192,46 +192,42 @@ var goodName = regexp.MustCompile(`^_?[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 // what it says, which could be a key that was put there by mistake.
 func (o *Options[T]) check() error {
 	lower, within := strings.ToLower(o.Name), strings.TrimSuffix(o.Path, "/")+"/"
-	why := ""
 	switch {
 	case len(o.Name) > 64 || !goodName.MatchString(o.Name):
-		why = "Name must be letters, digits, -, _ and ., 64 at most, and begin with a letter or " +
-			"digit, or one _"
+		return errors.New("Name must be letters, digits, -, _ and ., 64 at most, and begin " +
+			"with a letter or digit, or one _")
 	case strings.HasPrefix(lower, "http-") || strings.HasPrefix(lower, "host-"):
-		why = "Name must not begin with Http- or Host-, which browsers give a meaning"
+		return errors.New("Name must not begin with Http- or Host-, which browsers give a meaning")
 	case o.SameSite < 0 || o.SameSite > http.SameSiteNoneMode:
-		why = "SameSite must be one of net/http's modes"
+		return errors.New("SameSite must be one of net/http's modes")
 	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
-		why = "SameSite: None needs HTTPS, and contradicts Insecure"
+		return errors.New("SameSite: None needs HTTPS, and contradicts Insecure")
 	case o.Partitioned && o.Insecure:
-		why = "Partitioned needs HTTPS, and contradicts Insecure"
+		return errors.New("Partitioned needs HTTPS, and contradicts Insecure")
 	case o.Path[0] != '/':
-		why = "Path must begin with a slash"
+		return errors.New("Path must begin with a slash")
 	case o.Idle < time.Second || o.Idle > maxLimit:
-		why = "Idle must be between a second and 400 days"
+		return errors.New("Idle must be between a second and 400 days")
 	case o.Lifetime < time.Second || o.Lifetime > maxLimit:
-		why = "Lifetime must be between a second and 400 days"
+		return errors.New("Lifetime must be between a second and 400 days")
 	case o.Bind == 0:
 	case o.Bind < time.Second:
-		why = "Bind must be at least a second, and better ten minutes"
+		return errors.New("Bind must be at least a second, and better ten minutes")
 	case o.Bind > min(o.Idle, o.Lifetime): // or a ticket could outlive the key that has sealed it
-		why = "Bind must not be longer than Idle or Lifetime"
+		return errors.New("Bind must not be longer than Idle or Lifetime")
 	case o.Insecure:
-		why = "Bind needs HTTPS, and contradicts Insecure"
+		return errors.New("Bind needs HTTPS, and contradicts Insecure")
 	case o.Domain != "":
-		why = "Bind contradicts Domain: a device proves itself to one host"
+		return errors.New("Bind contradicts Domain: a device proves itself to one host")
 	case !isPath(o.BindPath) || !strings.HasPrefix(o.BindPath, within) ||
 		strings.HasSuffix(o.BindPath, "/"):
-		why = "BindPath must be a path within Path, without a slash at the end"
+		return errors.New("BindPath must be a path within Path, without a slash at the end")
 	case slices.ContainsFunc(o.Assets, func(path string) bool { return !isPath(path) }):
-		why = "Assets must be paths"
+		return errors.New("Assets must be paths")
 	}
 	sample := http.Cookie{Name: o.Name, Path: o.Path, Domain: o.Domain}
-	if err := sample.Valid(); why == "" && err != nil {
-		why = "Domain or Path: " + err.Error()
-	}
-	if why != "" {
-		return errors.New(why)
+	if err := sample.Valid(); err != nil {
+		return fmt.Errorf("Domain or Path: %w", err)
 	}
 	return nil
 }
@@ -319,13 +315,8 @@ func (m *Manager[T]) Seal(data T) (*http.Cookie, error) {
 // manager's, nor does it ask Accept or for a device's ticket. A nil cookie is none. It
 // is for tests and tools.
 func (m *Manager[T]) Open(c *http.Cookie) *Session[T] {
-	now := time.Now().Unix()
 	if c == nil {
-		return &Session[T]{now: now}
+		return new(Session[T])
 	}
-	s := m.judge(c.Value, now)
-	if s.cookie.Verdict == Valid {
-		s.cookie.Good = 1
-	}
-	return s
+	return m.judge(c.Value, time.Now().Unix())
 }
