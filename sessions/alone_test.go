@@ -52,14 +52,8 @@ func TestAnotherModuleUsesIt(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds two programs")
 	}
-	ours, err := os.ReadFile(filepath.Join("..", "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours := made(os.ReadFile(filepath.Join("..", "go.mod")))
+	root := made(filepath.Abs(".."))
 	head := "module shop\n\n" + string(regexp.MustCompile(`(?m)^go .*\n`).Find(ours))
 	for _, path := range []string{
 		"github.com/fxamacker/cbor/v2", "github.com/go-jose/go-jose/v4",
@@ -81,10 +75,7 @@ func TestAnotherModuleUsesIt(t *testing.T) {
 			}
 			write(t, filepath.Join(dir, "go.mod"), goMod)
 			write(t, filepath.Join(dir, "main.go"), strings.ReplaceAll(shop, "PATH", path))
-			sums, err := os.ReadFile(filepath.Join("..", "go.sum"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			sums := made(os.ReadFile(filepath.Join("..", "go.sum")))
 			write(t, filepath.Join(dir, "go.sum"), string(sums))
 			cmd := exec.Command("go", "run", ".")
 			cmd.Dir = dir
@@ -103,15 +94,9 @@ func copyOf(t *testing.T, dir string) {
 	if err := os.Mkdir(filepath.Join(dir, "sessions"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := made(filepath.Glob("*.go"))
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		content := made(os.ReadFile(file))
 		if !strings.HasSuffix(file, "_test.go") {
 			write(t, filepath.Join(dir, "sessions", file), string(content))
 		}

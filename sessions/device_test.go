@@ -30,23 +30,19 @@ const (
 	ticketCookie = "__Host-session-ticket"
 )
 
-type person struct{ Name string }
-
-type siteOptions = sessions.Options[person]
-
 // site is a server that binds sessions.
 type site struct {
-	*sessions.Manager[person]
+	*manager
 	http.Handler
 	events []sessions.Event // what Observe was told
 }
 
 // newSite returns a site that keeps a visitor's name.
-func newSite(keys *sessions.Keyring, o siteOptions) *site {
+func newSite(keys *sessions.Keyring, o options) *site {
 	s := new(site)
 	o.Observe = func(_ *http.Request, e sessions.Event) { s.events = append(s.events, e) }
-	s.Manager = made(sessions.New(keys, o))
-	s.Handler = s.Manager.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.manager = made(sessions.New(keys, o))
+	s.Handler = s.manager.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch v := s.Get(r.Context()); r.URL.Path {
 		case "/set":
 			v.Data.Name = r.FormValue("name")
@@ -69,19 +65,8 @@ func newSite(keys *sessions.Keyring, o siteOptions) *site {
 // tenMinutes is how long most sites' tickets are good.
 const tenMinutes = 10 * time.Minute
 
-// newKeys returns a ring with a key of its own.
-func newKeys() *sessions.Keyring { return made(sessions.NewKeyring(sessions.NewKey())) }
-
 // plainSite returns a site with a key of its own and nothing out of the ordinary.
-func plainSite() *site { return newSite(newKeys(), siteOptions{Bind: tenMinutes}) }
-
-// made returns v, which nothing should keep from being made.
-func made[V any](v V, err error) V {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
+func plainSite() *site { return newSite(ringOf(sessions.NewKey().Secret()), options{Bind: tenMinutes}) }
 
 // steps returns the steps of device binding since the last call.
 func (s *site) steps() (steps []string) {
@@ -95,7 +80,7 @@ func (s *site) steps() (steps []string) {
 }
 
 // judge returns the session that cookies bring.
-func (s *site) judge(cookies jar) *sessions.Session[person] {
+func (s *site) judge(cookies jar) *session {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Cookie", cookies.line())
 	return s.Load(r)
@@ -355,7 +340,7 @@ func instructions(id, path, ticket, attributes, rules string) string {
 // A session is bound at the first refresh, and from then on it takes a ticket.
 func TestBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(newKeys(), siteOptions{Bind: tenMinutes, Assets: []string{"/a.css", "/b/"}})
+		s := newSite(ringOf(sessions.NewKey().Secret()), options{Bind: tenMinutes, Assets: []string{"/a.css", "/b/"}})
 		d := newBrowser(t, s, "/session", ticketCookie)
 		if res, _ := d.send("POST", "/set?name=Alice"); len(res.Cookies()) != 1 {
 			t.Errorf("got the cookies %q", res.Header["Set-Cookie"])
@@ -424,22 +409,22 @@ func TestBinding(t *testing.T) {
 // out, so that neither a slow request nor a copy whose clock is ahead finds it run out.
 func TestTicketOptions(t *testing.T) {
 	for _, tt := range []struct {
-		o                  siteOptions
+		o                  options
 		path, ticket, attr string
 		maxAge             int
 	}{
-		{siteOptions{Bind: 10 * time.Second, Name: "cart"}, "/cart", "__Host-cart-ticket",
+		{options{Bind: 10 * time.Second, Name: "cart"}, "/cart", "__Host-cart-ticket",
 			"Path=/; HttpOnly; Secure; SameSite=Lax", 8},
-		{siteOptions{Bind: time.Minute, Path: "/shop"}, "/shop/session", "__Secure-session-ticket",
+		{options{Bind: time.Minute, Path: "/shop"}, "/shop/session", "__Secure-session-ticket",
 			"Path=/shop; HttpOnly; Secure; SameSite=Lax", 48},
-		{siteOptions{
+		{options{
 			Bind: tenMinutes, BindPath: "/d", SameSite: http.SameSiteNoneMode, Partitioned: true,
 		}, "/d", ticketCookie, "Path=/; HttpOnly; Secure; SameSite=None; Partitioned", 540},
-		{siteOptions{Bind: time.Hour, SameSite: http.SameSiteStrictMode}, "/session", ticketCookie,
+		{options{Bind: time.Hour, SameSite: http.SameSiteStrictMode}, "/session", ticketCookie,
 			"Path=/; HttpOnly; Secure; SameSite=Strict", 3540},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newSite(newKeys(), tt.o)
+			s := newSite(ringOf(sessions.NewKey().Secret()), tt.o)
 			d := newBrowser(t, s, tt.path, tt.ticket)
 			d.send("POST", "/set?name=Alice")
 			_, text := d.register()
@@ -485,8 +470,8 @@ func TestOtherRequestsAtThesePaths(t *testing.T) {
 		}
 	}
 	// Where nothing can be bound, there are no steps.
-	for _, o := range []siteOptions{{Insecure: true}, {Domain: "site.example"}} {
-		d.to = newSite(newKeys(), o)
+	for _, o := range []options{{Insecure: true}, {Domain: "site.example"}} {
+		d.to = newSite(ringOf(sessions.NewKey().Secret()), o)
 		if _, text := d.send("POST", "/session/refresh", id...); text != "I am " {
 			t.Errorf("%+v: got %q", o, text)
 		}
@@ -496,9 +481,9 @@ func TestOtherRequestsAtThesePaths(t *testing.T) {
 // What a thief has is worth nothing without the device, as soon as the ticket has run out.
 func TestStolenCookies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ring := newKeys()
-		s := newSite(ring, siteOptions{Bind: tenMinutes})
-		cart := newSite(ring, siteOptions{Bind: tenMinutes, Name: "cart"})
+		ring := ringOf(sessions.NewKey().Secret())
+		s := newSite(ring, options{Bind: tenMinutes})
+		cart := newSite(ring, options{Bind: tenMinutes, Name: "cart"})
 		d, unbound := newBound(t, s), newDevice(t, s)
 		ticketOf := func(to *site, path, ticket string) string { // of the same device
 			e := newBrowser(t, to, path, ticket)
@@ -718,9 +703,9 @@ func jwk(key any) string { return string(made(json.Marshal(jose.JSONWebKey{Key: 
 func TestProofsRefused(t *testing.T) {
 	for _, step := range []string{"register", "first refresh", "refresh"} {
 		synctest.Test(t, func(t *testing.T) {
-			ring := newKeys()
-			s := newSite(ring, siteOptions{Bind: tenMinutes})
-			cart := newSite(ring, siteOptions{Bind: tenMinutes, Name: "cart", BindPath: "/session"})
+			ring := ringOf(sessions.NewKey().Secret())
+			s := newSite(ring, options{Bind: tenMinutes})
+			cart := newSite(ring, options{Bind: tenMinutes, Name: "cart", BindPath: "/session"})
 			before, bound := newDevice(t, s), newBound(t, s).asked()
 			time.Sleep(time.Second)
 			d := newDevice(t, s)
@@ -768,7 +753,7 @@ func TestProofsRefused(t *testing.T) {
 // as much. So long a captured proof gives tickets, and no longer. None is like another, in
 // the same second and without encryption either.
 func TestChallengeAge(t *testing.T) {
-	ring := newKeys()
+	ring := ringOf(sessions.NewKey().Secret())
 	for _, tt := range []struct {
 		made, used time.Duration // since the bubble began
 		status     int
@@ -778,7 +763,7 @@ func TestChallengeAge(t *testing.T) {
 	} {
 		var d *device
 		synctest.Test(t, func(t *testing.T) {
-			d = newBound(t, newSite(ring, siteOptions{Bind: tenMinutes, SignOnly: true}))
+			d = newBound(t, newSite(ring, options{Bind: tenMinutes, SignOnly: true}))
 			time.Sleep(tt.made)
 			if one := d.asked().challenge; one == d.asked().challenge {
 				t.Error("got the same challenge twice")
@@ -844,7 +829,7 @@ func TestBindingThroughRotations(t *testing.T) {
 		a, b := sessions.NewKey(), sessions.NewKey()
 		use := func(signOnly bool, first sessions.Key, more ...sessions.Key) *site {
 			return newSite(made(sessions.NewKeyring(first, more...)),
-				siteOptions{Bind: tenMinutes, SignOnly: signOnly})
+				options{Bind: tenMinutes, SignOnly: signOnly})
 		}
 		d := newDevice(t, use(false, a, b))
 		d.to = use(false, b, a)
@@ -863,7 +848,7 @@ func TestBindingThroughRotations(t *testing.T) {
 				t.Fatalf("got %q", text)
 			}
 			for name, kept := range d.jar {
-				if want := made(to.Seal(person{})).Value[:6]; kept.Value[:6] != want {
+				if want := made(to.Seal(fixed{})).Value[:6]; kept.Value[:6] != want {
 					t.Errorf("got %s under %s, want %s", name, kept.Value[:6], want)
 				}
 			}
@@ -875,8 +860,8 @@ func TestBindingThroughRotations(t *testing.T) {
 // and keeps what browsers have registered alive.
 func TestBindingSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ring := newKeys()
-		on, off := newSite(ring, siteOptions{Bind: tenMinutes}), newSite(ring, siteOptions{})
+		ring := ringOf(sessions.NewKey().Secret())
+		on, off := newSite(ring, options{Bind: tenMinutes}), newSite(ring, options{})
 		d, registered := newBound(t, on), newDevice(t, on)
 		registered.register()
 		time.Sleep(tenMinutes + time.Second)
@@ -916,35 +901,35 @@ func TestBindingSwitchedOff(t *testing.T) {
 // does. A browser that was told the end has lost its session for good.
 func TestRefreshOfARefused(t *testing.T) {
 	type other struct{ Name int }
-	ring, idle, lifetime, revoking := newKeys(), siteOptions{}, siteOptions{}, siteOptions{}
+	ring, idle, lifetime, revoking := ringOf(sessions.NewKey().Secret()), options{}, options{}, options{}
 	idle.Idle, lifetime.Lifetime = time.Hour, time.Hour
-	revoking.Accept = func(*http.Request, *sessions.Session[person]) bool { return false }
+	revoking.Accept = func(*http.Request, *session) bool { return false }
 	var future string
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(3 * time.Hour)
-		future = newDevice(t, newSite(ring, siteOptions{})).jar[boundCookie].Value
+		future = newDevice(t, newSite(ring, options{})).jar[boundCookie].Value
 	})
 	synctest.Test(t, func(t *testing.T) {
-		d := newBound(t, newSite(ring, siteOptions{Bind: time.Minute}))
+		d := newBound(t, newSite(ring, options{Bind: time.Minute}))
 		id, bound, ticket := d.id, d.jar[boundCookie].Value, d.jar[ticketCookie].Value
 		ofOthers := made(made(sessions.New(ring, sessions.Options[other]{})).Seal(other{Name: 7}))
 		for _, tt := range []struct {
 			verdict   sessions.Verdict
 			cookie    string
 			ring      *sessions.Keyring
-			o         siteOptions
+			o         options
 			postponed bool
 		}{
 			{sessions.Revoked, bound, ring, revoking, false},
 			{sessions.Expired, bound, ring, idle, true},
 			{sessions.TooOld, bound, ring, lifetime, true},
-			{sessions.FromFuture, future, ring, siteOptions{}, true},
-			{sessions.UnknownKey, bound, newKeys(), siteOptions{}, true},
-			{sessions.Malformed, ofOthers.Value, ring, siteOptions{}, true},
-			{sessions.Malformed, "garbage", ring, siteOptions{}, false},
-			{sessions.Tampered, spoilt(bound), ring, siteOptions{}, false},
-			{sessions.TooLarge, bound + strings.Repeat("A", 4096), ring, siteOptions{}, false},
-			{sessions.None, "", ring, siteOptions{}, false},
+			{sessions.FromFuture, future, ring, options{}, true},
+			{sessions.UnknownKey, bound, ringOf(sessions.NewKey().Secret()), options{}, true},
+			{sessions.Malformed, ofOthers.Value, ring, options{}, true},
+			{sessions.Malformed, "garbage", ring, options{}, false},
+			{sessions.Tampered, spoilt(bound), ring, options{}, false},
+			{sessions.TooLarge, bound + strings.Repeat("A", 4096), ring, options{}, false},
+			{sessions.None, "", ring, options{}, false},
 		} {
 			tt.o.Bind = time.Minute
 			s := newSite(tt.ring, tt.o)
@@ -1058,7 +1043,7 @@ func TestSkipped(t *testing.T) {
 
 // A session that a device's key makes too large for a cookie stays as it is.
 func TestBindingTooLarge(t *testing.T) {
-	s := newSite(newKeys(), siteOptions{Bind: time.Minute, SignOnly: true})
+	s := newSite(ringOf(sessions.NewKey().Secret()), options{Bind: time.Minute, SignOnly: true})
 	d := newDevice(t, s)
 	for n, status := 2000, 200; status == 200; n += 4 { // the largest that fits
 		res, _ := d.send("POST", "/set?name="+strings.Repeat("x", n))
@@ -1082,8 +1067,8 @@ func TestBindingKeepsUnknownFields(t *testing.T) {
 		Cart []string
 	}
 	synctest.Test(t, func(t *testing.T) {
-		ring := newKeys()
-		s := newSite(ring, siteOptions{Bind: time.Minute})
+		ring := ringOf(sessions.NewKey().Secret())
+		s := newSite(ring, options{Bind: time.Minute})
 		m := made(sessions.New(ring, sessions.Options[newer]{}))
 		d := newDevice(t, s) // of the same second, so the challenge is good for that session
 		d.jar[boundCookie] = made(m.Seal(newer{Name: "Alice", Cart: []string{"tea"}}))
@@ -1100,10 +1085,10 @@ func TestBindingKeepsUnknownFields(t *testing.T) {
 // one answer, and neither disturbs the other.
 func TestTwoBoundSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ring := newKeys()
-		one := newSite(ring, siteOptions{Bind: tenMinutes})
-		two := newSite(ring, siteOptions{Bind: time.Hour, Name: "cart"})
-		both := two.Manager.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ring := ringOf(sessions.NewKey().Secret())
+		one := newSite(ring, options{Bind: tenMinutes})
+		two := newSite(ring, options{Bind: time.Hour, Name: "cart"})
+		both := two.manager.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/set" {
 				two.Get(r.Context()).Data.Name = "Cart"
 			}

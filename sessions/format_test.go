@@ -14,11 +14,6 @@ import (
 	"time"
 )
 
-const day = 24 * time.Hour
-
-// golden is when the golden cookies were sealed, the beginning of 2026.
-const golden = 1767225600
-
 // atGolden runs f in a bubble whose time is that of the golden cookies.
 func atGolden(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, func(t *testing.T) {
@@ -42,10 +37,7 @@ type vector struct {
 
 func vectors(t testing.TB) (all []vector) {
 	t.Helper()
-	content, err := os.ReadFile("testdata/vectors.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := made(os.ReadFile("testdata/vectors.json"))
 	if err := json.Unmarshal(content, &all); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +78,7 @@ func TestVectors(t *testing.T) {
 func checkVector(t *testing.T, v vector) {
 	name, isHost := strings.CutPrefix(v.Cookie, "__Host-Http-")
 	signOnly := v.Mode == "signed"
-	m := managerOf(t, options{
+	m := managerOf(options{
 		Name: name, Insecure: !isHost, SignOnly: signOnly,
 	}, v.Keys...)
 	r := httptest.NewRequest("GET", "/", nil)
@@ -103,12 +95,9 @@ func checkVector(t *testing.T, v vector) {
 	}
 	// Encryption is random, so only its length can be compared.
 	content, _ := hex.DecodeString(v.Payload)
-	again := []string{forge(t, v.Keys[0], signOnly, v.Cookie, content)}
-	if isNew := bytes.Equal(content, payloadOf(t, 0, 0, s.Data)); isNew {
-		c, err := m.Seal(s.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
+	again := []string{forge(v.Keys[0], signOnly, v.Cookie, content)}
+	if isNew := bytes.Equal(content, payloadOf(0, 0, s.Data)); isNew {
+		c := made(m.Seal(s.Data))
 		again = append(again, c.Value)
 	}
 	for _, value := range again {
@@ -150,7 +139,7 @@ func TestSetCookieLine(t *testing.T) {
 			"/a/; Domain=a.de", "SameSite=Lax", lifetime},
 	}
 	for _, tt := range tests {
-		m := managerOf(t, tt.o)
+		m := managerOf(tt.o)
 		s := m.Load(comes(m))
 		s.Data.Name = "Alice"
 		w := httptest.NewRecorder()

@@ -61,8 +61,8 @@ func TestParseKey(t *testing.T) {
 }
 
 func TestKeyring(t *testing.T) {
-	a, b := ringOf(t, hexA).Keys()[0], ringOf(t, hexB).Keys()[0]
-	ring := ringOf(t, hexA, hexB)
+	a, b := ringOf(hexA).Keys()[0], ringOf(hexB).Keys()[0]
+	ring := ringOf(hexA, hexB)
 	for name, err := range map[string]error{
 		"a zero Key":  ring.Replace(sessions.Key{}),
 		"in the ring": ring.Replace(b, a, b),
@@ -92,7 +92,7 @@ func TestKeyring(t *testing.T) {
 		"encrypted": {"7fd84a56140db7929d11f954fd8b6090affed818d27c91d8634319cd96344320",
 			"66e0c34f479fa5905c0117e4fe1a7596f22cc11ae6db9a2a8ff4fe1ee32892ff"},
 	} {
-		one, two := ringOf(t, pair[0]).Keys()[0], ringOf(t, pair[1]).Keys()[0]
+		one, two := ringOf(pair[0]).Keys()[0], ringOf(pair[1]).Keys()[0]
 		oneEnc, oneSigned := one.IDs()
 		if enc, signed := two.IDs(); enc != oneEnc && signed != oneSigned {
 			t.Logf("%s: %v and %v share no id any more", mode, one, two)
@@ -106,15 +106,9 @@ func TestKeyring(t *testing.T) {
 
 // Several managers share a ring, which is replaced while they work.
 func TestRingIsReplacedMeanwhile(t *testing.T) {
-	ring := ringOf(t, hexA, hexB)
-	signed, err := sessions.New(ring, options{SignOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	encrypted, err := sessions.New(ring, sessions.Options[older]{Name: "other"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ring := ringOf(hexA, hexB)
+	signed := made(sessions.New(ring, options{SignOnly: true}))
+	encrypted := made(sessions.New(ring, sessions.Options[older]{Name: "other"}))
 	stop := make(chan struct{})
 	var replaced, wg sync.WaitGroup
 	replaced.Go(func() {
@@ -132,8 +126,8 @@ func TestRingIsReplacedMeanwhile(t *testing.T) {
 		wg.Go(func() {
 			one, two := "", ""
 			for range 200 {
-				one, _ = turn(t, signed, one, func(s *fixed) { s.Name += "x" })
-				two, _ = turn(t, encrypted, two, func(s *older) { s.Name += "x" })
+				one = turn(t, signed, one, sessions.Changed, func(s *fixed) { s.Name += "x" })
+				two = turn(t, encrypted, two, sessions.Changed, func(s *older) { s.Name += "x" })
 			}
 			if len(valueOf(signed, one).Data.Name) != 200 ||
 				len(valueOf(encrypted, two).Data.Name) != 200 {
@@ -204,13 +198,6 @@ func TestReadKeyring(t *testing.T) {
 	}
 }
 
-func write(t *testing.T, file, content string) {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // watching is a ring that watches a file, in a bubble of synctest.
 type watching struct {
 	ring *sessions.Keyring
@@ -218,7 +205,7 @@ type watching struct {
 }
 
 func watch(t *testing.T, file string) *watching {
-	w := &watching{ring: ringOf(t, hexC)}
+	w := &watching{ring: ringOf(hexC)}
 	go w.ring.Watch(t.Context(), file, func(err error) { w.told = append(w.told, fmt.Sprint(err)) })
 	synctest.Wait() // the first look is at once
 	return w
@@ -292,7 +279,7 @@ func TestWatchABadFile(t *testing.T) {
 		w := watch(t, file)
 		w.wants(t, hexC, "no key in it")
 		write(t, file, hexA)
-		ring := ringOf(t, hexC)
+		ring := ringOf(hexC)
 		go ring.Watch(t.Context(), file, nil)
 		synctest.Wait()
 		if ring.Keys()[0].Secret() != hexA {
@@ -343,15 +330,9 @@ func TestWatchAnUnreadableFile(t *testing.T) {
 
 // However something is printed that has a secret, or a visitor's data, in it, neither shows.
 func TestNothingPrintsASecret(t *testing.T) {
-	ring := ringOf(t, hexA)
-	m, err := sessions.New(ring, options{SignOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := m.Seal(fixed{Name: "Rumpelstiltskin"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ring := ringOf(hexA)
+	m := made(sessions.New(ring, options{SignOnly: true}))
+	c := made(m.Seal(fixed{Name: "Rumpelstiltskin"}))
 	s := m.Load(comes(m, c.Value))
 	s.Data.Name += "Rumpelstiltskin"
 	key, cookie := ring.Keys()[0], s.Cookie()
@@ -375,7 +356,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		nest(key), nest(ring), nest(cookie), nest(s), nest(m), nest(&key), nest(&cookie),
 		[]any{within[sessions.Key]{closed: key}, within[any]{closed: key}},
 		[]any{within[sessions.Cookie]{closed: cookie}, within[any]{closed: cookie}},
-		[]any{within[*sessions.Keyring]{closed: ring}, within[*sessions.Manager[fixed]]{closed: m}},
+		[]any{within[*sessions.Keyring]{closed: ring}, within[*manager]{closed: m}},
 		[]any{sessions.Event{Cookie: cookie}, sessions.KeyLine{Key: key}},
 	)
 	for _, v := range values {
