@@ -165,7 +165,8 @@ func TestQuotes(t *testing.T) {
 		c.Value + `"`: c.Value + `"`, `""` + c.Value + `""`: `"` + c.Value + `"`,
 	} {
 		s := valueOf(m, value)
-		if got := s.Cookie().Value(); got != want || (s.Verdict() == sessions.Valid) != (want == c.Value) {
+		got, isGood := s.Cookie().Value(), s.Verdict() == sessions.Valid
+		if got != want || isGood != (want == c.Value) {
 			t.Errorf("%s: got %v and the value %s, want %s", value, s.Verdict(), got, want)
 		}
 	}
@@ -173,41 +174,30 @@ func TestQuotes(t *testing.T) {
 
 func TestLimitsAtTheSecond(t *testing.T) {
 	const idle, lifetime = 100, 250
-	tests := []struct {
-		name           string
-		began, written int64 // seconds ago
-		want           sessions.Verdict
-	}{
-		{"now", 0, 0, sessions.Valid},
-		{"idle, last second", idle, idle, sessions.Valid},
-		{"idle, one second later", idle + 1, idle + 1, sessions.Expired},
-		{"lifetime, last second", lifetime, 0, sessions.Valid},
-		{"busy but too old", lifetime + 1, 0, sessions.TooOld},
-		{"idle and too old", lifetime + 1, idle + 1, sessions.TooOld},
-		{"clock ahead by a minute", -60, -60, sessions.Valid},
-		{"clock ahead by more", -61, -61, sessions.FromFuture},
-		{"busy, clock ahead by a minute", 10, -60, sessions.Valid},
-		{"busy, clock ahead by more", 10, -61, sessions.FromFuture},
-	}
 	synctest.Test(t, func(t *testing.T) {
 		m := managerOf(options{
 			Limits: sessions.Limits{Idle: idle * time.Second, Lifetime: lifetime * time.Second},
 		})
-		for _, tt := range tests {
-			s, now := valueOf(m, aged(m, tt.began, tt.written)), time.Now()
-			if s.Verdict() != tt.want {
-				t.Errorf("%s: got %v, want %v", tt.name, s.Verdict(), tt.want)
-			}
-			began := now.Add(time.Duration(-tt.began) * time.Second)
-			written := now.Add(time.Duration(-tt.written) * time.Second)
-			ends := written.Add(idle * time.Second)
-			if last := began.Add(lifetime * time.Second); last.Before(ends) {
-				ends = last
-			}
-			if !s.Began().Equal(began) || !s.Written().Equal(written) || !s.Ends().Equal(ends) ||
-				!s.Cookie().Written.Equal(written) || s.Began().Location() != time.UTC {
-				t.Errorf("%s: got %v, %v, %v, want %v, %v, %v", tt.name,
-					s.Began(), s.Written(), s.Ends(), began, written, ends)
+		for _, tt := range []struct {
+			about          string
+			began, written int // seconds ago
+			want           sessions.Verdict
+		}{
+			{"now", 0, 0, sessions.Valid},
+			{"idle, last second", idle, idle, sessions.Valid},
+			{"idle, one second later", idle + 1, idle + 1, sessions.Expired},
+			{"lifetime, last second", lifetime, 0, sessions.Valid},
+			{"busy but too old", lifetime + 1, 0, sessions.TooOld},
+			{"idle and too old", lifetime + 1, idle + 1, sessions.TooOld},
+			{"clock ahead by a minute", -60, -60, sessions.Valid},
+			{"busy, clock ahead by a minute", 10, -60, sessions.Valid},
+			{"busy, clock ahead by more", 10, -61, sessions.FromFuture},
+		} {
+			s := valueOf(m, aged(m, int64(tt.began), int64(tt.written)))
+			want := [3]int{tt.began, tt.written, min(idle-tt.written, lifetime-tt.began)}
+			if got := ago(s); s.Verdict() != tt.want || got != want ||
+				!s.Cookie().Written.Equal(s.Written()) || s.Began().Location() != time.UTC {
+				t.Errorf("%s: got %v, %v, want %v, %v", tt.about, s.Verdict(), got, tt.want, want)
 			}
 		}
 	})
@@ -223,7 +213,7 @@ func TestSeveralCookies(t *testing.T) {
 	}
 	good, bob := seal(hexA, "Alice", 9, 5), seal(hexB, "Bob", 5, 5)
 	later := seal(hexB, "Carol", 99, 4)
-	old, tooLong := seal(hexA, "Alice", 14*day+1, 14*day+1), seal(hexA, "Alice", 90*day+1, 0)
+	old := seal(hexA, "Alice", 14*day+1, 14*day+1)
 	future := seal(hexA, "Alice", -3600, -3600)
 	otherTypes := forge(hexA, false, m.CookieName(), []byte("\x83\x61x\x00\xa0"))
 	unknown, large := seal(hexC, "Alice", 5, 5), strings.Repeat("x", sessions.MaxSize)
@@ -236,7 +226,6 @@ func TestSeveralCookies(t *testing.T) {
 	}{
 		{"one", []string{good}, sessions.Valid, 0, 1},
 		{"two written at one time", []string{good, bob}, sessions.Valid, 0, 2},
-		{"the other way round", []string{bob, good}, sessions.Valid, 0, 2},
 		{"one written later", []string{good, later, bob}, sessions.Valid, 1, 3},
 		{"one written later, first", []string{later, good}, sessions.Valid, 0, 2},
 		{"the fourth is good", []string{"x", "y", old, bob, later}, sessions.Valid, 3, 1},
@@ -251,8 +240,6 @@ func TestSeveralCookies(t *testing.T) {
 			sessions.Malformed, 1, 0},
 		{"from the future after other types", []string{otherTypes, future},
 			sessions.FromFuture, 1, 0},
-		{"too old before from the future", []string{tooLong, future}, sessions.TooOld, 0, 0},
-		{"expired after too old", []string{tooLong, old}, sessions.Expired, 1, 0},
 		{"two pieces of rubbish", []string{"x", "y"}, sessions.Malformed, 0, 0},
 		{"two expired ones", []string{old, seal(hexA, "Bob", 14*day+1, 14*day+1)},
 			sessions.Expired, 0, 0},
@@ -347,7 +334,7 @@ func TestChecks(t *testing.T) {
 func FuzzForgedCookie(f *testing.F) {
 	// Constants, because the fuzzer's workers are processes of their own, and would
 	// each seal others.
-	ours := goldenValues(f)
+	ours := goldenValues()
 	for _, value := range ours {
 		f.Add(value)
 		f.Add(value[:len(value)-1])

@@ -373,7 +373,8 @@ func TestBinding(t *testing.T) {
 					v.Verdict(), v.Data.Name, v.Cookie().TicketEnds, tt.want)
 			}
 		}
-		if text := d.ask("/"); text != "I am Alice" || s.events[1].Saved.Reason != sessions.Unchanged {
+		text := d.ask("/")
+		if text != "I am Alice" || s.events[1].Saved.Reason != sessions.Unchanged {
 			t.Errorf("got %q after the ticket had run out, and %v", text, s.events)
 		}
 		wantSteps(t, "again", s, "challenged", "refreshed")
@@ -413,8 +414,9 @@ func TestTicketOptions(t *testing.T) {
 			_, first := d.register()
 			res, text := d.refresh()
 			want := `{"credentials":[{"attributes":"` + tt.attr + `","name":"` + tt.ticket +
-				`","type":"cookie"}],"refresh_url":"` + tt.path + `/refresh","scope":{"include_site"` +
-				`:false,"scope_specification":[` + tt.rules + `]},"session_identifier":"` + d.id + "\"}\n"
+				`","type":"cookie"}],"refresh_url":"` + tt.path + `/refresh","scope":{` +
+				`"include_site":false,"scope_specification":[` + tt.rules +
+				`]},"session_identifier":"` + d.id + "\"}\n"
 			if d.id == "" || first != want || text != want || res.StatusCode != 200 ||
 				res.Header.Get("Content-Type") != "application/json" ||
 				res.Header.Get("Cache-Control") != "no-store" {
@@ -486,7 +488,7 @@ func TestStolenCookies(t *testing.T) {
 			"behind three bad ones":            strings.Repeat(bad, 3) + good,
 		},
 		sessions.Unproven: {
-			"no ticket": "", "garbage": "garbage", "the session as its ticket": d.jar[boundCookie].Value,
+			"no ticket": "", "garbage": "garbage", "the session": d.jar[boundCookie].Value,
 			"another device's ticket": newBound(t, s).jar[ticketCookie].Value,
 			"the identifier":          d.id,
 			"a challenge":             d.asked().challenge,
@@ -643,10 +645,11 @@ func badProofs(d *device, registers bool) map[string]string {
 		return input + "." + b64(string(both))
 	}
 	with := func(key string) string { return raw(plain + `,"jwk":` + key) }
+	secret := made(d.key.PublicKey.Bytes())
 	none := b64(strings.Replace(header, "ES256", "none", 1) + "}")
 	return map[string]string{
 		"alg none":                 none + "." + parts[1] + ".",
-		"HS256 with the key":       sign(jose.HS256, made(d.key.PublicKey.Bytes()), typ, false, claims),
+		"HS256 with the key":       sign(jose.HS256, secret, typ, false, claims),
 		"ES384":                    sign(jose.ES384, p384, typ, registers, claims),
 		"another key":              sign(jose.ES256, other, typ, false, claims),
 		"another type":             sign(jose.ES256, d.key, "JWT", registers, claims),

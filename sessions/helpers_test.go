@@ -179,13 +179,14 @@ type visits[T any] struct {
 }
 
 // visit has do change the session, saves it, and wants a reason.
-func (b *visits[T]) visit(want sessions.Reason, do func(*sessions.Session[T])) *sessions.Session[T] {
+func (b *visits[T]) visit(want sessions.Reason, do func(*sessions.Session[T])) (
+	s *sessions.Session[T]) {
 	b.t.Helper()
 	r := comes(b.m)
 	if b.cookie != "" {
 		r = comes(b.m, b.cookie)
 	}
-	s := b.m.Load(r)
+	s = b.m.Load(r)
 	do(s)
 	value, why, err := saveOf(b.t, b.m, s, b.cookie)
 	if why != want || err != nil {

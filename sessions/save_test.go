@@ -96,7 +96,7 @@ func TestRefusedCookieIsLeftAlone(t *testing.T) {
 	for want, value := range map[sessions.Verdict]string{
 		sessions.Malformed:  "x",
 		sessions.TooLarge:   strings.Repeat("x", 5000),
-		sessions.UnknownKey: forge(hexB, false, m.CookieName(), payloadOf(0, 0, fixed{Name: "Eve"})),
+		sessions.UnknownKey: forge(hexB, false, m.CookieName(), payloadOf(0, 0, fixed{Name: "A"})),
 		sessions.Tampered:   flipped(aged(m, 0, 0)),
 		sessions.Expired:    aged(m, idle+10, idle+10),
 		sessions.TooOld:     aged(m, lifetime+10, 0),
@@ -193,8 +193,8 @@ func TestTooLarge(t *testing.T) {
 			if size <= sessions.MaxSize {
 				fits = size
 			} else {
-				want = fmt.Sprintf("sessions: the session is %d bytes too large for a cookie of 4096",
-					size-sessions.MaxSize)
+				want = fmt.Sprintf("sessions: the session is %d bytes too large "+
+					"for a cookie of 4096", size-sessions.MaxSize)
 			}
 			value, _, err := saveOf(t, m, s, "")
 			if fmt.Sprint(err) != want || err == nil && valueOf(m, value).Data != s.Data {
