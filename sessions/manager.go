@@ -148,12 +148,15 @@ func New[T any](keys *Keyring, o Options[T]) (*Manager[T], error) {
 		return nil, fmt.Errorf("sessions: the type of a session must be a struct, not %v", t)
 	}
 	o.complete()
-	err := cmp.Or(o.check(), checkType(t, t.String(), make(map[reflect.Type]bool)))
-	if err != nil {
+	if wrong := o.check(); wrong != "" {
+		return nil, errors.New("sessions: " + wrong)
+	}
+	if err := checkType(t, t.String(), make(map[reflect.Type]bool)); err != nil {
 		return nil, fmt.Errorf("sessions: %w", err)
 	}
 	m := &Manager[T]{keys: keys, o: o}
 	m.name, m.ticket = o.cookieNames()
+	var err error
 	if m.zero, err = encode(*new(T)); err != nil {
 		return nil, err
 	}
@@ -188,48 +191,48 @@ func (o *Options[T]) complete() {
 // goodName matches a name that no browser and no proxy takes for anything else.
 var goodName = regexp.MustCompile(`^_?[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
-// check finds contradictions. Its errors begin with the option's name, and don't quote
-// what it says, which could be a key that was put there by mistake.
-func (o *Options[T]) check() error {
+// check returns what is wrong, or nothing. It begins with the option's name, and doesn't
+// quote what that says, which could be a key that was put there by mistake.
+func (o *Options[T]) check() (wrong string) {
 	lower, within := strings.ToLower(o.Name), strings.TrimSuffix(o.Path, "/")+"/"
 	switch {
 	case len(o.Name) > 64 || !goodName.MatchString(o.Name):
-		return errors.New("Name must be letters, digits, -, _ and ., 64 at most, and begin " +
-			"with a letter or digit, or one _")
+		return "Name must be letters, digits, -, _ and ., 64 at most, and begin " +
+			"with a letter or digit, or one _"
 	case strings.HasPrefix(lower, "http-") || strings.HasPrefix(lower, "host-"):
-		return errors.New("Name must not begin with Http- or Host-, which browsers give a meaning")
+		return "Name must not begin with Http- or Host-, which browsers give a meaning"
 	case o.SameSite < 0 || o.SameSite > http.SameSiteNoneMode:
-		return errors.New("SameSite must be one of net/http's modes")
+		return "SameSite must be one of net/http's modes"
 	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
-		return errors.New("SameSite: None needs HTTPS, and contradicts Insecure")
+		return "SameSite: None needs HTTPS, and contradicts Insecure"
 	case o.Partitioned && o.Insecure:
-		return errors.New("Partitioned needs HTTPS, and contradicts Insecure")
+		return "Partitioned needs HTTPS, and contradicts Insecure"
 	case o.Path[0] != '/':
-		return errors.New("Path must begin with a slash")
+		return "Path must begin with a slash"
 	case o.Idle < time.Second || o.Idle > maxLimit:
-		return errors.New("Idle must be between a second and 400 days")
+		return "Idle must be between a second and 400 days"
 	case o.Lifetime < time.Second || o.Lifetime > maxLimit:
-		return errors.New("Lifetime must be between a second and 400 days")
+		return "Lifetime must be between a second and 400 days"
 	case o.Bind == 0:
 	case o.Bind < time.Second:
-		return errors.New("Bind must be at least a second, and better ten minutes")
+		return "Bind must be at least a second, and better ten minutes"
 	case o.Bind > min(o.Idle, o.Lifetime): // or a ticket could outlive the key that has sealed it
-		return errors.New("Bind must not be longer than Idle or Lifetime")
+		return "Bind must not be longer than Idle or Lifetime"
 	case o.Insecure:
-		return errors.New("Bind needs HTTPS, and contradicts Insecure")
+		return "Bind needs HTTPS, and contradicts Insecure"
 	case o.Domain != "":
-		return errors.New("Bind contradicts Domain: a device proves itself to one host")
+		return "Bind contradicts Domain: a device proves itself to one host"
 	case !isPath(o.BindPath) || !strings.HasPrefix(o.BindPath, within) ||
 		strings.HasSuffix(o.BindPath, "/"):
-		return errors.New("BindPath must be a path within Path, without a slash at the end")
+		return "BindPath must be a path within Path, without a slash at the end"
 	case slices.ContainsFunc(o.Assets, func(path string) bool { return !isPath(path) }):
-		return errors.New("Assets must be paths")
+		return "Assets must be paths"
 	}
 	sample := http.Cookie{Name: o.Name, Path: o.Path, Domain: o.Domain}
 	if err := sample.Valid(); err != nil {
-		return fmt.Errorf("Domain or Path: %w", err)
+		return "Domain or Path: " + err.Error()
 	}
-	return nil
+	return ""
 }
 
 // isPath reports whether s is the path of a URL as it may stand in a header.

@@ -314,7 +314,8 @@ func (m *Manager[T]) deleteOld(h http.Header, s *Session[T]) {
 func forCaches(h http.Header, noStore bool) {
 	if !lists(h["Vary"], "*", "cookie") {
 		// In one line: who asks for the header gets the first one alone.
-		h.Set("Vary", strings.Join(append(h["Vary"], "Cookie"), ", "))
+		before := strings.Join(h["Vary"], ", ")
+		h.Set("Vary", strings.TrimPrefix(before+", Cookie", ", "))
 	}
 	if noStore && !lists(h["Cache-Control"], "no-store", "private") {
 		h.Set("Cache-Control", "no-store")
