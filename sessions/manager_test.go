@@ -74,9 +74,8 @@ type (
 		Up       *tree
 		ByName   map[string]*tree
 	}
-	unexported struct{ name string }
-	inner      struct{ Secret any }
-	hidden     struct{ Shown string }
+	inner  struct{ Secret any }
+	hidden struct{ Shown string }
 )
 
 // A type whose sessions could not be read back is refused, with the field's name.
