@@ -319,7 +319,10 @@ func (f *follower) tryRenamed() {
 	f.t.Helper()
 	f.expect("go list .", "example.com/you/cookiesession")
 	f.run("go vet ./...", nil)
-	f.expect("grep -rn '\"cookiesession/' --include='*.go' . || echo none", "none")
+	f.expect("gofmt -l .", "")
+	f.run("go test -short -run 'TestImports|TestQuickStart' . ./e2e", nil)
+	f.expect("grep -rn '\"cookiesession/[a-z]' --include='*.go' . || echo none", "none")
+	f.expect("grep -n '[[:space:]]cookiesession' */go.mod || echo none", "none")
 }
 
 // checkIgnored finds files that the commands have made and git would commit.
