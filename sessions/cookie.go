@@ -28,7 +28,7 @@ const (
 	maxAhead = 3600
 )
 
-// Verdict is what became of the cookie that a request brought.
+// Verdict is the result of the checks of a cookie.
 type Verdict string
 
 // The verdicts. [Checks] has the order in which a cookie gets them.

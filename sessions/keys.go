@@ -77,7 +77,7 @@ var oneSpelling = base64.RawURLEncoding.Strict()
 const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 // IsKeyID reports whether s has the form of a key id: six lower-case letters and digits.
-// Only such text of a client is safe to log.
+// Don't log a key id that a client has sent unless it has this form.
 func IsKeyID(s string) bool {
 	return len(s) == idLen && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
