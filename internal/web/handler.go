@@ -234,6 +234,9 @@ func (s *Site[T]) observeSession(r *http.Request, e sessions.Event) {
 	s.config.Record.Observe(e)
 	if e.Step != "" {
 		s.config.Log.Debug("device binding", "event", e.Step)
+		if r == nil { // no request has brought the session
+			return
+		}
 		if w := responseOf(r); w.route == "" && r.Method == http.MethodPost {
 			w.route = r.URL.Path // unless the router says otherwise, it is the step's own
 		}
