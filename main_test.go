@@ -351,7 +351,7 @@ func TestKeyFile(t *testing.T) {
 			fmt.Sprintf("\ncookiesession_key_file_ok %d\n", tt.ok),
 			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n", tt.bad),
 			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"ok\"} %d\n", tt.good),
-			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,verdict=\"valid\"} 0\n", tt.key),
+			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,session=\"session\",verdict=\"valid\"} 0\n", tt.key),
 		}
 		testkit.AwaitTrue(t, "the metrics of "+tt.log, func() bool {
 			_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})

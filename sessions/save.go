@@ -193,7 +193,7 @@ func (m *Manager[T]) reasonTo(s *Session[T], data []byte) Reason {
 		return Cleared
 	case s.binding != nil:
 		return Bound
-	case isNew || s.Passive || s.quiet:
+	case isNew || s.Quiet():
 		return Unchanged
 	case s.cookie.KeyID != m.sealing().id:
 		return Resealed

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -131,27 +130,6 @@ func (l *lesson[T]) ladder(passed int) (rungs []rung) {
 	return rungs
 }
 
-// sentCookie is a Set-Cookie header, to be shown.
-type sentCookie struct {
-	*http.Cookie
-	Parts      []report.Part // none when the cookie is deleted
-	Attributes string        // as they are in the header
-}
-
-// sent takes apart the Set-Cookie headers of a response.
-func sent(headers []string) (all []sentCookie) {
-	for _, header := range headers {
-		c, err := http.ParseSetCookie(header)
-		if err != nil {
-			continue // it is none of the library's
-		}
-		_, attributes, _ := strings.Cut(header, ";")
-		parts := report.Parts(c.Value, sessions.Valid)
-		all = append(all, sentCookie{Cookie: c, Parts: parts, Attributes: attributes})
-	}
-	return all
-}
-
 // specimen is a session as it looks in one of the two modes.
 type specimen struct {
 	Encrypted bool
@@ -162,13 +140,13 @@ type specimen struct {
 // specimens seals data in both modes, to be compared, so far as it fits into a cookie.
 func (l *lesson[T]) specimens(data T) (both []specimen) {
 	for _, m := range []*sessions.Manager[T]{l.signed, l.encrypted} {
-		c, err := m.Seal(data)
+		c, err := m.Seal(report.Masked(data))
 		if err != nil { // it is longer when it is encrypted
 			continue
 		}
 		_, inner, _ := report.Dissect(c.Value)
 		content, _ := base64.URLEncoding.DecodeString(inner) // which m has encoded
-		s := specimen{Encrypted: m == l.encrypted, Parts: report.Parts(c.Value, sessions.Valid)}
+		s := specimen{Encrypted: m == l.encrypted, Parts: report.Parts[T](c.Value, sessions.Valid)}
 		s.Steps = []string{report.Shorten(inner), report.Shorten(fmt.Sprintf("% x", content))}
 		if !s.Encrypted {
 			s.Steps = append(s.Steps, report.Shorten(report.Notation(content)))

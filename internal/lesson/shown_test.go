@@ -26,7 +26,7 @@ func showsMAC(text, value string) bool {
 			return true
 		}
 	}
-	parts := report.Parts(value, sessions.Valid)
+	parts := report.Parts[cart](value, sessions.Valid)
 	if parts == nil {
 		return false
 	}
@@ -108,7 +108,7 @@ func TestBoundCookie(t *testing.T) {
 		s := newSite(t, sessions.Options[cart]{SignOnly: true, Bind: tt.bind})
 		cookie := s.seal(t, 0, append(session("Ada", 0, 0), device))
 		says(t, "bound", s.page(cookie), append(tt.want, "<strong>bound to a device</strong>"), nil)
-		payload := report.Parts(cookie, sessions.Valid)[2]
+		payload := report.Parts[cart](cookie, sessions.Valid)[2]
 		end := payload.Start + payload.Chars
 		for _, r := range s.visits(cookie) {
 			_, page := s.do(r)
