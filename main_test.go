@@ -274,6 +274,24 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
+// Sessions are a host's own, which is said where there are several.
+func TestSeveralOrigins(t *testing.T) {
+	for origins, says := range map[string]bool{
+		"https://a.example": false, "https://a.example,https://b.example": true,
+	} {
+		p := testkit.Serve(t, func(ctx context.Context, log io.Writer) error {
+			args := []string{"-addr", "localhost:0", "-origin", origins}
+			return run(ctx, args, environ{"COOKIESESSION_KEYS": testkit.KeyA}.get, nil, io.Discard, log)
+		})
+		const line = `msg=listening url=https://a.example addr=`
+		_, rest, _ := strings.Cut(p.Log.String(), line)
+		rest, _, _ = strings.Cut(rest, "\n")
+		if strings.HasSuffix(rest, ` note="each host has sessions of its own"`) != says {
+			t.Errorf("%s: got %s", origins, p.Log)
+		}
+	}
+}
+
 // Without a key there is a warning, and a random one. A key that is no good is not quoted.
 func TestKeys(t *testing.T) {
 	a, b := startRun(t, nil), startRun(t, nil)

@@ -505,11 +505,15 @@ func TestWhoRenews(t *testing.T) {
 				want = sessions.Renewed
 			}
 			s := m.Load(r)
-			if saved, err := m.Save(httptest.NewRecorder(), s); saved.Reason != want || err != nil {
+			if saved, err := m.Save(httptest.NewRecorder(), s); saved.Reason != want || err != nil ||
+				s.Quiet() == tt.passes {
 				t.Errorf("%s %v: got %v and %v, want %v", tt.method, tt.header, saved, err, want)
 			}
 			s = m.Load(comes(m, c.Value))
-			if s.Passive = true; tt.passes {
+			if s.Passive = true; !s.Quiet() {
+				t.Error("a passive visit is not quiet")
+			}
+			if tt.passes {
 				saved, err := m.Save(httptest.NewRecorder(), s)
 				if saved.Reason != sessions.Unchanged || err != nil {
 					t.Errorf("a passive visit: got %v and %v", saved, err)

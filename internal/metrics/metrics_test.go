@@ -195,6 +195,25 @@ func TestKeyInfo(t *testing.T) {
 	}
 }
 
+// A second session of the site has the same metrics, under its name.
+func TestSecondSession(t *testing.T) {
+	m := metrics.New(newRing(t, keyA), false, "session")
+	m.Observe("basket", sessions.Event{
+		Cookie: sessions.Cookie{Verdict: sessions.None},
+		Saved:  sessions.Saved{Reason: sessions.Changed, Size: 300},
+	})
+	page := scrape(m)
+	for series, want := range map[string]float64{
+		cookies("", "none"): 0, written("changed"): 0, "cookiesession_cookie_bytes_sum": 300,
+		`cookiesession_cookies_total{key_id="",session="basket",verdict="none"}`: 1,
+		`cookiesession_cookies_written_total{reason="changed",session="basket"}`: 1,
+	} {
+		if got := value(t, page, series); got != want {
+			t.Errorf("got %v for %s, want %v", got, series, want)
+		}
+	}
+}
+
 // The counters of a key are there before its first cookie, and go with it. What has no
 // key has nothing to do with that.
 func TestCountersOfKeys(t *testing.T) {
