@@ -165,7 +165,7 @@ func (a *app) serve(ctx context.Context) error {
 		to.URL = cfg.origins[0]
 	}
 	if len(cfg.origins) > 1 && cfg.options().Domain == "" {
-		to.Note = "each host has sessions of its own"
+		to.Started = []any{"note", "each host has sessions of its own"}
 	}
 	if cfg.tlsCert != "" {
 		to.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}

@@ -73,9 +73,7 @@ func TestHiddenFields(t *testing.T) {
 	if got := len(payload.Text); got != 9 || got+payload.More != payload.Chars {
 		t.Errorf("got %+v", payload)
 	}
-	masked := report.Masked(data)
-	if got := fmt.Sprint(masked); strings.Contains(got, secret) || masked.Name != "Zoe" ||
-		masked.Plain != data.Plain || data.Accounts["a"].Token != secret || data.Mail != secret {
-		t.Errorf("got %s of %v", got, data)
+	if !report.Hides[session]() || report.Hides[visitor]() {
+		t.Error("got it wrong who hides something")
 	}
 }

@@ -62,7 +62,7 @@ func Parts[T any](value string, v sessions.Verdict) (parts []Part) {
 	chars := func(bytes int) int { return (4*bytes + 1) / 3 }
 	stampChars, payloadChars := chars(len(stamp)+1), chars(len(payload)+1)
 	shown := chars(max(4, len(payload)-deviceChars(payload)) + 1)
-	if len(hidden[T]()) > 0 {
+	if Hides[T]() {
 		shown = chars(7)
 	}
 	add("id", idLen+1, idLen+1, sessions.UnknownKey)

@@ -40,7 +40,6 @@ func (e Exception) apply(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", e.Policy)
 	}
 	if e.Timeout > 0 {
-		// Without the first one, net/http ends the request's context early, too.
 		c, end := http.NewResponseController(w), time.Now().Add(e.Timeout)
 		c.SetReadDeadline(end)
 		c.SetWriteDeadline(end)

@@ -82,11 +82,14 @@ func TestGreaterBody(t *testing.T) {
 		{"/upload", file, size, 413, fmt.Sprint(size)},
 		{"/note", form, size / 2, 200, "Added tea"},
 		{"/note", form, size, 413, fmt.Sprint(size)},
-		{"/add", form, size / 2, 413, fmt.Sprint(web.MaxBody)},
+		{"/add", form, web.MaxBody, 413, fmt.Sprint(web.MaxBody)},
 	} {
 		kind, body := tt.body(tt.size)
-		// Without a length, which would say at once that it is too large.
-		res, err := http.Post(srv.URL+tt.path, kind, io.MultiReader(strings.NewReader(body)))
+		src := io.Reader(strings.NewReader(body))
+		if tt.status == 413 { // without a length, which would say so at once
+			src = io.MultiReader(src)
+		}
+		res, err := http.Post(srv.URL+tt.path, kind, src)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,10 +155,44 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
+// pipeTo returns a connection to a server with time limits.
+func pipeTo(h http.Handler) net.Conn {
+	srv := &http.Server{
+		Handler: h, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second,
+	}
+	ln := make(pipes)
+	go srv.Serve(ln)
+	client, conn := net.Pipe()
+	ln <- conn
+	close(ln)
+	return client
+}
+
+// A body may come as slowly.
+func TestSlowBody(t *testing.T) {
+	for timeout, good := range map[time.Duration]bool{0: false, time.Minute: true} {
+		synctest.Test(t, func(t *testing.T) {
+			var got []byte
+			var failed error
+			client := pipeTo(newShop(t, insecure(), "", excepted(web.Exception{Timeout: timeout},
+				func(w http.ResponseWriter, r *http.Request) { got, failed = io.ReadAll(r.Body) })))
+			go io.Copy(io.Discard, client)
+			fmt.Fprint(client, "POST /test-only HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na")
+			time.Sleep(45 * time.Second)
+			fmt.Fprint(client, "b")
+			synctest.Wait()
+			client.Close()
+			if (string(got) == "ab" && failed == nil) != good {
+				t.Errorf("%v: got %q and %v", timeout, got, failed)
+			}
+		})
+	}
+}
+
 // A stream goes on beyond the server's time limits where its route has a longer one. It is
 // ended with that.
 func TestTimeout(t *testing.T) {
-	for timeout, want := range map[time.Duration]string{0: "", time.Minute: "01", time.Hour: "012"} {
+	for timeout, want := range map[time.Duration]string{0: "0", time.Minute: "01", time.Hour: "012"} {
 		synctest.Test(t, func(t *testing.T) {
 			ended := error(nil)
 			s := newShop(t, insecure(), "", excepted(web.Exception{Timeout: timeout},
@@ -168,14 +205,7 @@ func TestTimeout(t *testing.T) {
 						time.Sleep(45 * time.Second)
 					}
 				}))
-			srv := &http.Server{
-				Handler: s, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second,
-			}
-			ln := make(pipes)
-			go srv.Serve(ln)
-			client, conn := net.Pipe()
-			ln <- conn
-			close(ln)
+			client := pipeTo(s)
 			fmt.Fprint(client, "GET /test-only HTTP/1.1\r\nHost: x\r\n\r\n")
 			res, err := http.ReadResponse(bufio.NewReader(client), nil)
 			if err != nil {
@@ -184,10 +214,6 @@ func TestTimeout(t *testing.T) {
 			body, _ := io.ReadAll(res.Body)
 			client.Close()
 			synctest.Wait()
-			srv.Close()
-			if want == "" {
-				want = "0"
-			}
 			if string(body) != want || (ended == nil) != (want == "012") {
 				t.Errorf("%v: got %q and %v, want %q", timeout, body, ended, want)
 			}

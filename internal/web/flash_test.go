@@ -21,6 +21,8 @@ func newFlashes(t *testing.T) *shop {
 			return web.Redirect("/cart"), nil
 		case "go on":
 			return web.Redirect("/cart"), nil
+		case "moved":
+			return web.Answer{Status: 303, Location: "/cart", Page: "cart"}, nil
 		case "poll":
 			s.Passive = true
 			return web.Message("cart", "polled"), nil
@@ -62,6 +64,7 @@ func TestFlash(t *testing.T) {
 		{"GET", "/healthz", "", "", false},
 		{"GET", do + "poll", "", "", false},
 		{"GET", do + "go+on", "", "", false},
+		{"GET", do + "moved", "", "", false},
 		{"GET", do + "later", "", "", false},
 		{"GET", do + "fail", "", "", false},
 		{"GET", do + "panic", "", "", false},

@@ -46,12 +46,12 @@ func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page
 		p.Cookie.Verdict = sessions.None
 		return p
 	}
-	takes := s.Flash != nil && !v.Quiet() && p.isHTML(r) && ans.Location == "" && ans.Status < 500
+	shows := p.isHTML(r) && ans.Location == "" && ans.Status < 500 && !v.Quiet()
 	if ans.Status >= 400 {
 		v.Undo()
 		v.Passive = true
 	}
-	if takes {
+	if shows && s.Flash != nil {
 		p.Flash = s.Flash(&v.Data).Take()
 	}
 	if s.Shared != nil {
