@@ -5,17 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -63,12 +59,14 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// What the alerts look at exists.
+// What the alerts look at exists, and Prometheus finds nothing to complain of in the page
+// of metrics.
 func TestAlertsKnowTheMetrics(t *testing.T) {
 	slow(t)
 	rules := read(t, "deploy/alerts.yml")
 	cert, key, _ := testkit.NewCertificate(t)
 	page := busyMetrics(t, "-tls-cert", cert, "-tls-key", key)
+	tool(t, page, "promtool", "check", "metrics")
 	for _, name := range regexp.MustCompile(`\bcookiesession_[a-z_]+`).FindAllString(rules, -1) {
 		if strings.HasPrefix(name, "cookiesession_key_info") {
 			name = "cookiesession_key_info" // and not the rule that is made of it
@@ -96,12 +94,6 @@ func TestAlertsLeadToTheDocumentation(t *testing.T) {
 	}
 }
 
-// Prometheus itself finds nothing to complain of in the page of metrics.
-func TestPromtoolCheckMetrics(t *testing.T) {
-	slow(t)
-	tool(t, busyMetrics(t), "promtool", "check", "metrics")
-}
-
 // promServer is a Prometheus that scrapes several copies of the program.
 type promServer struct {
 	t   testing.TB
@@ -117,20 +109,13 @@ func startPrometheus(t testing.TB, copies ...string) *promServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const every = "250ms"
-	config, err := json.Marshal(map[string]any{ // JSON is YAML, too
-		"global": map[string]any{
-			"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every,
-		},
-		"rule_files": []string{rules},
-		"scrape_configs": []any{map[string]any{
-			"job_name": "site", "static_configs": []any{map[string]any{"targets": copies}},
-		}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	testkit.WriteFile(t, filepath.Join(dir, "prometheus.yml"), string(config))
+	const config = `
+global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}
+rule_files: [%q]
+scrape_configs: [{job_name: site, static_configs: [{targets: ["%s"]}]}]
+`
+	testkit.WriteFile(t, filepath.Join(dir, "prometheus.yml"),
+		fmt.Sprintf(config, rules, strings.Join(copies, `", "`)))
 	cmd := exec.Command(file, "--config.file="+filepath.Join(dir, "prometheus.yml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
 	log := new(testkit.Buffer)
@@ -251,41 +236,19 @@ func documented(t testing.TB, form string, k keyIDs) string {
 	return regexp.MustCompile(`"[A-Z]+\|[A-Z]+"`).ReplaceAllString(one, both)
 }
 
-// rotation is three copies, watched by a Prometheus while their keys change.
+// rotation is copies that Prometheus watches while their keys change.
 type rotation struct {
-	t      *testing.T
+	*copies
 	prom   *promServer
-	ring   string // the operator's own key file
 	differ string // the alert's query
-	copies [3]*testkit.Server
-	admins [3]string
 }
 
 func newRotation(t *testing.T) *rotation {
 	t.Helper()
-	r := &rotation{t: t, ring: filepath.Join(t.TempDir(), "ring")}
-	mustRun(t, "keys", "add", r.ring)
-	for i := range r.copies {
-		r.admins[i] = testkit.FreeAddr(t)
-		r.copies[i] = start(t, nil, "-admin-addr", r.admins[i], "-key-file", r.give(i))
-	}
-	r.prom = startPrometheus(t, r.admins[:]...)
+	r := &rotation{copies: startCopies(t)}
+	r.prom = startPrometheus(t, r.all[0].admin, r.all[1].admin, r.all[2].admin)
 	r.differ = r.prom.alertQuery("CookiesessionKeysDiffer")
 	return r
-}
-
-// give brings the operator's keys to one copy, and returns the copy's file.
-func (r *rotation) give(i int) string {
-	r.t.Helper()
-	name := fmt.Sprint(r.ring, i)
-	testkit.WriteFile(r.t, name+".new", testkit.ReadFile(r.t, r.ring))
-	if err := os.Rename(name+".new", name); err != nil {
-		r.t.Fatal(err)
-	}
-	if c := r.copies[i]; c != nil {
-		c.Cmd.Process.Signal(syscall.SIGHUP)
-	}
-	return name
 }
 
 // wantDiffer waits for the alert to name these copies.
@@ -328,14 +291,14 @@ func (r *rotation) wantUsed(unused, when string) {
 // those that the others outnumber: here the first, and then the last.
 func (r *rotation) spread(query string, counts ...string) {
 	r.t.Helper()
-	for i := range r.copies {
-		r.give(i)
+	for i, c := range r.all {
+		r.giveNow(c)
 		r.wantValue(query, counts[i])
 		switch i {
 		case 0:
-			r.wantDiffer(r.admins[0])
+			r.wantDiffer(r.all[0].admin)
 		case 1:
-			r.wantDiffer(r.admins[2])
+			r.wantDiffer(r.all[2].admin)
 		default:
 			r.wantDiffer()
 		}
@@ -346,19 +309,17 @@ func (r *rotation) spread(query string, counts ...string) {
 // called.
 func (r *rotation) visitRegularly() (leave func()) {
 	r.t.Helper()
-	cookies, _ := cookiejar.New(nil) // with one address for all: ports don't count
-	client, stop := &http.Client{Jar: cookies, Timeout: 10 * time.Second}, make(chan struct{})
-	_, _, err := askSite(client, r.copies[0].URL, "POST", "/set_name", "name=Regular", "")
-	if err != nil {
+	v := newVisitor(r.t, r.all[0].URL, new(tls.Config)) // ports don't count for its jar
+	if err := v.set("Regular"); err != nil {
 		r.t.Fatal(err)
 	}
+	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := 0; ; i++ {
-			at := r.copies[i%len(r.copies)].URL
-			_, got, err := askSite(client, at, "GET", "/get_name", "", "")
-			if err != nil || got != "Name: Regular\n" {
-				r.t.Errorf("got %q and %v", got, err)
+			v.url = r.all[i%len(r.all)].URL
+			if err := v.check(); err != nil {
+				r.t.Error(err)
 			}
 			select {
 			case <-stop:
@@ -378,15 +339,11 @@ func (r *rotation) visitRegularly() (leave func()) {
 // reached every copy, and whether the old key is still in use; and the alert
 // names the copy that is behind.
 func TestRotationQueries(t *testing.T) {
-	slow(t)
-	if runtime.GOOS == "windows" {
-		t.Skip("there are no signals to send on Windows")
-	}
 	testkit.NeedTool(t, "prometheus")
 	t.Parallel()
 	r := newRotation(t)
 	// A visitor who comes all the time, and one who is away during most of it.
-	leave, rare := r.visitRegularly(), newJar(t, r.copies[0].URL, "Rare")
+	leave, rare := r.visitRegularly(), newJar(t, r.all[0].URL, "Rare")
 	defer leave()
 
 	const (
@@ -415,7 +372,7 @@ func TestRotationQueries(t *testing.T) {
 	// The regular visitor's cookie has been sealed again, so the old key falls out
 	// of use, until the other visitor comes back with the old cookie.
 	r.wantValue(unused(old), "0")
-	if got := rare.ask(r.copies[0].URL); got != "Name: Rare" {
+	if got := rare.ask(r.all[0].URL); got != "Name: Rare" {
 		t.Errorf("got %q", got)
 	}
 	r.wantUsed(unused(old), "after a visitor came back")
@@ -427,7 +384,7 @@ func TestRotationQueries(t *testing.T) {
 	mustRun(t, "keys", "drop", r.ring, old.encrypted)
 	r.spread(documented(t, everywhere, old), "2", "1", "")
 	r.wantValue(documented(t, everywhere, added), "3")
-	if got := rare.ask(r.copies[1].URL); got != "Name: Rare" {
+	if got := rare.ask(r.all[1].URL); got != "Name: Rare" {
 		t.Errorf("got %q", got)
 	}
 
@@ -439,9 +396,9 @@ func TestRotationQueries(t *testing.T) {
 func (r *rotation) wantStray() {
 	r.t.Helper()
 	mustRun(r.t, "keys", "replace", r.ring)
-	r.give(1)
-	r.wantDiffer(r.admins[1])
-	want := r.admins[1] + " has other keys than most copies of site"
+	r.giveNow(r.all[1])
+	r.wantDiffer(r.all[1].admin)
+	want := r.all[1].admin + " has other keys than most copies of site"
 	testkit.AwaitTrue(r.t, "the alert to say: "+want, func() bool {
 		var data struct {
 			Alerts []struct{ Labels, Annotations map[string]string }

@@ -11,12 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,23 +64,15 @@ func (s *bindSite) url() string { return "https://" + s.addr }
 func (s *bindSite) startBrowser(t *testing.T, profile string, able bool) (
 	c *chromium, end func()) {
 	t.Helper()
-	exe := testkit.NeedTool(t, "chromium")
+	testkit.NeedTool(t, "chromium")
 	block, _ := pem.Decode([]byte(testkit.ReadFile(t, s.cert)))
 	parsed, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pin := sha256.Sum256(parsed.RawSubjectPublicKeyInfo)
-	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.UserDataDir(profile),
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
-		chromedp.Flag("ignore-certificate-errors-spki-list",
-			base64.StdEncoding.EncodeToString(pin[:])),
-		chromedp.WSURLReadTimeout(time.Minute),
-	)
+	options := browserOptions(profile, chromedp.Flag("ignore-certificate-errors-spki-list",
+		base64.StdEncoding.EncodeToString(pin[:])))
 	if able {
 		options = append(options, chromedp.Flag("enable-features",
 			"DeviceBoundSessions:RequireOriginTrialTokens/false/RefreshQuota/false,"+
@@ -110,18 +99,11 @@ func newBindTab(c *chromium, base string) *tab {
 	b := c.newTab(base)
 	if err := chromedp.Listen(b.ctx, func(event any) {
 		if e, ok := event.(*network.EventDeviceBoundSessionEventOccurred); ok {
-			what := "?"
-			switch {
-			case e.CreationEventDetails != nil:
-				what = "creation: " + string(e.CreationEventDetails.FetchResult)
-			case e.RefreshEventDetails != nil:
-				what = fmt.Sprintf("refresh: %s, %s", e.RefreshEventDetails.RefreshResult,
-					e.RefreshEventDetails.FetchResult)
-			case e.TerminationEventDetails != nil:
-				what = "termination: " + string(e.TerminationEventDetails.DeletionReason)
+			said := fmt.Sprintf("succeeded: %v", e.Succeeded) // for whoever reads of a failure
+			if d := e.RefreshEventDetails; d != nil {
+				said += fmt.Sprintf(", refresh: %s, %s", d.RefreshResult, d.FetchResult)
 			}
-			now := time.Now().Format("05.000")
-			fmt.Fprintf(c.t.Output(), "%s the browser says: %s\n", now, what)
+			fmt.Fprintf(c.t.Output(), "%s the browser: %s\n", time.Now().Format("05.000"), said)
 		}
 	}); err != nil {
 		c.t.Fatal(err)
@@ -134,22 +116,17 @@ func newBindTab(c *chromium, base string) *tab {
 // curl makes a request as a thief does who has copied the browser's cookies.
 func (s *bindSite) curl(t *testing.T, cookies, path string) string {
 	t.Helper()
-	out, err := exec.Command(testkit.NeedTool(t, "curl"), "-sS", "--cacert", s.cert,
-		"-H", "Cookie: "+cookies, s.url()+path).CombinedOutput()
-	if err != nil {
-		t.Fatalf("curl: %v: %s", err, out)
-	}
-	return string(out)
+	return tool(t, "", "curl", "-sS", "--cacert", s.cert, "-H", "Cookie: "+cookies, s.url()+path)
 }
 
 // cookiesOf returns all that a browser holds for the site, as they stand in a header.
 func cookiesOf(b *tab) string {
 	b.t.Helper()
-	all := make(map[string]string)
+	var all []string
 	for _, c := range b.cookies() {
-		all[c.Name] = c.Value
+		all = append(all, c.Name+"="+c.Value)
 	}
-	return testkit.CookieLine(all)
+	return strings.Join(all, "; ")
 }
 
 // wantBound fails unless the tab's session is bound, and proven to be.
@@ -230,54 +207,18 @@ func TestBindBrowser(t *testing.T) {
 	if got := s.curl(t, stolen, "/get_name"); got != "Name not found in session\n" {
 		t.Errorf("the thief at the end: got %q", got)
 	}
-	if bound := count(p, newlyBound); bound != 1 || strings.Contains(p.Log.String(), "refused_") {
+	if bound := count(p, newlyBound); bound != 1 || p.Log.Has("refused_") {
 		t.Errorf("got %d sessions bound: %s", bound, p.Log)
 	}
 }
 
-// bindHAProxy ends TLS for copies of the program that take turns.
-const bindHAProxy = `
-defaults
-	mode http
-	timeout connect 2s
-	timeout client 30s
-	timeout server 30s
-	retries 3
-	retry-on conn-failure empty-response
-	option redispatch 1
-frontend visitors
-	bind 127.0.0.1:%s ssl crt %s alpn h2,http/1.1
-	default_backend copies
-backend copies
-	balance roundrobin
-	option httpchk GET /healthz
-	http-check expect status 200
-	default-server check inter 500ms fall 1 rise 1
-`
-
 // startHAProxy serves the site's address by copies of the program.
 func (s *bindSite) startHAProxy(t *testing.T, copies ...string) {
 	t.Helper()
-	dir := t.TempDir()
-	pem := filepath.Join(dir, "site.pem")
-	testkit.WriteFile(t, pem, testkit.ReadFile(t, s.cert)+testkit.ReadFile(t, s.key))
-	config := fmt.Sprintf(bindHAProxy, strings.TrimPrefix(s.addr, "localhost:"), pem)
-	for i, addr := range copies {
-		config += fmt.Sprintf("\tserver copy%d %s\n", i+1, addr)
-	}
-	testkit.WriteFile(t, filepath.Join(dir, "haproxy.cfg"), config)
-	haproxy := testkit.NeedTool(t, "haproxy")
-	args := []string{haproxy, "-db", "-f", filepath.Join(dir, "haproxy.cfg")}
-	p := &proxy{t: t, args: args, home: dir}
-	p.start()
-	testkit.AwaitTrue(t, "HAProxy", func() bool {
-		conn, err := net.Dial("tcp", s.addr)
-		if err != nil {
-			return false
-		}
-		conn.Close()
-		return true
-	})
+	secure := strings.Replace(s.addr, "localhost", "127.0.0.1", 1)
+	runHAProxy(t, s.cert, s.key, testkit.FreeAddr(t), secure, copies...)
+	client := newVisitor(t, s.url(), s.trusts(t)).client
+	testkit.AwaitTrue(t, "HAProxy", func() bool { return isHealthy(client, s.url()) })
 }
 
 // behindProxy are the flags of a copy for which a proxy ends TLS.
@@ -310,20 +251,21 @@ func TestBindBrowserServers(t *testing.T) {
 			t.Fatalf("... %s", when)
 		}
 	}
+	kill := func() {
+		p.Cmd.Process.Kill()
+		p.Wait()
+	}
 
-	p.Cmd.Process.Kill()
-	p.Wait()
+	kill()
 	p = s.start(t, "-key-file", ring)
 	time.Sleep(ranOut)
 	wantAlice("after a restart")
 
-	p.Cmd.Process.Kill()
-	p.Wait()
+	kill()
+	addrs := []string{testkit.FreeAddr(t), testkit.FreeAddr(t)}
 	var copies []*testkit.Server
-	var addrs []string
-	for range 2 {
-		addrs = append(addrs, testkit.FreeAddr(t))
-		copies = append(copies, start(t, s.env, s.behindProxy(addrs[len(addrs)-1],
+	for _, addr := range addrs {
+		copies = append(copies, start(t, s.env, s.behindProxy(addr,
 			"-key-file", ring, "-bind", bindTicket.String())...))
 	}
 	s.startHAProxy(t, addrs...)
@@ -331,22 +273,11 @@ func TestBindBrowserServers(t *testing.T) {
 	wantAlice("with two copies")
 
 	old := listKeys(t, ring)[0].encrypted
-	loaded := func(n int) {
-		t.Helper()
-		for _, p := range copies {
-			b.await(func() error {
-				if strings.Count(p.Log.String(), "key file loaded") < n {
-					return fmt.Errorf("the key file was not loaded: %s", p.Log)
-				}
-				return nil
-			})
-		}
-	}
 	for i, step := range [][]string{
 		{"keys", "add", ring}, {"keys", "promote", ring}, {"keys", "drop", ring, old},
 	} {
 		mustRun(t, step...)
-		loaded(i + 1)
+		awaitLoaded(t, copies, i+1)
 		wantAlice("after keys " + step[1])
 	}
 	time.Sleep(ranOut)
@@ -362,6 +293,16 @@ func TestBindBrowserServers(t *testing.T) {
 	}
 	if got := s.curl(t, stolen, "/get_name"); got != "Name not found in session\n" {
 		t.Errorf("the thief: got %q", got)
+	}
+}
+
+// awaitLoaded waits until each copy has loaded its key file so many times.
+func awaitLoaded(t *testing.T, copies []*testkit.Server, times int) {
+	t.Helper()
+	for _, p := range copies {
+		testkit.AwaitTrue(t, "the key file to be loaded", func() bool {
+			return strings.Count(p.Log.String(), "key file loaded") >= times
+		})
 	}
 }
 
@@ -492,11 +433,7 @@ func TestBindBrowserWithout(t *testing.T) {
 	curl := func(args ...string) string {
 		t.Helper()
 		args = append([]string{"-sS", "--cacert", s.cert, "-b", jar, "-c", jar}, args...)
-		out, err := exec.Command(testkit.NeedTool(t, "curl"), args...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("curl: %v: %s", err, out)
-		}
-		return string(out)
+		return tool(t, "", "curl", args...)
 	}
 	b.setName("Alice")
 	curl("-d", "name=Carl", p.URL+"/set_name")
@@ -523,14 +460,13 @@ func TestBindBrowserWithout(t *testing.T) {
 	}
 }
 
-// Binding is switched on and off again on a fleet of three, one copy at a time.
-// Neither those who are bound, nor the others, lose anything.
+// Binding is switched on and off again on a fleet of three, one copy at a time. Neither
+// a visitor who is bound, nor others, lose anything.
 func TestBindFleet(t *testing.T) {
 	t.Parallel()
 	s := newBindSite(t)
 	testkit.NeedTool(t, "haproxy")
-	copies := make([]*testkit.Server, 3)
-	addrs := make([]string, 3)
+	copies, addrs := make([]*testkit.Server, 3), make([]string, 3)
 	start := func(i int, more ...string) {
 		t.Helper()
 		more = append(more, "-shutdown-delay", "2s")
@@ -541,104 +477,66 @@ func TestBindFleet(t *testing.T) {
 		start(i)
 	}
 	s.startHAProxy(t, addrs...)
-
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	var asked, refreshes, bound atomic.Int64
-	client := s.client(t)
-	visitor := func(name string, able bool) {
-		over := testkit.Over(client, s.url())
-		b := testkit.NewBindClient(t, func(method, path, body string, header http.Header) (
-			*http.Response, string, error) {
-			asked.Add(1)
-			return over(method, path, body, header)
-		})
-		b.Unable = !able
-		for n := 0; ; n++ {
-			want := fmt.Sprintf("%s.%d", name, n)
-			if _, text := b.Ask("POST", "/set_name", "name="+want); !strings.Contains(text, want) {
-				t.Errorf("set: got %q, want %s", text, want)
-			}
-			for range 10 {
-				time.Sleep(200 * time.Millisecond)
-				res, text := b.Ask("GET", "/get_name", "")
-				if text != "Name: "+want+"\n" || res.StatusCode != 200 {
-					t.Errorf("got %q, want %s, with the identifier %q", text, want, b.ID)
-				}
-				select {
-				case <-stop:
-					refreshes.Add(int64(b.Refreshes))
-					if _, there := b.Cookies()[ticketCookie]; there {
-						bound.Add(1)
-					}
-					return
-				default:
-				}
-			}
-		}
-	}
-	for i := range 10 {
-		wg.Go(func() { visitor(fmt.Sprint("plain ", i), false) })
-		wg.Go(func() { visitor(fmt.Sprint("able ", i), true) })
-	}
+	others := namedVisitors(t, 10, func() *visitor { return newVisitor(t, s.url(), s.trusts(t)) })
+	defer keepChecking(others, func(err error) {
+		t.Errorf("who can't bind: %v", err)
+		time.Sleep(time.Second)
+	})()
 	c, _ := s.startBrowser(t, t.TempDir(), true)
 	b := newBindTab(c, s.url())
 	b.setName("Alice")
-	look := func(n int) {
-		for range n {
-			b.open("/get_name")
-			b.wantText("Name: Alice")
-		}
-	}
-	look(2)
-	for _, mode := range []string{bindTicket.String(), "0"} {
+	restart := func(mode string) {
 		for i, p := range copies {
-			if err := p.End(); err != nil {
-				t.Errorf("a copy ended with %v: %s", err, p.Log)
+			ended := make(chan error, 1)
+			go func() { ended <- p.End() }()
+			b.wantAliceUntil(ended)
+			if p.Log.Has("level=ERROR") || p.Log.Has("unproven") {
+				t.Errorf("got the log %s", p.Log)
 			}
 			start(i, "-bind", mode)
-			time.Sleep(time.Second) // until HAProxy has seen it
-			look(2)
+			seen := make(chan error, 1)
+			time.AfterFunc(1500*time.Millisecond, func() { seen <- nil }) // by HAProxy
+			b.wantAliceUntil(seen)
 		}
-		if mode == "0" {
-			continue
-		}
-		b.setName("Alice") // the cookie is as it was, so nothing is offered
-		b.setName("Bob")   // but now
-		b.setName("Alice")
-		wantBound(b)
-		time.Sleep(ranOut)
-		look(2)
-		wantBound(b)
 	}
+	restart(bindTicket.String())
+	b.setName("Alice") // the cookie is as it was, so nothing is offered
+	b.setName("Bob")   // but now
+	b.setName("Alice")
+	wantBound(b)
+	time.Sleep(ranOut)
+	wantBound(b)
+	restart("0")
 	time.Sleep(ranOut) // all tickets of before have run out
-	look(2)
+	b.open("/get_name")
+	b.wantText("Name: Alice")
 	b.open("/session")
 	b.wantText("asks for no ticket")
-	close(stop)
-	wg.Wait()
-	if bound.Load() != 10 {
-		t.Errorf("got %d of 10 visitors bound", bound.Load())
-	}
-	for _, p := range copies {
-		log := p.Log.String()
-		if strings.Contains(log, "level=ERROR") || strings.Contains(log, "unproven") {
-			t.Errorf("got the log %s", log)
-		}
-	}
-	t.Logf("20 visitors and a browser made %d requests, %d of them for tickets, during 6 restarts",
-		asked.Load(), refreshes.Load())
 }
 
-// client returns one that trusts the site's certificate.
-func (s *bindSite) client(t *testing.T) *http.Client {
+// wantAliceUntil looks at Alice's name until something is over without an error.
+func (b *tab) wantAliceUntil(over <-chan error) {
+	b.t.Helper()
+	for {
+		b.open("/get_name")
+		b.wantText("Name: Alice")
+		select {
+		case err := <-over:
+			if err != nil {
+				b.t.Error(err)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// trusts returns a client's settings that trust the site's certificate.
+func (s *bindSite) trusts(t *testing.T) *tls.Config {
 	t.Helper()
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(testkit.ReadFile(t, s.cert))) {
 		t.Fatal("the certificate can't be read")
 	}
-	return &http.Client{
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}},
-		Timeout:   20 * time.Second,
-	}
+	return &tls.Config{RootCAs: pool}
 }

@@ -142,7 +142,7 @@ func TestClockAhead(t *testing.T) {
 			t.Errorf("got %q, or another cookie", got)
 		}
 		testkit.AwaitTrue(t, "the verdict", func() bool {
-			return strings.Contains(p.Log.String(), `verdict="from the future"`)
+			return p.Log.Has(`verdict="from the future"`)
 		})
 	}
 	if got := alice.ask(ahead.URL); got != "Name: Alice" {
@@ -170,25 +170,16 @@ func TestDescriptorsExhausted(t *testing.T) {
 		`ulimit -n 64; exec "$0" -addr 127.0.0.1:0 -key-file "$1"`, file, ring), nil))
 	alice := newJar(t, p.URL, "Alice")
 	host := strings.TrimPrefix(p.URL, "http://")
-	connected, err := net.Dial("tcp", host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer connected.Close()
-	answers := bufio.NewReader(connected)
-	get := func() string {
+	// One who is connected stays so.
+	client := &http.Client{Timeout: 5 * time.Second, Transport: new(http.Transport)}
+	wantAlice := func(when string) {
 		t.Helper()
-		connected.SetDeadline(time.Now().Add(5 * time.Second))
-		fmt.Fprintf(connected, "GET /get_name HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n",
-			host, alice.cookie)
-		res, err := http.ReadResponse(answers, nil)
-		if err != nil {
-			t.Fatal(err)
+		_, body, err := askSite(client, p.URL, "GET", "/get_name", "", alice.cookie)
+		if err != nil || body != "Name: Alice\n" {
+			t.Errorf("%s: got %q and %v", when, body, err)
 		}
-		body, _ := io.ReadAll(res.Body)
-		return string(body)
 	}
-	get()
+	wantAlice("at first")
 	var others []net.Conn
 	for range 100 {
 		conn, err := net.Dial("tcp", host)
@@ -198,29 +189,18 @@ func TestDescriptorsExhausted(t *testing.T) {
 		others = append(others, conn)
 	}
 	testkit.AwaitTrue(t, "the descriptors to be taken", func() bool {
-		return strings.Contains(p.Log.String(), "too many open files")
+		return p.Log.Has("too many open files")
 	})
-	if got := get(); got != "Name: Alice\n" {
-		t.Errorf("one who is connected: got %q", got)
-	}
+	wantAlice("with all descriptors taken")
 	testkit.WriteFile(t, ring, keyA+"\n"+keyB)
 	p.Cmd.Process.Signal(syscall.SIGHUP)
 	testkit.AwaitTrue(t, "the key file not to be read", func() bool {
-		return strings.Contains(p.Log.String(), ring+": too many open files")
+		return p.Log.Has(ring + ": too many open files")
 	})
-	var sockets int
-	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.Cmd.Process.Pid))
-	for _, fd := range fds {
-		if target, _ := os.Readlink(fd); strings.HasPrefix(target, "socket:") {
-			sockets++
-		}
+	if got := socketsOf(p.Cmd.Process.Pid); got < 64-10 {
+		t.Errorf("got %d sockets of 64 descriptors, want all but ten", got)
 	}
-	if sockets < 64-10 {
-		t.Errorf("got %d sockets of 64 descriptors, want all but ten", sockets)
-	}
-	if got := get(); got != "Name: Alice\n" {
-		t.Errorf("after the key file could not be read: got %q", got)
-	}
+	wantAlice("after the key file could not be read")
 	for _, conn := range others {
 		conn.Close()
 	}
@@ -228,11 +208,22 @@ func TestDescriptorsExhausted(t *testing.T) {
 		t.Errorf("free again: got %q", got)
 	}
 	testkit.AwaitTrue(t, "the keys", func() bool {
-		return strings.Contains(p.Log.String(), `msg="key file loaded"`)
+		return p.Log.Has(`msg="key file loaded"`)
 	})
 	if got := strings.Count(p.Log.String(), "too many open files"); got > 5*floodLimit {
 		t.Errorf("got %d lines of it in the log", got)
 	}
+}
+
+// socketsOf returns how many sockets a process has open.
+func socketsOf(pid int) (n int) {
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, fd := range fds {
+		if target, _ := os.Readlink(fd); strings.HasPrefix(target, "socket:") {
+			n++
+		}
+	}
+	return n
 }
 
 // With 64 MiB of memory, the program lives through a flood of the largest
@@ -242,7 +233,7 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 	t.Parallel()
 	const limit = 64 << 20
 	cmd := testkit.Environ(exec.Command(mustBuild(t, plainFile), "-addr", "127.0.0.1:0"), environ{
-		keysVariable: keyA, "GOMEMLIMIT": "56MiB", // as docs/operation.md says
+		keysVariable: keyA, "GOMEMLIMIT": "52MiB", // as docs/operation.md says
 	})
 	group, err := newGroup(t, "memory", "memory.limit_in_bytes", "memory.max", strconv.Itoa(limit))
 	isLimited := err == nil
@@ -256,6 +247,29 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	large := "session=" + strings.Repeat("session=x; ", 2000)
 	form := "name=" + strings.Repeat("x", maxBody-5)
+	answered := floodOf(t, host, "GET /session HTTP/1.0\r\nAccept: text/html\r\nCookie: "+large+
+		"\r\n\r\n", fmt.Sprintf("POST /set_name HTTP/1.0\r\nContent-Length: %d\r\n"+
+		"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s", len(form), form))
+	status := testkit.ReadFile(t, fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
+	var peak int
+	fmt.Sscan(regexp.MustCompile(`VmHWM:\s+(\d+)`).FindStringSubmatch(status)[1], &peak)
+	t.Logf("%d requests answered, %.1f MiB resident at most, limited by the kernel: %v",
+		answered, float64(peak)/1024, isLimited)
+	if answered != 6400 {
+		t.Errorf("got %d answers, want all", answered)
+	}
+	if peak<<10 > limit {
+		t.Errorf("got %d KiB resident at most, want less than %d", peak, limit>>10)
+	}
+	if got := alice.ask(p.URL); got != "Name: Alice" {
+		t.Errorf("after the flood: got %q", got)
+	}
+}
+
+// floodOf sends requests by turns, 6,400 in all, on 64 connections at a time, and returns
+// how many were answered.
+func floodOf(t *testing.T, host string, requests ...string) int64 {
+	t.Helper()
 	var wg sync.WaitGroup
 	var answered atomic.Int64
 	for i := range 64 {
@@ -267,14 +281,7 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 					return
 				}
 				conn.SetDeadline(time.Now().Add(20 * time.Second))
-				if (i+n)%2 == 0 {
-					fmt.Fprintf(conn, "GET /session HTTP/1.0\r\n"+
-						"Accept: text/html\r\nCookie: %s\r\n\r\n", large)
-				} else {
-					fmt.Fprintf(conn, "POST /set_name HTTP/1.0\r\nContent-Length: %d\r\n"+
-						"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s",
-						len(form), form)
-				}
+				io.WriteString(conn, requests[(i+n)%len(requests)])
 				status, _ := bufio.NewReader(conn).ReadString('\n')
 				if strings.HasPrefix(status, "HTTP/1.0 ") {
 					answered.Add(1)
@@ -284,20 +291,7 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	status := testkit.ReadFile(t, fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
-	var peak int
-	fmt.Sscan(regexp.MustCompile(`VmHWM:\s+(\d+)`).FindStringSubmatch(status)[1], &peak)
-	t.Logf("%d requests answered, %.1f MiB resident at most, limited by the kernel: %v",
-		answered.Load(), float64(peak)/1024, isLimited)
-	if answered.Load() != 6400 {
-		t.Errorf("got %d answers, want all", answered.Load())
-	}
-	if peak<<10 > limit {
-		t.Errorf("got %d KiB resident at most, want less than %d", peak, limit>>10)
-	}
-	if got := alice.ask(p.URL); got != "Name: Alice" {
-		t.Errorf("after the flood: got %q", got)
-	}
+	return answered.Load()
 }
 
 // A client that reads a byte a second holds up nobody else, and is cut off when
@@ -326,7 +320,7 @@ func TestSlowReader(t *testing.T) {
 	began := time.Now()
 	for b := make([]byte, 1); ; time.Sleep(time.Second) {
 		asking := time.Now()
-		if got := alice.ask(p.URL); got != "Name: Alice" || time.Since(asking) > time.Second {
+		if got := alice.ask(p.URL); got != "Name: Alice" || time.Since(asking) > writeTimeout/4 {
 			t.Errorf("others: got %q after %v", got, time.Since(asking))
 		}
 		conn.Read(b)
@@ -347,120 +341,26 @@ func TestSlowReader(t *testing.T) {
 // HAProxy is reloaded in mid-flight, which nobody notices, and killed, after
 // which everybody still has a session.
 func TestHAProxyRestarts(t *testing.T) {
-	slow(t)
 	t.Parallel()
-	testkit.NeedTool(t, "haproxy")
 	f := newFleet(t)
 	defer f.end()
-	const visitors = 20
-	var all []*fleetVisitor
-	for i := range visitors {
-		v := f.newVisitor()
-		if err := v.set(fmt.Sprint("visitor ", i)); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, v)
-	}
-	var failed, requests atomic.Int64
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for _, v := range all {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				requests.Add(1)
-				if err := v.check(); err != nil {
-					failed.Add(1)
-					t.Errorf("during a reload: %v", err)
-				}
-			}
-		})
-	}
+	all := namedVisitors(t, 20, f.newVisitor)
+	stop := keepChecking(all, func(err error) { t.Errorf("during a reload: %v", err) })
 	for range 2 {
 		time.Sleep(500 * time.Millisecond)
 		f.haproxy.start("-sf", fmt.Sprint(f.haproxy.cmd.Process.Pid))
 	}
 	time.Sleep(500 * time.Millisecond)
-	close(stop)
-	wg.Wait()
-	t.Logf("%d requests during two reloads, %d failed", requests.Load(), failed.Load())
-
+	stop()
+	t.Logf("%d requests during two reloads", f.requests.Load())
 	f.haproxy.cmd.Process.Kill()
 	f.haproxy.cmd.Wait()
-	if err := all[0].check(); err == nil {
-		t.Error("got an answer without HAProxy")
-	}
+	testkit.AwaitTrue(t, "requests to fail", func() bool { return all[0].check() != nil })
 	f.haproxy.start()
 	testkit.AwaitTrue(t, "HAProxy to be back", func() bool { return all[0].check() == nil })
 	for _, v := range all {
 		if err := v.check(); err != nil {
 			t.Errorf("after HAProxy was killed: %v", err)
-		}
-	}
-}
-
-// Caddy is killed in mid-flight. Requests fail while it is away, and everybody
-// still has a session when it is back.
-func TestCaddyRestarts(t *testing.T) {
-	slow(t)
-	t.Parallel()
-	front := "https://" + strings.Replace(testkit.FreeAddr(t), "127.0.0.1", "localhost", 1)
-	var copies []string
-	for range 3 {
-		copies = append(copies, start(t, withKeyA, "-origin", front).URL)
-	}
-	caddy, client := startCaddy(t, front, copies...)
-	ask := func(method, path, body, cookie string) (*http.Response, string, error) {
-		return askSite(client, front, method, path, body, cookie)
-	}
-	cookies := make([]string, 10)
-	for i := range cookies {
-		res, body, err := ask("POST", "/set_name", fmt.Sprint("name=visitor+", i), "")
-		if err != nil || len(res.Cookies()) != 1 {
-			t.Fatalf("got %v and %q", err, body)
-		}
-		cookies[i] = res.Cookies()[0].Name + "=" + res.Cookies()[0].Value
-	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	var failed atomic.Int64
-	for i := range cookies {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				_, body, err := ask("GET", "/get_name", "", cookies[i])
-				if err != nil {
-					failed.Add(1)
-					time.Sleep(10 * time.Millisecond)
-				} else if body != fmt.Sprintf("Name: visitor %d\n", i) {
-					t.Errorf("visitor %d: got %q", i, body)
-				}
-			}
-		})
-	}
-	time.Sleep(300 * time.Millisecond)
-	caddy.cmd.Process.Kill()
-	caddy.cmd.Wait()
-	testkit.AwaitTrue(t, "requests to fail", func() bool { return failed.Load() > 0 })
-	caddy.start()
-	testkit.AwaitTrue(t, "Caddy to be back", func() bool {
-		_, body, err := ask("GET", "/get_name", "", cookies[0])
-		return err == nil && body == "Name: visitor 0\n"
-	})
-	close(stop)
-	wg.Wait()
-	for i := range cookies {
-		if _, body, err := ask("GET", "/get_name", "", cookies[i]); err != nil ||
-			body != fmt.Sprintf("Name: visitor %d\n", i) {
-			t.Errorf("visitor %d: got %q and %v", i, body, err)
 		}
 	}
 }

@@ -15,12 +15,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"cookiesession/internal/testkit"
+	"cookiesession/sessions"
 )
 
 // root is the folder of the project.
@@ -56,7 +59,11 @@ func slow(t testing.TB) {
 // they have it.
 var programFile = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(scratch, "cookiesession.exe")
-	return file, testkit.Build(root, file)
+	info, ok := debug.ReadBuildInfo()
+	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return file, build(root, file, "-race")
+	}
+	return file, build(root, file)
 })
 
 // plainFile builds it without the race detector, which has a memory of its own.
@@ -232,9 +239,12 @@ func listKeys(t testing.TB, file string) (all []keyIDs) {
 // idsOf returns the ids of a key.
 func idsOf(t testing.TB, key string) keyIDs {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "ring")
-	testkit.WriteFile(t, file, key+"\n")
-	return listKeys(t, file)[0]
+	k, err := sessions.ParseKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypted, signed := k.IDs()
+	return keyIDs{encrypted: encrypted, signed: signed}
 }
 
 // tool runs a tool to its end, in the project's folder, and returns what it has printed.

@@ -79,7 +79,7 @@ func TestLogLines(t *testing.T) {
 	p := testkit.Start(t, cmd)
 	pageAt(t, p.URL+"/get_name")
 	testkit.AwaitTrue(t, "the request's line", func() bool {
-		return strings.Contains(p.Log.String(), `"msg":"request"`)
+		return p.Log.Has(`"msg":"request"`)
 	})
 	for text := range strings.Lines(p.Log.String()) {
 		var line struct {

@@ -101,10 +101,21 @@ func (j *jar) ask(url string) string {
 // with its body.
 func askSite(client *http.Client, base, method, path, form, cookie string) (
 	*http.Response, string, error) {
-	return testkit.Over(client, base)(method, path, form, http.Header{
+	r, err := http.NewRequest(method, base+path, strings.NewReader(form))
+	if err != nil {
+		return nil, "", err
+	}
+	r.Header = http.Header{
 		"Cookie": {cookie}, "Origin": {base},
 		"Content-Type": {"application/x-www-form-urlencoded"},
-	})
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return res, string(body), err
 }
 
 // pageAt returns what is at an address.

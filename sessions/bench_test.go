@@ -1,9 +1,7 @@
 package sessions_test
 
 import (
-	"cookiesession/sessions"
 	"crypto/sha256"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -11,23 +9,29 @@ import (
 	"github.com/gorilla/securecookie"
 )
 
-// benchmarks runs f for both modes and for two sizes of a session.
-func benchmarks(b *testing.B, f func(b *testing.B, signOnly bool, data fixed)) {
-	for mode, signOnly := range map[string]bool{"signed": true, "encrypted": false} {
+type codec = securecookie.SecureCookie
+
+// benchmarks runs f for both modes and for two sizes of a session, once with the library
+// and once with what is below it: securecookie and CBOR.
+func benchmarks(b *testing.B, f func(fixed, *manager, *codec) (ours, bare func() error)) {
+	hash, block := sha256.Sum256([]byte("hash")), sha256.Sum256([]byte("block"))
+	for mode, blockKey := range map[string][]byte{"signed": nil, "encrypted": block[:]} {
+		codec := securecookie.New(hash[:], blockKey).SetSerializer(securecookie.NopEncoder{})
 		for size, n := range map[string]int{"small": 5, "1KB": 1024} {
-			data := fixed{Name: strings.Repeat("x", n)}
-			b.Run(mode+"/"+size, func(b *testing.B) { f(b, signOnly, data) })
+			m := managerOf(options{SignOnly: blockKey == nil})
+			ours, bare := f(fixed{Name: strings.Repeat("x", n)}, m, codec)
+			for name, do := range map[string]func() error{"sessions": ours, "bare": bare} {
+				b.Run(mode+"/"+size+"/"+name, func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						if err := do(); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
 		}
 	}
-}
-
-// bare is what is below the library: securecookie and CBOR.
-func bare(signOnly bool) *securecookie.SecureCookie {
-	hash, block := sha256.Sum256([]byte("hash")), sha256.Sum256([]byte("block"))
-	if signOnly {
-		return securecookie.New(hash[:], nil).SetSerializer(securecookie.NopEncoder{})
-	}
-	return securecookie.New(hash[:], block[:]).SetSerializer(securecookie.NopEncoder{})
 }
 
 // barePayload is a payload of the same size as the library's.
@@ -37,63 +41,30 @@ type barePayload struct {
 	Data         fixed
 }
 
-// run measures do.
-func run(b *testing.B, name string, do func() error) {
-	b.Run(name, func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := do(); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
 // BenchmarkSeal makes the value of a cookie from a session.
 func BenchmarkSeal(b *testing.B) {
-	benchmarks(b, func(b *testing.B, signOnly bool, data fixed) {
-		m, codec := managerOf(b, options{SignOnly: signOnly}), bare(signOnly)
-		run(b, "sessions", func() error { _, err := m.Seal(data); return err })
-		run(b, "bare", func() error {
-			content, err := cbor.Marshal(barePayload{Began: golden, Data: data})
-			if err == nil {
-				_, err = codec.Encode("session", content)
-			}
+	benchmarks(b, func(data fixed, m *manager, bare *codec) (_, _ func() error) {
+		return func() error { _, err := m.Seal(data); return err }, func() error {
+			content := made(cbor.Marshal(barePayload{Began: golden, Data: data}))
+			_, err := bare.Encode("session", content)
 			return err
-		})
+		}
 	})
 }
 
 // BenchmarkOpen makes a session from the value of a cookie.
 func BenchmarkOpen(b *testing.B) {
-	benchmarks(b, func(b *testing.B, signOnly bool, data fixed) {
-		m, codec := managerOf(b, options{SignOnly: signOnly}), bare(signOnly)
-		c, err := m.Seal(data)
-		if err != nil {
-			b.Fatal(err)
-		}
-		run(b, "sessions", func() error {
-			if got := m.Open(c).Verdict(); got != sessions.Valid {
-				b.Fatal(got)
-			}
-			return nil
-		})
-		content, err := cbor.Marshal(barePayload{Began: golden, Data: data})
-		if err != nil {
-			b.Fatal(err)
-		}
-		value, err := codec.Encode("session", content)
-		if err != nil {
-			b.Fatal(err)
-		}
-		bareCookie := &http.Cookie{Value: value}
-		run(b, "bare", func() error {
+	benchmarks(b, func(data fixed, m *manager, bare *codec) (_, _ func() error) {
+		c := cookieOf(m, data.Name)
+		value := made(bare.Encode("session",
+			made(cbor.Marshal(barePayload{Began: golden, Data: data}))))
+		return func() error { m.Open(c); return nil }, func() error {
 			var content []byte
 			var p barePayload
-			if err := codec.Decode("session", bareCookie.Value, &content); err != nil {
+			if err := bare.Decode("session", value, &content); err != nil {
 				return err
 			}
 			return cbor.Unmarshal(content, &p)
-		})
+		}
 	})
 }

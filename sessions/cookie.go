@@ -1,7 +1,10 @@
 package sessions
 
 import (
+	"bytes"
+	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -49,42 +52,27 @@ type Check struct {
 	Verdict Verdict // what it gets if it fails
 }
 
-// How many checks a cookie has passed that failed at the one behind.
-const (
-	passedNone = iota
-	passedPresent
-	passedSize
-	passedForm
-	passedKey
-	passedMAC
-	passedPayload
-	passedClock
-	passedLifetime
-	passedIdle
-	passedProof
-	passedAll
-)
-
 // checks are made in this order: the cheap ones first, and nothing that the cookie
 // says is believed before its MAC has matched.
-var checks = [passedAll]Check{
-	passedNone:     {Text: "A cookie with this name came.", Verdict: None},
-	passedPresent:  {Text: "Name and value are 4,096 bytes at most.", Verdict: TooLarge},
-	passedSize:     {Text: "It is a key id, a dot, and base64.", Verdict: Malformed},
-	passedForm:     {Text: "The server has the key that it names.", Verdict: UnknownKey},
-	passedKey:      {Text: "Its MAC fits what is in it.", Verdict: Tampered},
-	passedMAC:      {Text: "What is in it can be read as a session.", Verdict: Malformed},
-	passedPayload:  {Text: "It isn't dated in the future.", Verdict: FromFuture},
-	passedClock:    {Text: "The session did not begin too long ago.", Verdict: TooOld},
-	passedLifetime: {Text: "It was written recently enough.", Verdict: Expired},
-	passedIdle: {
-		Text: "If it is bound to a device, the device has proved itself.", Verdict: Unproven,
-	},
-	passedProof: {Text: "The site has not ended the session.", Verdict: Revoked},
+var checks = []Check{
+	{Text: "A cookie with this name came.", Verdict: None},
+	{Text: "Name and value are 4,096 bytes at most.", Verdict: TooLarge},
+	{Text: "It is a key id, a dot, and base64.", Verdict: Malformed},
+	{Text: "The server has the key that it names.", Verdict: UnknownKey},
+	{Text: "Its MAC fits what is in it.", Verdict: Tampered},
+	{Text: "What is in it can be read as a session.", Verdict: Malformed},
+	{Text: "It isn't dated in the future.", Verdict: FromFuture},
+	{Text: "The session did not begin too long ago.", Verdict: TooOld},
+	{Text: "It was written recently enough.", Verdict: Expired},
+	{Text: "If it is bound to a device, the device has proved itself.", Verdict: Unproven},
+	{Text: "The site has not ended the session.", Verdict: Revoked},
 }
 
+// passedMAC is how many checks a cookie has passed when its MAC has matched.
+const passedMAC = 5
+
 // Checks returns the checks of a cookie in their order. [Cookie.Passed] counts them.
-func Checks() []Check { return append([]Check(nil), checks[:]...) }
+func Checks() []Check { return slices.Clone(checks) }
 
 // Cookie is what is known of a cookie once it was judged. It shows nothing secret
 // when it is printed. The zero Cookie is none.
@@ -110,94 +98,96 @@ type judged struct{ *known }
 type known struct {
 	value   string
 	content []byte // the payload once the MAC has matched
-	codec   *codec // of the key id; nil if the ring has none
-	payload payload
-	span    span
+	sealed         // the same, decoded
+}
+
+// sealed is what is in a cookie, and what it means here.
+type sealed struct {
+	payload
+	limits Limits
+}
+
+// facts returns what is known of c beside its exported fields.
+func (c Cookie) facts() known {
+	if c.judged == nil {
+		return known{}
+	}
+	return *c.known
 }
 
 // verdict returns the verdict also of the zero Cookie.
-func (c Cookie) verdict() Verdict {
-	if c.Verdict == "" {
-		return None
-	}
-	return c.Verdict
-}
+func (c Cookie) verdict() Verdict { return cmp.Or(c.Verdict, None) }
 
 // Payload returns what the cookie carries, in CBOR, also that of a session that has
 // ended. It is for tools: show nobody what is in a cookie that was refused. It is nil
 // before the MAC has matched.
-func (c Cookie) Payload() []byte {
-	if c.judged == nil {
-		return nil
-	}
-	return append([]byte(nil), c.content...)
-}
+func (c Cookie) Payload() []byte { return bytes.Clone(c.facts().content) }
 
 // Value returns the cookie's value as it came. Whoever has it has the session:
 // never log it, and never show it whole.
-func (c Cookie) Value() string {
-	if c.judged == nil {
-		return ""
-	}
-	return c.value
-}
+func (c Cookie) Value() string { return c.facts().value }
 
 // judge judges the value of one cookie at the time now, in Unix seconds. Whether a
 // session comes from the device that it is bound to is for prove to say.
 func (m *Manager[T]) judge(value string, now int64) *Session[T] {
 	value = unquoted(value)
-	j := &judged{&known{value: value}}
-	s := &Session[T]{now: now, cookie: Cookie{Size: len(m.name) + len(value), judged: j}}
+	k := &known{value: value}
+	s := &Session[T]{now: now}
+	s.cookie = Cookie{Size: len(m.name) + len(value), judged: &judged{k}}
 	if s.cookie.Size > MaxSize {
-		return s.refuse(passedPresent)
+		return s.refuse(TooLarge)
 	}
-	id, sealed, _ := strings.Cut(value, ".")
-	if !isKeyID(id) || !canonical(sealed) {
-		return s.refuse(passedSize)
+	id, text, _ := strings.Cut(value, ".")
+	if !IsKeyID(id) || !canonical(text) {
+		return s.refuse(Malformed)
 	}
 	s.cookie.KeyID = id
-	if j.codec = m.keys.current.Load().codecs[id]; j.codec == nil {
-		return s.refuse(passedForm)
+	key := m.keys.current.Load().codecs[id]
+	if key == nil {
+		return s.refuse(UnknownKey)
 	}
-	s.cookie.Encrypted = j.codec.encrypted
-	var ok bool
-	if j.content, ok = j.codec.open(forSession, m.name, sealed); !ok {
-		return s.refuse(passedKey)
+	s.cookie.Encrypted = key.encrypted
+	content, ok := key.open(forSession, m.name, text)
+	if !ok {
+		return s.refuse(Tampered)
 	}
-	if j.payload, ok = parsePayload(j.content); !ok {
-		return s.refuse(passedMAC)
+	k.content, s.cookie.Passed = content, passedMAC
+	p, ok := parsePayload(content)
+	if !ok {
+		return s.refuse(Malformed)
 	}
-	began, written := int64(j.payload.Began), j.payload.written()
-	s.cookie.Written, s.cookie.Bound = unix(written), j.payload.Device != nil
-	var data T // it goes into s only if it is whole
-	limits, fits := m.o.Limits, decode(j.payload.Data, &data) == nil
+	k.payload = p
+	fits := decode(k.Data, &s.Data) == nil
+	k.limits = m.o.Limits
 	if fits {
-		limits = m.limitsOf(&data)
+		k.limits = m.limitsOf(&s.Data)
 	}
-	j.span = span{began: began, written: written, limits: limits}
-	s.span = j.span
+	s.cookie.Written, s.cookie.Bound = unix(k.written()), k.Device != nil
 	// A limit of n seconds is kept at the nth second and passed at the next, as
 	// securecookie has it.
 	switch {
 	case !fits:
-		return s.refuse(passedMAC)
-	case written > now+maxSkew:
-		return s.refuse(passedPayload)
-	case now > began+seconds(limits.Lifetime):
-		return s.refuse(passedClock)
-	case now > written+seconds(limits.Idle):
-		return s.refuse(passedLifetime)
+		return s.refuse(Malformed)
+	case now < k.written()-maxSkew:
+		return s.refuse(FromFuture)
+	case now > int64(k.Began)+seconds(k.limits.Lifetime):
+		return s.refuse(TooOld)
+	case now > k.written()+seconds(k.limits.Idle):
+		return s.refuse(Expired)
 	}
-	s.cookie.Verdict, s.cookie.Passed = Valid, passedAll
-	s.Data = data
-	s.origin, s.stale = without(j.payload.Data, m.forget)
+	s.cookie.Verdict, s.cookie.Passed, s.cookie.Good = Valid, len(checks), 1
+	s.origin = without(k.Data, m.forget)
 	return s
 }
 
-// refuse gives s the verdict of the check that its cookie failed after it has passed
-// so many, and takes the data away.
-func (s *Session[T]) refuse(passed int) *Session[T] {
-	s.cookie.Passed, s.cookie.Verdict = passed, checks[passed].Verdict
+// refuse gives s a verdict other than Valid, with the number of checks that its cookie
+// has passed then, and takes the data away.
+func (s *Session[T]) refuse(v Verdict) *Session[T] {
+	passed := min(s.cookie.Passed, passedMAC) // since Malformed is there before and behind
+	for checks[passed].Verdict != v {
+		passed++
+	}
+	s.cookie.Passed, s.cookie.Verdict = passed, v
 	s.Data, s.origin = *new(T), nil
 	return s
 }
@@ -227,25 +217,21 @@ func unix(seconds int64) time.Time {
 // most checks counts, so a cookie whose MAC matched always beats one whose MAC didn't.
 func (m *Manager[T]) load(r *http.Request) *Session[T] {
 	now := time.Now().Unix()
-	var best *Session[T]
-	good := 0
+	best, good := &Session[T]{now: now}, 0
 	cookies := r.CookiesNamed(m.name)
 	for _, c := range cookies[:min(len(cookies), maxCandidates)] {
 		s := m.judge(c.Value, now)
 		m.prove(s, r)
-		if s.cookie.Verdict == Valid {
+		if s.Verdict() == Valid {
 			good++
 		}
-		if best == nil || s.cookie.beats(best.cookie) {
+		if s.cookie.beats(best.cookie) {
 			best = s
 		}
 	}
-	if best == nil {
-		best = &Session[T]{now: now}
-	}
 	best.r, best.cookie.Good, best.quiet = r, good, isQuiet(r)
 	if good > 0 && m.o.Accept != nil && !m.o.Accept(r, best) {
-		best.refuse(passedProof)
+		best.refuse(Revoked)
 	}
 	if best.Verdict() != None || m.o.Adopt == nil {
 		return best
@@ -280,9 +266,6 @@ func isQuiet(r *http.Request) bool {
 			return true
 		}
 	}
-	switch r.Header.Get("Sec-Fetch-Dest") {
-	case "", "document", "iframe", "frame", "fencedframe", "empty":
-		return false
-	}
-	return true
+	loud := []string{"", "document", "iframe", "frame", "fencedframe", "empty"}
+	return !slices.Contains(loud, r.Header.Get("Sec-Fetch-Dest"))
 }

@@ -1,13 +1,8 @@
 package sessions_test
 
 import (
-	"cookiesession/sessions"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/base32"
+	"bytes"
 	"encoding/base64"
-	"encoding/hex"
-	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"slices"
@@ -16,131 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/fxamacker/cbor/v2"
-	"github.com/gorilla/securecookie"
+	"cookiesession/sessions"
 )
-
-// Keys of the tests alone.
-const (
-	hexA = "6f1ded005aa5b1b4c3e1e9c8d3a4f00b7d1a0c5e92f84b36d7e0815ac94b2f63"
-	hexB = "0b9f4e2d8c7a615034fedcba98765432100123456789abcdef5a6b7c8d9eafb0"
-	hexC = "c2a7d94e1f603b85c2d4e6f8091b3a5d7c9e0f214365879babcd1e2f30415263"
-)
-
-// ringOf returns a keyring with the keys that digits spell.
-func ringOf(t testing.TB, digits ...string) *sessions.Keyring {
-	t.Helper()
-	var keys []sessions.Key
-	for _, d := range digits {
-		k, err := sessions.ParseKey(d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, k)
-	}
-	ring, err := sessions.NewKeyring(keys[0], keys[1:]...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ring
-}
-
-// fixed is the data of most sessions in the tests.
-type fixed struct{ Name string }
-
-type (
-	options = sessions.Options[fixed]
-	session = sessions.Session[fixed]
-)
-
-// managerOf returns a manager with hexA for its key, unless it is told others.
-func managerOf[T any](t testing.TB, o sessions.Options[T], digits ...string) *sessions.Manager[T] {
-	t.Helper()
-	if digits == nil {
-		digits = []string{hexA}
-	}
-	m, err := sessions.New(ringOf(t, digits...), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-// bothModes runs f for signed and for encrypted sessions.
-func bothModes(t *testing.T, f func(t *testing.T, signOnly bool)) {
-	t.Run("signed", func(t *testing.T) { f(t, true) })
-	t.Run("encrypted", func(t *testing.T) { f(t, false) })
-}
-
-// forge seals content as docs/format.md has it, and returns the value of a cookie. It
-// owes nothing to the package.
-func forge(t testing.TB, digits string, signOnly bool, name string, content []byte) string {
-	t.Helper()
-	secret, err := hex.DecodeString(digits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mode := map[bool]string{true: "signed", false: "encrypted"}[signOnly]
-	derive := func(label string, n int) []byte {
-		b, err := hkdf.Key(sha256.New, secret, nil, "cookiesession v1 "+mode+label, n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	var block []byte
-	if !signOnly {
-		block = derive(" session block", 32)
-	}
-	sealed, err := securecookie.New(derive(" session mac", 32), block).
-		SetSerializer(securecookie.NopEncoder{}).MaxLength(0).Encode(name, slices.Clone(content))
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := strings.ToLower(base32.StdEncoding.EncodeToString(derive(" id", 5))[:6])
-	return id + "." + strings.TrimRight(sealed, "=")
-}
-
-// payloadOf encodes the payload of a session that began and was written so many seconds
-// ago, and that is bound to a device if there is one.
-func payloadOf(t testing.TB, began, written int64, data any, device ...byte) []byte {
-	t.Helper()
-	payload := []any{uint32(time.Now().Unix() - began), uint32(began - written), data}
-	if device != nil {
-		payload = append(payload, device)
-	}
-	mode, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := mode.Marshal(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
-}
-
-// aged returns the value of a cookie of hexA's for Alice, in m's mode and of m's name.
-func aged(t testing.TB, m *sessions.Manager[fixed], signOnly bool, began, written int64) string {
-	t.Helper()
-	content := payloadOf(t, began, written, fixed{Name: "Alice"})
-	return forge(t, hexA, signOnly, m.CookieName(), content)
-}
-
-// valueOf has m judge the value of a cookie.
-func valueOf[T any](m *sessions.Manager[T], value string) *sessions.Session[T] {
-	return m.Open(&http.Cookie{Value: value})
-}
-
-// comes returns a request with cookies of m's name.
-func comes[T any](m *sessions.Manager[T], values ...string) *http.Request {
-	r := httptest.NewRequest("GET", "/", nil)
-	for _, value := range values {
-		r.AddCookie(&http.Cookie{Name: m.CookieName(), Value: value})
-		r.AddCookie(&http.Cookie{Name: "other", Value: value})
-	}
-	return r
-}
 
 // cookieAlphabet is every byte that a cookie's value may have (RFC 6265, 4.1.1).
 func cookieAlphabet() (octets []byte) {
@@ -152,43 +24,34 @@ func cookieAlphabet() (octets []byte) {
 	return octets
 }
 
-// flipped changes a character in the middle of the MAC.
-func flipped(value string) string {
-	i := len(value) - 20
-	c := "A"
-	if value[i] == 'A' {
-		c = "B"
-	}
-	return value[:i] + c + value[i+1:]
-}
-
+// Every cookie has one spelling. Its last character could be written in others, which
+// securecookie's decoder takes for the same.
 func TestEveryChangedCharacterIsRefused(t *testing.T) {
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		m := managerOf(t, options{SignOnly: signOnly})
+		m := managerOf(options{SignOnly: signOnly})
 		for n := range 3 { // all lengths modulo 4 but 1
-			c, err := m.Seal(fixed{Name: strings.Repeat("x", 3*n+1)})
-			if err != nil {
-				t.Fatal(err)
+			value := cookieOf(m, strings.Repeat("x", 3*n+1)).Value
+			if !regexp.MustCompile(`^[a-z2-7]{6}\.[A-Za-z0-9_-]+$`).MatchString(value) {
+				t.Errorf("got %q, want letters, digits, - and _ alone", value)
 			}
 			count := make(map[sessions.Verdict]int)
-			for i := range c.Value {
+			for i := range value {
+				want := sessions.Tampered
+				if i < 6 {
+					want = sessions.UnknownKey
+				}
 				for _, octet := range cookieAlphabet() {
-					if octet == c.Value[i] {
+					if octet == value[i] {
 						continue
 					}
-					s := valueOf(m, c.Value[:i]+string(octet)+c.Value[i+1:])
-					want := sessions.Tampered
-					if i < 6 {
-						want = sessions.UnknownKey
-					}
+					s := valueOf(m, value[:i]+string(octet)+value[i+1:])
 					got := s.Verdict()
 					if count[got]++; s.Data.Name != "" || got != want && got != sessions.Malformed {
 						t.Fatalf("character %d changed to %q: got %v, want %v", i, octet, got, want)
 					}
 				}
 			}
-			if len(count) != 3 || count[sessions.Malformed] == 0 || count[sessions.Tampered] == 0 ||
-				count[sessions.UnknownKey] == 0 {
+			if len(count) != 3 {
 				t.Errorf("got %v, want malformed, tampered and unknown key", count)
 			}
 		}
@@ -198,14 +61,18 @@ func TestEveryChangedCharacterIsRefused(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	const day = 24 * 3600
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		m := managerOf(t, options{SignOnly: signOnly})
-		good := aged(t, m, signOnly, 10, 10)
-		raw := func(content string) string {
-			return forge(t, hexA, signOnly, m.CookieName(), []byte(content))
+		m := managerOf(options{SignOnly: signOnly})
+		of := func(began, written int64) string {
+			content := payloadOf(began, written, fixed{Name: "Alice"})
+			return forge(hexA, signOnly, m.CookieName(), content)
 		}
-		payload := payloadOf(t, 10, 10, fixed{Name: "Alice"})
-		rival := forge(t, hexB, signOnly, m.CookieName(), payload)
-		otherMode := forge(t, hexA, !signOnly, m.CookieName(), payload)
+		good := of(10, 10)
+		raw := func(content string) string {
+			return forge(hexA, signOnly, m.CookieName(), []byte(content))
+		}
+		payload := payloadOf(10, 10, fixed{Name: "Alice"})
+		rival := forge(hexB, signOnly, m.CookieName(), payload)
+		otherMode := forge(hexA, !signOnly, m.CookieName(), payload)
 		room := sessions.MaxSize - len(m.CookieName()) - len(good)
 		room -= (len(good) - 7 + room) % 4 // so that it stays canonical
 		tests := []struct {
@@ -215,34 +82,26 @@ func TestVerdicts(t *testing.T) {
 		}{
 			{"good", good, sessions.Valid, 11},
 			{"empty", "", sessions.Malformed, 2},
-			{"word", "hello", sessions.Malformed, 2},
 			{"id alone", good[:6], sessions.Malformed, 2},
-			{"id and dot", good[:7], sessions.Malformed, 2},
-			{"no id", good[7:], sessions.Malformed, 2},
-			{"id in capitals", strings.ToUpper(good[:6]) + good[6:], sessions.Malformed, 2},
-			{"two dots", good[:6] + "." + good[6:], sessions.Malformed, 2},
 			{"a longer id", "a" + good, sessions.Malformed, 2},
 			{"not base64", good[:7] + "####", sessions.Malformed, 2},
 			{"padding", good + "=", sessions.Malformed, 2},
-			{"another app's", "MTc1Nnxnb2I=", sessions.Malformed, 2},
 			{"other key", rival, sessions.UnknownKey, 3},
 			{"other key under our id", good[:6] + rival[6:], sessions.Tampered, 4},
-			{"other name", forge(t, hexA, signOnly, "session", payload), sessions.Tampered, 4},
+			{"other name", forge(hexA, signOnly, "session", payload), sessions.Tampered, 4},
 			{"other mode", otherMode, sessions.Valid, 11},
 			{"other mode under our id", good[:6] + otherMode[6:], sessions.Tampered, 4},
 			{"flipped", flipped(good), sessions.Tampered, 4},
 			{"empty MAC", good[:7] + "MXxNUT09fA", sessions.Tampered, 4},
-			{"no parts", good[:7] + "MTIzNDU2", sessions.Tampered, 4},
 			{"JSON object", raw(`{"Name":"Alice"}`), sessions.Malformed, 5},
-			{"JSON array", raw(`["Alice"]`), sessions.Malformed, 5},
 			{"no payload", raw(" "), sessions.Malformed, 5},
 			{"beginning of time", raw("\x83\x00\x00\xa0"), sessions.TooOld, 7},
 			{"end of time", raw("\x83\x1a\xff\xff\xff\xff\x1a\xff\xff\xff\xff\xa0"),
 				sessions.FromFuture, 6},
-			{"expired", aged(t, m, signOnly, 14*day+10, 14*day+10), sessions.Expired, 8},
-			{"too old", aged(t, m, signOnly, 90*day+10, 0), sessions.TooOld, 7},
-			{"from the future", aged(t, m, signOnly, -1000, -1000), sessions.FromFuture, 6},
-			{"expired and flipped", flipped(aged(t, m, signOnly, 14*day+10, 14*day+10)),
+			{"expired", of(14*day+10, 14*day+10), sessions.Expired, 8},
+			{"too old", of(90*day+10, 0), sessions.TooOld, 7},
+			{"from the future", of(-1000, -1000), sessions.FromFuture, 6},
+			{"expired and flipped", flipped(of(14*day+10, 14*day+10)),
 				sessions.Tampered, 4},
 			{"too large", good + strings.Repeat("A", room+4), sessions.TooLarge, 1},
 			{"not too large", good + strings.Repeat("A", room), sessions.Tampered, 4},
@@ -271,131 +130,74 @@ func TestVerdicts(t *testing.T) {
 			}
 		}
 		for i := range len(good) {
-			if got := valueOf(m, good[:i]).Verdict(); got != sessions.Malformed &&
-				got != sessions.Tampered {
-				t.Errorf("cut after %d characters: got %v", i, got)
+			others := []string{good[:i]}
+			for _, extra := range []string{"A", "=", "====", "AAAA", ".", "\r\n\r\n", `"`} {
+				others = append(others, good[:i]+extra+good[i:])
 			}
-			for _, extra := range []string{"A", "=", "==", "====", "AAAA", ".", "\r\n\r\n", `"`} {
-				if got := valueOf(m, good[:i]+extra+good[i:]).Verdict(); got == sessions.Valid {
-					t.Errorf("with %q inserted at %d: got valid", extra, i)
+			for _, other := range others {
+				got := valueOf(m, other).Verdict()
+				if got != sessions.Malformed && got != sessions.Tampered {
+					t.Errorf("%q: got %v", other, got)
 				}
 			}
 		}
 	})
 }
 
-// Every cookie has one spelling. Its last character could be written in others, which
-// securecookie's decoder takes for the same.
-func TestOneSpelling(t *testing.T) {
-	m := managerOf(t, options{SignOnly: true})
-	found := 0
-	for n := range 3 {
-		c, err := m.Seal(fixed{Name: strings.Repeat("x", 3*n+1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !regexp.MustCompile(`^[a-z2-7]{6}\.[A-Za-z0-9_-]+$`).MatchString(c.Value) {
-			t.Errorf("got %q, want letters, digits, - and _ alone", c.Value)
-		}
-		sealed := c.Value[7:]
-		want, _ := base64.RawURLEncoding.DecodeString(sealed)
-		for _, octet := range cookieAlphabet() {
-			other := sealed[:len(sealed)-1] + string(octet)
-			got, err := base64.RawURLEncoding.DecodeString(other)
-			if other == sealed || err != nil || string(got) != string(want) {
-				continue
-			}
-			found++
-			if got := valueOf(m, c.Value[:7]+other).Verdict(); got != sessions.Malformed {
-				t.Errorf("got %v for another spelling, want malformed", got)
-			}
-		}
-		for _, other := range []string{
-			sealed + "=", sealed + "==", "\n" + sealed, sealed + "\r\n",
-			strings.ReplaceAll(strings.ReplaceAll(sealed, "-", "+"), "_", "/"),
-		} {
-			got := valueOf(m, c.Value[:7]+other).Verdict()
-			if other != sealed && got != sessions.Malformed {
-				t.Errorf("got %v for %q, want malformed", got, other)
-			}
-		}
-	}
-	if found == 0 {
-		t.Error("found no other spelling: is the check still needed?")
-	}
-}
-
 // Quotes are no part of a value: Java's own cookie store always sends them.
 func TestQuotes(t *testing.T) {
-	m := managerOf(t, options{Insecure: true})
-	c, err := m.Seal(fixed{Name: "Alice"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := managerOf(options{Insecure: true})
+	c := cookieOf(m, "Alice")
 	for header, want := range map[string]sessions.Verdict{
-		`session=VALUE`: sessions.Valid,
-		`$Version="1"; session="VALUE";$Path="/"`:             sessions.Valid,
 		`$Version="1"; session="VALUE";$Path="/";$Domain="a"`: sessions.Valid,
 		`a="x y"; session="VALUE"; b=`:                        sessions.Valid,
 		`session=""VALUE""`:                                   sessions.None, // Go drops it
-		`session="VALUE`:                                      sessions.None,
 		`session=""`:                                          sessions.Malformed,
 	} {
-		header = strings.Replace(header, "VALUE", c.Value, 1)
 		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Cookie", header)
+		r.Header.Set("Cookie", strings.Replace(header, "VALUE", c.Value, 1))
 		if s := m.Load(r); s.Verdict() != want || (s.Data.Name != "") != (want == sessions.Valid) {
 			t.Errorf("%s: got %v %+v, want %v", header, s.Verdict(), s.Data, want)
 		}
 	}
-	s := valueOf(m, `"`+c.Value+`"`)
-	if s.Verdict() != sessions.Valid || s.Cookie().Value() != c.Value {
-		t.Errorf("got %v with the value %s, want no quotes", s.Verdict(), s.Cookie().Value())
-	}
-	for _, value := range []string{`"`, `"` + c.Value, c.Value + `"`, `""` + c.Value + `""`} {
-		if got := valueOf(m, value).Verdict(); got != sessions.Malformed {
-			t.Errorf("%s: got %v, want malformed", value, got)
+	for value, want := range map[string]string{
+		`"` + c.Value + `"`: c.Value, `""`: "", `"`: `"`, `"` + c.Value: `"` + c.Value,
+		c.Value + `"`: c.Value + `"`, `""` + c.Value + `""`: `"` + c.Value + `"`,
+	} {
+		s := valueOf(m, value)
+		got, isGood := s.Cookie().Value(), s.Verdict() == sessions.Valid
+		if got != want || isGood != (want == c.Value) {
+			t.Errorf("%s: got %v and the value %s, want %s", value, s.Verdict(), got, want)
 		}
 	}
 }
 
 func TestLimitsAtTheSecond(t *testing.T) {
 	const idle, lifetime = 100, 250
-	tests := []struct {
-		name           string
-		began, written int64 // seconds ago
-		want           sessions.Verdict
-	}{
-		{"now", 0, 0, sessions.Valid},
-		{"idle, last second", idle, idle, sessions.Valid},
-		{"idle, one second later", idle + 1, idle + 1, sessions.Expired},
-		{"lifetime, last second", lifetime, 0, sessions.Valid},
-		{"busy but too old", lifetime + 1, 0, sessions.TooOld},
-		{"idle and too old", lifetime + 1, idle + 1, sessions.TooOld},
-		{"clock ahead by a minute", -60, -60, sessions.Valid},
-		{"clock ahead by more", -61, -61, sessions.FromFuture},
-		{"busy, clock ahead by a minute", 10, -60, sessions.Valid},
-		{"busy, clock ahead by more", 10, -61, sessions.FromFuture},
-	}
 	synctest.Test(t, func(t *testing.T) {
-		m := managerOf(t, options{
+		m := managerOf(options{
 			Limits: sessions.Limits{Idle: idle * time.Second, Lifetime: lifetime * time.Second},
 		})
-		for _, tt := range tests {
-			s, now := valueOf(m, aged(t, m, false, tt.began, tt.written)), time.Now()
-			if s.Verdict() != tt.want {
-				t.Errorf("%s: got %v, want %v", tt.name, s.Verdict(), tt.want)
-			}
-			began := now.Add(time.Duration(-tt.began) * time.Second)
-			written := now.Add(time.Duration(-tt.written) * time.Second)
-			ends := written.Add(idle * time.Second)
-			if last := began.Add(lifetime * time.Second); last.Before(ends) {
-				ends = last
-			}
-			if !s.Began().Equal(began) || !s.Written().Equal(written) || !s.Ends().Equal(ends) ||
-				!s.Cookie().Written.Equal(written) || s.Began().Location() != time.UTC {
-				t.Errorf("%s: got %v, %v, %v, want %v, %v, %v", tt.name,
-					s.Began(), s.Written(), s.Ends(), began, written, ends)
+		for _, tt := range []struct {
+			about          string
+			began, written int // seconds ago
+			want           sessions.Verdict
+		}{
+			{"now", 0, 0, sessions.Valid},
+			{"idle, last second", idle, idle, sessions.Valid},
+			{"idle, one second later", idle + 1, idle + 1, sessions.Expired},
+			{"lifetime, last second", lifetime, 0, sessions.Valid},
+			{"busy but too old", lifetime + 1, 0, sessions.TooOld},
+			{"idle and too old", lifetime + 1, idle + 1, sessions.TooOld},
+			{"clock ahead by a minute", -60, -60, sessions.Valid},
+			{"busy, clock ahead by a minute", 10, -60, sessions.Valid},
+			{"busy, clock ahead by more", 10, -61, sessions.FromFuture},
+		} {
+			s := valueOf(m, aged(m, int64(tt.began), int64(tt.written)))
+			want := [3]int{tt.began, tt.written, min(idle-tt.written, lifetime-tt.began)}
+			if got := ago(s); s.Verdict() != tt.want || got != want ||
+				!s.Cookie().Written.Equal(s.Written()) || s.Began().Location() != time.UTC {
+				t.Errorf("%s: got %v, %v, want %v, %v", tt.about, s.Verdict(), got, tt.want, want)
 			}
 		}
 	})
@@ -405,15 +207,15 @@ func TestLimitsAtTheSecond(t *testing.T) {
 // one, the verdict is that of the cookie that passed the most checks. Four are looked at.
 func TestSeveralCookies(t *testing.T) {
 	const day = 24 * 3600
-	m := managerOf(t, options{}, hexA, hexB)
+	m := managerOf(options{}, hexA, hexB)
 	seal := func(key, name string, began, written int64) string {
-		return forge(t, key, false, m.CookieName(), payloadOf(t, began, written, fixed{Name: name}))
+		return forge(key, false, m.CookieName(), payloadOf(began, written, fixed{Name: name}))
 	}
 	good, bob := seal(hexA, "Alice", 9, 5), seal(hexB, "Bob", 5, 5)
 	later := seal(hexB, "Carol", 99, 4)
-	old, tooLong := seal(hexA, "Alice", 14*day+1, 14*day+1), seal(hexA, "Alice", 90*day+1, 0)
+	old := seal(hexA, "Alice", 14*day+1, 14*day+1)
 	future := seal(hexA, "Alice", -3600, -3600)
-	otherTypes := forge(t, hexA, false, m.CookieName(), []byte("\x83\x61x\x00\xa0"))
+	otherTypes := forge(hexA, false, m.CookieName(), []byte("\x83\x61x\x00\xa0"))
 	unknown, large := seal(hexC, "Alice", 5, 5), strings.Repeat("x", sessions.MaxSize)
 	tests := []struct {
 		name   string
@@ -424,7 +226,6 @@ func TestSeveralCookies(t *testing.T) {
 	}{
 		{"one", []string{good}, sessions.Valid, 0, 1},
 		{"two written at one time", []string{good, bob}, sessions.Valid, 0, 2},
-		{"the other way round", []string{bob, good}, sessions.Valid, 0, 2},
 		{"one written later", []string{good, later, bob}, sessions.Valid, 1, 3},
 		{"one written later, first", []string{later, good}, sessions.Valid, 0, 2},
 		{"the fourth is good", []string{"x", "y", old, bob, later}, sessions.Valid, 3, 1},
@@ -439,8 +240,6 @@ func TestSeveralCookies(t *testing.T) {
 			sessions.Malformed, 1, 0},
 		{"from the future after other types", []string{otherTypes, future},
 			sessions.FromFuture, 1, 0},
-		{"too old before from the future", []string{tooLong, future}, sessions.TooOld, 0, 0},
-		{"expired after too old", []string{tooLong, old}, sessions.Expired, 1, 0},
 		{"two pieces of rubbish", []string{"x", "y"}, sessions.Malformed, 0, 0},
 		{"two expired ones", []string{old, seal(hexA, "Bob", 14*day+1, 14*day+1)},
 			sessions.Expired, 0, 0},
@@ -461,90 +260,51 @@ func TestSeveralCookies(t *testing.T) {
 
 // Only who asks for a page, or fetches, renews the session.
 func TestWhoRenews(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := managerOf(t, options{})
-		c, err := m.Seal(fixed{Name: "Alice"})
-		if err != nil {
-			t.Fatal(err)
+	m := managerOf(options{})
+	due := aged(m, 4*86400, 4*86400)
+	visit := func(passive bool, want sessions.Reason, method, name, value string) {
+		t.Helper()
+		r := comes(m, due)
+		r.Method = method
+		r.Header.Set(name, value)
+		s := m.Load(r)
+		s.Passive = passive
+		if _, why, err := saveOf(t, m, s, due); why != want || err != nil ||
+			s.Quiet() != (want == sessions.Unchanged) {
+			t.Errorf("%s %s: %s: got %v and %v, want %v", method, name, value, why, err, want)
 		}
-		type header map[string]string
-		tests := []struct {
-			method string
-			header header
-			passes bool // who renews
-		}{
-			{"GET", nil, true}, {"POST", nil, true}, {"HEAD", nil, false},
-			{"GET", header{"Sec-Purpose": "prefetch"}, false},
-			{"GET", header{"Sec-Purpose": "prefetch;prerender"}, false},
-			{"GET", header{"Sec-Purpose": "Prefetch"}, false},
-			{"GET", header{"Purpose": "prefetch"}, false},
-			{"GET", header{"X-Purpose": "preview"}, false},
-			{"GET", header{"X-Moz": "prefetch"}, false},
-			{"GET", header{"Purpose": "else"}, true},
-		}
-		for dest, passes := range map[string]bool{
-			"document": true, "iframe": true, "frame": true, "fencedframe": true, "empty": true,
-			"image": false, "style": false, "script": false, "font": false, "video": false,
-			"manifest": false, "worker": false, "serviceworker": false, "object": false,
-		} {
-			tests = append(tests, struct {
-				method string
-				header header
-				passes bool
-			}{"GET", header{"Sec-Fetch-Dest": dest}, passes})
-		}
-		time.Sleep(4 * 24 * time.Hour)
-		for _, tt := range tests {
-			r := comes(m, c.Value)
-			r.Method = tt.method
-			for name, value := range tt.header {
-				r.Header.Set(name, value)
-			}
-			want := sessions.Unchanged
-			if tt.passes {
-				want = sessions.Renewed
-			}
-			s := m.Load(r)
-			if saved, err := m.Save(httptest.NewRecorder(), s); saved.Reason != want || err != nil ||
-				s.Quiet() == tt.passes {
-				t.Errorf("%s %v: got %v and %v, want %v", tt.method, tt.header, saved, err, want)
-			}
-			s = m.Load(comes(m, c.Value))
-			if s.Passive = true; !s.Quiet() {
-				t.Error("a passive visit is not quiet")
-			}
-			if tt.passes {
-				saved, err := m.Save(httptest.NewRecorder(), s)
-				if saved.Reason != sessions.Unchanged || err != nil {
-					t.Errorf("a passive visit: got %v and %v", saved, err)
-				}
-			}
-		}
-	})
+	}
+	visit(false, sessions.Renewed, "POST", "Purpose", "else")
+	visit(true, sessions.Unchanged, "POST", "Purpose", "else")
+	visit(false, sessions.Unchanged, "HEAD", "Purpose", "else")
+	for _, header := range [][2]string{
+		{"Sec-Purpose", "prefetch;prerender"}, {"Sec-Purpose", "Prefetch"}, {"Purpose", "prefetch"},
+		{"X-Purpose", "preview"}, {"X-Moz", "prefetch"},
+	} {
+		visit(false, sessions.Unchanged, "GET", header[0], header[1])
+	}
+	for _, dest := range []string{"", "document", "iframe", "frame", "fencedframe", "empty"} {
+		visit(false, sessions.Renewed, "GET", "Sec-Fetch-Dest", dest)
+		visit(true, sessions.Unchanged, "GET", "Sec-Fetch-Dest", dest)
+	}
+	for _, dest := range []string{
+		"image", "style", "script", "font", "video", "manifest", "worker", "object",
+	} {
+		visit(false, sessions.Unchanged, "GET", "Sec-Fetch-Dest", dest)
+	}
 }
 
 // In signed mode the payload can be read, in encrypted mode it can't.
 func TestWhoCanRead(t *testing.T) {
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		m := managerOf(t, options{SignOnly: signOnly})
-		c, err := m.Seal(fixed{Name: "Alice"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		outer, err := base64.RawURLEncoding.DecodeString(c.Value[7:])
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := managerOf(options{SignOnly: signOnly})
+		c := cookieOf(m, "Alice")
+		outer := made(base64.RawURLEncoding.DecodeString(c.Value[7:]))
 		inner := strings.SplitN(string(outer), "|", 3)[1]
-		content, err := base64.URLEncoding.DecodeString(inner)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.Contains(string(content), "Alice"); got != signOnly {
-			t.Errorf("got the name in clear: %v, want %v", got, signOnly)
-		}
-		if signOnly && string(content) != string(m.Open(c).Cookie().Payload()) {
-			t.Error("got another payload than what is in the cookie")
+		content := made(base64.URLEncoding.DecodeString(inner))
+		if bytes.Equal(content, m.Open(c).Cookie().Payload()) != signOnly ||
+			strings.Contains(string(content), "Alice") != signOnly {
+			t.Errorf("got %q in the cookie", content)
 		}
 	})
 }
@@ -575,7 +335,7 @@ func TestChecks(t *testing.T) {
 func FuzzForgedCookie(f *testing.F) {
 	// Constants, because the fuzzer's workers are processes of their own, and would
 	// each seal others.
-	ours := goldenValues(f)
+	ours := goldenValues()
 	for _, value := range ours {
 		f.Add(value)
 		f.Add(value[:len(value)-1])
@@ -585,7 +345,7 @@ func FuzzForgedCookie(f *testing.F) {
 	}
 	f.Add("aaaaaa.")
 	f.Add(ours[0][:7] + strings.Repeat("A", 120))
-	m := managerOf(f, options{
+	m := managerOf(options{
 		Insecure: true, Limits: sessions.Limits{Idle: 400 * day, Lifetime: 400 * day},
 	})
 	f.Fuzz(func(t *testing.T, value string) {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -64,11 +65,6 @@ const (
 	refusedBound     = "refused_bound"     // the session is bound already
 	refusedProof     = "refused_proof"     // the signature, its key or its form is wrong
 	refusedChallenge = "refused_challenge" // what was signed is too old, or another
-
-	skippedUnreachable = "skipped_unreachable"    // a browser couldn't reach refresh
-	skippedServer      = "skipped_server_error"   // refresh has answered it with 5xx
-	skippedQuota       = "skipped_quota_exceeded" // it must not sign so often
-	skippedOther       = "skipped_other"
 )
 
 // Steps returns all that [Event.Step] may say, for metrics that are to be there from
@@ -77,8 +73,10 @@ func Steps() []string {
 	return []string{
 		stepOffered, stepRegistered, stepChallenged, stepBound, stepRefreshed, stepEnded,
 		stepPostponed, stepDetoured, refusedSize, refusedForm, refusedOff, refusedSession,
-		refusedBound, refusedProof, refusedChallenge, skippedUnreachable, skippedServer,
-		skippedQuota, skippedOther,
+		refusedBound, refusedProof, refusedChallenge,
+		// By a browser's word: it couldn't reach refresh, was answered with 5xx, or must not
+		// sign so often.
+		"skipped_unreachable", "skipped_server_error", "skipped_quota_exceeded", "skipped_other",
 	}
 }
 
@@ -94,8 +92,7 @@ type token struct {
 
 // sealToken returns t sealed under the ring's current key.
 func (m *Manager[T]) sealToken(p purpose, t token) string {
-	// It can't fail: the key has the right length, and there is no limit to exceed.
-	return must(m.sealing().seal(p, m.name, must(encodingMode.Marshal(t))))
+	return m.sealing().seal(p, m.name, must(encodingMode.Marshal(t)))
 }
 
 // openToken returns what is in a token, if it is a good one for p, under whichever key of
@@ -127,7 +124,7 @@ func (m *Manager[T]) prove(s *Session[T], r *http.Request) {
 		}
 	}
 	if s.cookie.TicketEnds = unix(until); until == 0 {
-		s.refuse(passedIdle)
+		s.refuse(Unproven)
 	}
 }
 
@@ -147,11 +144,9 @@ func (m *Manager[T]) detour(v *visit[T]) bool {
 		from != "cross-site" && from != "same-site" || v.session().Verdict() != Unproven {
 		return false
 	}
-	h := v.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Refresh", "0")
-	addVary(h)
+	v.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.Header().Set("Refresh", "0")
+	forCaches(v.Header(), true)
 	m.o.Observe(v.r, Event{Cookie: v.session().Cookie(), Step: stepDetoured})
 	return true
 }
@@ -160,31 +155,30 @@ func (m *Manager[T]) detour(v *visit[T]) bool {
 // ticket, or "" if it says nothing of that.
 func skipped(r *http.Request) string {
 	reason, _, _ := strings.Cut(r.Header.Get("Secure-Session-Skipped"), ";")
-	switch step := "skipped_" + reason; step {
-	case "skipped_":
+	step := "skipped_" + reason
+	switch {
+	case reason == "":
 		return ""
-	case skippedUnreachable, skippedServer, skippedQuota:
-		return step
+	case !slices.Contains(Steps(), step):
+		return "skipped_other"
 	}
-	return skippedOther
+	return step
 }
 
-// wrote is called when the cookie of s was written with p, or deleted if p is zero. It
-// offers the browser to bind a session that isn't bound. If another one was before, it
-// deletes the ticket, so that the browser calls refresh before its next request, and is
-// told the end.
-func (m *Manager[T]) wrote(h http.Header, s *Session[T], p payload) {
+// offer adds to h, where the cookie of s is, with p in it or deleted, the offer to bind
+// the session, if it isn't bound. If the one before was, it deletes the ticket, so that the
+// browser calls refresh before its next request, and is told the end.
+func (m *Manager[T]) offer(h http.Header, s *Session[T], p payload) {
 	if p.Device != nil {
 		return
 	}
 	if s.device() != nil {
-		s.sent.add(h, m.newCookie(m.ticket, "", -1))
+		h.Add("Set-Cookie", m.newCookie(m.ticket, "", -1).String())
 	}
 	if m.o.Bind > 0 && p.Began > 0 {
 		challenge := m.challenge(token{Began: p.Began}, s.now)
-		s.sent.registration = `(ES256);path="` + m.o.BindPath + `/register";challenge="` +
-			challenge + `"`
-		h.Add(registrationHeader, s.sent.registration) // another Manager may offer its own
+		h.Set(registrationHeader,
+			`(ES256);path="`+m.o.BindPath+`/register";challenge="`+challenge+`"`)
 	}
 }
 
@@ -211,7 +205,11 @@ type deviceStep[T any] struct {
 	w         http.ResponseWriter
 	s         *Session[T]
 	proof, id string
-	saved     Saved
+}
+
+// DevicePaths returns the paths to which browsers post the steps of device binding.
+func (m *Manager[T]) DevicePaths() (register, refresh string) {
+	return m.o.BindPath + "/register", m.o.BindPath + "/refresh"
 }
 
 // serveDevice answers a step of device binding, and reports whether r is one. It does so
@@ -222,26 +220,27 @@ func (m *Manager[T]) serveDevice(w http.ResponseWriter, r *http.Request) bool {
 	if !ok || r.Method != http.MethodPost || m.o.Insecure || m.o.Domain != "" {
 		return false
 	}
-	proof, id := r.Header.Get("Secure-Session-Response"), r.Header.Get("Sec-Secure-Session-Id")
 	d := deviceStep[T]{
-		m: m, w: w, proof: unquoted(proof), id: unquoted(id), saved: Saved{Reason: Unchanged},
+		m: m, w: w,
+		proof: unquoted(r.Header.Get("Secure-Session-Response")),
+		id:    unquoted(r.Header.Get("Sec-Secure-Session-Id")),
 	}
-	var answer func() string
-	switch {
-	case step == "/register" && proof != "":
-		answer = d.register
-	case step == "/refresh" && id != "":
-		answer = d.refresh
-	default:
+	isRegister := step == "/register" && d.proof != ""
+	if !isRegister && (step != "/refresh" || d.id == "") {
 		return false
 	}
 	d.s = m.load(r)
 	w.Header().Set("Cache-Control", "no-store")
-	if len(d.proof) > maxProof || len(d.id) > maxIdentifier || r.ContentLength > maxProof {
-		answer = d.refuseSize
+	switch {
+	case len(d.proof) > maxProof || len(d.id) > maxIdentifier || r.ContentLength > maxProof:
+		step = d.refuseSize()
+	case isRegister:
+		step = d.register()
+	default:
+		step = d.refresh()
 	}
-	step = answer()
-	m.o.Observe(r, Event{Cookie: d.s.Cookie(), Saved: d.saved, Step: step})
+	saved, _ := d.s.sent.result()
+	m.o.Observe(r, Event{Cookie: d.s.Cookie(), Saved: saved, Step: step})
 	return true
 }
 
@@ -266,21 +265,17 @@ func (d *deviceStep[T]) refuseSize() string {
 func (d *deviceStep[T]) register() string {
 	s, m := d.s, d.m
 	challenge, device, ok := verifyProof(d.proof, nil)
-	why := ""
 	switch {
 	case m.o.Bind == 0:
-		why = refusedOff
+		return d.refuse(http.StatusBadRequest, refusedOff)
 	case s.device() != nil:
-		why = refusedBound
+		return d.refuse(http.StatusBadRequest, refusedBound)
 	case s.Verdict() != Valid:
-		why = refusedSession
+		return d.refuse(http.StatusBadRequest, refusedSession)
 	case !ok:
-		why = refusedProof
-	case !m.answers(challenge, token{Began: s.cookie.payload.Began}, s.now):
-		why = refusedChallenge
-	}
-	if why != "" {
-		return d.refuse(http.StatusBadRequest, why)
+		return d.refuse(http.StatusBadRequest, refusedProof)
+	case !m.answers(challenge, token{Began: s.sealed().Began}, s.now):
+		return d.refuse(http.StatusBadRequest, refusedChallenge)
 	}
 	if len(s.r.CookiesNamed(m.ticket)) > 0 {
 		// It is another session's, and while the browser has it, it asks for no new one.
@@ -296,7 +291,7 @@ func (d *deviceStep[T]) refresh() string {
 	s, m := d.s, d.m
 	keyID, sealed, _ := strings.Cut(d.id, ".")
 	switch {
-	case !isKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
+	case !IsKeyID(keyID) || !canonical(sealed): // from here on it may stand in an answer
 		return d.refuse(http.StatusBadRequest, refusedForm)
 	case s.mayBeGoodElsewhere():
 		// After a 4xx other than 403, and after being told the end, a browser would throw
@@ -304,25 +299,22 @@ func (d *deviceStep[T]) refresh() string {
 		return d.refuse(http.StatusServiceUnavailable, stepPostponed)
 	}
 	want := token{Device: d.device()}
-	if want.Device == nil {
-		return d.end()
-	}
-	if d.proof == "" {
-		return d.challenge(want, stepChallenged)
-	}
 	challenge, _, ok := verifyProof(d.proof, want.Device)
-	if !ok {
+	switch {
+	case want.Device == nil:
+		return d.end()
+	case d.proof == "":
+		return d.challenge(want, stepChallenged)
+	case !ok:
 		return d.refuse(http.StatusBadRequest, refusedProof)
-	}
-	if !m.answers(challenge, want, s.now) {
+	case !m.answers(challenge, want, s.now):
 		return d.challenge(want, refusedChallenge)
 	}
 	step := stepRefreshed
 	if s.device() == nil {
 		s.binding, step = want.Device, stepBound
-		d.saved, _ = m.save(d.w.Header(), s)
-		if d.saved.Reason != Bound { // with the key, it doesn't fit into a cookie
-			return d.end()
+		if saved, _ := m.save(d.w.Header(), s); saved.Reason != Bound {
+			return d.end() // with the key, it doesn't fit into a cookie
 		}
 	}
 	d.giveTicket(want)

@@ -10,10 +10,8 @@ import (
 // right key, gets through, and nothing crashes. The corpus has proofs of this device,
 // good ones and bad ones.
 func FuzzProof(f *testing.F) {
-	device, err := hex.DecodeString("02b20836f4b46c0e6364bf4627d60c550a264687bc126eb55142bc9e7ec3d56a72")
-	if err != nil {
-		f.Fatal(err)
-	}
+	const digits = "02b20836f4b46c0e6364bf4627d60c550a264687bc126eb55142bc9e7ec3d56a72"
+	device := must(hex.DecodeString(digits))
 	f.Fuzz(func(t *testing.T, sent string) {
 		if _, _, ok := verifyProof(sent, make([]byte, deviceBytes)); ok {
 			t.Error("a key that is no point of the curve has signed")

@@ -71,34 +71,6 @@ func ExampleKeyring_Watch() {
 	// Keys: 1
 }
 
-// A new key seals, and what the old one has sealed is still good.
-func ExampleKeyring_Replace() {
-	type session struct{ Name string }
-
-	before, after := sessions.NewKey(), sessions.NewKey()
-	keys, _ := sessions.NewKeyring(before)
-	m, err := sessions.New(keys, sessions.Options[session]{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	c, err := m.Seal(session{Name: "Ada"})
-	if err != nil {
-		log.Fatal(err)
-	}
-
-	if err := keys.Replace(after, before); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(m.Open(c).Verdict())
-	if err := keys.Replace(after); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(m.Open(c).Verdict())
-	// Output:
-	// valid
-	// unknown key
-}
-
 // A session lasts until the browser is closed, or for a year.
 func ExampleLimits() {
 	type session struct {
@@ -236,29 +208,6 @@ func ExampleManager_Handler() {
 	// Output:
 	// 200 Your draft is kept.
 	// 413 This draft is too long for us.
-}
-
-// A handler's unit test needs neither a server nor a cookie.
-func ExampleManager_With() {
-	type session struct{ Name string }
-
-	keys, _ := sessions.NewKeyring(sessions.NewKey())
-	m, err := sessions.New(keys, sessions.Options[session]{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	logout := func(w http.ResponseWriter, r *http.Request) {
-		s := m.Get(r.Context())
-		fmt.Fprintf(w, "Goodbye, %s!", s.Data.Name)
-		s.Clear()
-	}
-
-	ctx, s := m.With(context.Background(), session{Name: "Ada"})
-	w := httptest.NewRecorder()
-	logout(w, httptest.NewRequest("POST", "/logout", nil).WithContext(ctx))
-	fmt.Printf("%s The name is %q now.\n", w.Body, s.Data.Name)
-	// Output:
-	// Goodbye, Ada! The name is "" now.
 }
 
 // An older copy of the program keeps what a newer one has stored.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -106,7 +105,7 @@ func (v *visit[T]) begin(status int) error {
 	if err != nil {
 		v.failed = err
 		dropContent(v.Header())
-		setNoStore(v.Header())
+		forCaches(v.Header(), true)
 		v.m.o.Failed(v.ResponseWriter, v.r, err)
 	}
 	return err
@@ -126,19 +125,12 @@ func (v *visit[T]) save(status int) (saved Saved, err error) {
 	} else {
 		saved, err = v.m.save(v.Header(), s)
 	}
-	addVary(v.Header())
-	if saved.Reason != Unchanged {
-		setNoStore(v.Header())
-	}
+	forCaches(v.Header(), saved.Reason != Unchanged)
 	return saved, err
 }
 
 // takeBack removes from the header what was put there to save the session.
-func (v *visit[T]) takeBack() {
-	if t := v.sent.Load(); t != nil {
-		t.takeBack(v.Header())
-	}
-}
+func (v *visit[T]) takeBack() { v.sent.Load().takeBack(v.Header()) }
 
 // hasBegun notes that the response has begun with a status, and tells Observe.
 func (v *visit[T]) hasBegun(status int, saved Saved, err error) {
@@ -166,7 +158,7 @@ var ofContent = regexp.MustCompile(
 // tell tells Observe of a session, and of the offer to bind it that was sent along.
 func (m *Manager[T]) tell(r *http.Request, s *Session[T], saved Saved, err error) {
 	m.o.Observe(r, Event{Cookie: s.Cookie(), Saved: saved, Err: err})
-	if saved.Reason != Unchanged && s.sent.registration != "" {
+	if saved.Reason != Unchanged && s.sent.header[registrationHeader] != nil {
 		m.o.Observe(r, Event{Cookie: s.Cookie(), Step: stepOffered})
 	}
 }
@@ -174,13 +166,10 @@ func (m *Manager[T]) tell(r *http.Request, s *Session[T], saved Saved, err error
 // answerFailed is what Failed does unless the site has its own. The log gets nothing that
 // could be of a visitor's data.
 func answerFailed(w http.ResponseWriter, r *http.Request, err error) {
-	what := "sessions: the data can't be stored"
-	var over *TooLargeError
-	if errors.As(err, &over) || errors.Is(err, ErrTryAgain) || errors.Is(err, ErrLate) {
-		what = err.Error()
+	if errors.Is(err, ErrUnstorable) {
+		err = ErrUnstorable
 	}
-	slog.WarnContext(r.Context(), "session not saved",
-		"err", what, "type", fmt.Sprintf("%T", err))
+	slog.WarnContext(r.Context(), "session not saved", "err", err)
 	switch {
 	case w == nil:
 	case errors.Is(err, ErrTryAgain):
@@ -242,17 +231,15 @@ func (v *visit[T]) FlushError() error {
 // have the method, as a visit does, and not know whether it works.
 func canFlush(w http.ResponseWriter) bool {
 	for {
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			break
+		switch below := w.(type) {
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = below.Unwrap()
+		case http.Flusher, interface{ FlushError() error }:
+			return true
+		default:
+			return false
 		}
-		w = wrapper.Unwrap()
 	}
-	switch w.(type) {
-	case http.Flusher, interface{ FlushError() error }:
-		return true
-	}
-	return false
 }
 
 // Hijack hands over the connection. The Set-Cookie is in the header then, which who
@@ -273,8 +260,8 @@ func (v *visit[T]) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := below.Hijack()
 	if err != nil {
 		v.takeBack()
-		return nil, nil, err
+	} else {
+		v.hasBegun(http.StatusSwitchingProtocols, saved, nil)
 	}
-	v.hasBegun(http.StatusSwitchingProtocols, saved, nil)
-	return conn, rw, nil
+	return conn, rw, err
 }

@@ -55,7 +55,7 @@ func ParseKeys(name, text string) ([]KeyLine, error) {
 // ReadKeyring returns a Keyring with the keys of a file, for which [ParseKeys] has
 // the form. It must be a regular file of at most 1 MiB with a key in it.
 func ReadKeyring(file string) (*Keyring, error) {
-	text, err := readKeyFile(file)
+	text, err := ReadKeyFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -63,23 +63,23 @@ func ReadKeyring(file string) (*Keyring, error) {
 	return k, k.take(file, text)
 }
 
-// readKeyFile returns the text of a key file.
-func readKeyFile(file string) (text string, err error) {
+// ReadKeyFile returns the text of a key file, which must be a regular one of at most
+// 1 MiB: reading a pipe could wait for ever, and the second time there is nothing in it.
+func ReadKeyFile(file string) (text string, err error) {
 	info, err := os.Stat(file)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("sessions: %w", err)
 	case !info.Mode().IsRegular():
-		// Reading a pipe could wait for ever, and the second time there is nothing in it.
 		return "", fmt.Errorf("sessions: %s: not a regular file, which could be read again", file)
 	case info.Size() > maxKeyFile:
 		return "", fmt.Errorf("sessions: %s: more than %d bytes", file, maxKeyFile)
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("sessions: %w", err)
+		err = fmt.Errorf("sessions: %w", err)
 	}
-	return string(content), nil
+	return string(content), err
 }
 
 // take replaces the ring's keys by those in the text of a file.
@@ -110,7 +110,7 @@ func (k *Keyring) Watch(ctx context.Context, file string, told func(error)) {
 	defer tick.Stop()
 	last := ""
 	for ctx.Err() == nil {
-		text, err := readKeyFile(file)
+		text, err := ReadKeyFile(file)
 		if state := fmt.Sprint(text, err); state != last {
 			last = state
 			if err == nil {

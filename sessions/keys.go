@@ -53,10 +53,9 @@ type codec struct {
 
 // seal returns KEYID.SEALED for content, which securecookie overwrites. It
 // belongs to the cookie called name. There is no padding: clients quote, cut or
-// escape "=".
-func (c *codec) seal(p purpose, name string, content []byte) (string, error) {
-	sealed, err := c.sealers[p].Encode(name, content)
-	return c.id + "." + strings.TrimRight(sealed, "="), err
+// escape "=". It can't fail: the keys have the right length, and nothing has a limit.
+func (c *codec) seal(p purpose, name string, content []byte) string {
+	return c.id + "." + strings.TrimRight(must(c.sealers[p].Encode(name, content)), "=")
 }
 
 // open undoes seal for what stands behind the dot. It wants canonical text.
@@ -66,16 +65,20 @@ func (c *codec) open(p purpose, name, sealed string) (content []byte, ok bool) {
 }
 
 // canonical reports whether s is unpadded base64url (RFC 4648, 5) in its one spelling.
-// securecookie's decoder takes others as well: its last character may have bits set
-// that it doesn't need, and line breaks are skipped.
+// securecookie's decoder takes others as well: line breaks are skipped, and the last
+// character, of at most three that are left, may have bits set that it doesn't need.
 func canonical(s string) bool {
-	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	return err == nil && s != "" && !strings.ContainsAny(s, "\r\n")
+	_, err := oneSpelling.DecodeString(s[len(s)&^3:])
+	return err == nil && s != "" && strings.Trim(s, base64URL) == ""
 }
 
-// isKeyID reports whether s has the form of a key id. Only then may it stand in
+var oneSpelling = base64.RawURLEncoding.Strict()
+
+const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// IsKeyID reports whether s has the form of a key id. Only then may it stand in
 // a log: whatever a client sends is six harmless characters at most.
-func isKeyID(s string) bool {
+func IsKeyID(s string) bool {
 	return len(s) == idLen && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
@@ -176,35 +179,10 @@ func (k Key) IDs() (encrypted, signed string) {
 	return k.encrypted.id, k.signed.id
 }
 
-// codecIn returns the codec of one mode.
-func (k Key) codecIn(signOnly bool) *codec {
-	if signOnly {
-		return k.signed
-	}
-	return k.encrypted
-}
-
 // ring is the set of keys at one time. It never changes once it is made.
 type ring struct {
 	keys   []Key             // the first one seals, all of them verify
 	codecs map[string]*codec // by id, two for each key
-}
-
-// newRing makes a ring of keys.
-func newRing(keys []Key) (*ring, error) {
-	r := &ring{keys: keys, codecs: make(map[string]*codec)}
-	for i, k := range keys {
-		if k.derived == nil {
-			return nil, errors.New("sessions: a zero Key is no key: use NewKey or ParseKey")
-		}
-		for _, c := range []*codec{k.signed, k.encrypted} {
-			if r.codecs[c.id] != nil { // which also finds two keys that share an id
-				return nil, fmt.Errorf("sessions: key %d is in the ring already: %v", i+1, k)
-			}
-			r.codecs[c.id] = c
-		}
-	}
-	return r, nil
 }
 
 // Keyring is a set of keys of which the first seals and all verify. Several
@@ -222,11 +200,20 @@ func NewKeyring(first Key, more ...Key) (*Keyring, error) {
 // Replace puts other keys in the place of those in the ring, for all of its
 // managers at once. If it fails, as [NewKeyring] does, the ring stays as it was.
 func (k *Keyring) Replace(first Key, more ...Key) error {
-	r, err := newRing(append([]Key{first}, more...))
-	if err == nil {
-		k.current.Store(r)
+	r := &ring{keys: append([]Key{first}, more...), codecs: make(map[string]*codec)}
+	for i, key := range r.keys {
+		if key.derived == nil {
+			return errors.New("sessions: a zero Key is no key: use NewKey or ParseKey")
+		}
+		for _, c := range []*codec{key.signed, key.encrypted} {
+			if r.codecs[c.id] != nil { // which also finds two keys that share an id
+				return fmt.Errorf("sessions: key %d is in the ring already: %v", i+1, key)
+			}
+			r.codecs[c.id] = c
+		}
 	}
-	return err
+	k.current.Store(r)
+	return nil
 }
 
 // Keys returns the keys in the ring. The first one seals.

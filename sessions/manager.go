@@ -148,12 +148,15 @@ func New[T any](keys *Keyring, o Options[T]) (*Manager[T], error) {
 		return nil, fmt.Errorf("sessions: the type of a session must be a struct, not %v", t)
 	}
 	o.complete()
-	err := cmp.Or(o.check(), checkType(t, t.String(), make(map[reflect.Type]bool)))
-	if err != nil {
+	if wrong := o.check(); wrong != "" {
+		return nil, errors.New("sessions: " + wrong)
+	}
+	if err := checkType(t, t.String(), make(map[reflect.Type]bool)); err != nil {
 		return nil, fmt.Errorf("sessions: %w", err)
 	}
 	m := &Manager[T]{keys: keys, o: o}
 	m.name, m.ticket = o.cookieNames()
+	var err error
 	if m.zero, err = encode(*new(T)); err != nil {
 		return nil, err
 	}
@@ -188,52 +191,48 @@ func (o *Options[T]) complete() {
 // goodName matches a name that no browser and no proxy takes for anything else.
 var goodName = regexp.MustCompile(`^_?[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
-// check finds contradictions. Its errors begin with the option's name, and don't quote
-// what it says, which could be a key that was put there by mistake.
-func (o *Options[T]) check() error {
+// check returns what is wrong, or nothing. It begins with the option's name, and doesn't
+// quote what that says, which could be a key that was put there by mistake.
+func (o *Options[T]) check() (wrong string) {
 	lower, within := strings.ToLower(o.Name), strings.TrimSuffix(o.Path, "/")+"/"
-	why := ""
 	switch {
 	case len(o.Name) > 64 || !goodName.MatchString(o.Name):
-		why = "Name must be letters, digits, -, _ and ., 64 at most, and begin with a letter or " +
-			"digit, or one _"
+		return "Name must be letters, digits, -, _ and ., 64 at most, and begin " +
+			"with a letter or digit, or one _"
 	case strings.HasPrefix(lower, "http-") || strings.HasPrefix(lower, "host-"):
-		why = "Name must not begin with Http- or Host-, which browsers give a meaning"
+		return "Name must not begin with Http- or Host-, which browsers give a meaning"
 	case o.SameSite < 0 || o.SameSite > http.SameSiteNoneMode:
-		why = "SameSite must be one of net/http's modes"
+		return "SameSite must be one of net/http's modes"
 	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
-		why = "SameSite: None needs HTTPS, and contradicts Insecure"
+		return "SameSite: None needs HTTPS, and contradicts Insecure"
 	case o.Partitioned && o.Insecure:
-		why = "Partitioned needs HTTPS, and contradicts Insecure"
+		return "Partitioned needs HTTPS, and contradicts Insecure"
 	case o.Path[0] != '/':
-		why = "Path must begin with a slash"
+		return "Path must begin with a slash"
 	case o.Idle < time.Second || o.Idle > maxLimit:
-		why = "Idle must be between a second and 400 days"
+		return "Idle must be between a second and 400 days"
 	case o.Lifetime < time.Second || o.Lifetime > maxLimit:
-		why = "Lifetime must be between a second and 400 days"
+		return "Lifetime must be between a second and 400 days"
 	case o.Bind == 0:
 	case o.Bind < time.Second:
-		why = "Bind must be at least a second, and better ten minutes"
+		return "Bind must be at least a second, and better ten minutes"
 	case o.Bind > min(o.Idle, o.Lifetime): // or a ticket could outlive the key that has sealed it
-		why = "Bind must not be longer than Idle or Lifetime"
+		return "Bind must not be longer than Idle or Lifetime"
 	case o.Insecure:
-		why = "Bind needs HTTPS, and contradicts Insecure"
+		return "Bind needs HTTPS, and contradicts Insecure"
 	case o.Domain != "":
-		why = "Bind contradicts Domain: a device proves itself to one host"
+		return "Bind contradicts Domain: a device proves itself to one host"
 	case !isPath(o.BindPath) || !strings.HasPrefix(o.BindPath, within) ||
 		strings.HasSuffix(o.BindPath, "/"):
-		why = "BindPath must be a path within Path, without a slash at the end"
+		return "BindPath must be a path within Path, without a slash at the end"
 	case slices.ContainsFunc(o.Assets, func(path string) bool { return !isPath(path) }):
-		why = "Assets must be paths"
+		return "Assets must be paths"
 	}
 	sample := http.Cookie{Name: o.Name, Path: o.Path, Domain: o.Domain}
-	if err := sample.Valid(); why == "" && err != nil {
-		why = "Domain or Path: " + err.Error()
+	if err := sample.Valid(); err != nil {
+		return "Domain or Path: " + err.Error()
 	}
-	if why != "" {
-		return errors.New(why)
-	}
-	return nil
+	return ""
 }
 
 // isPath reports whether s is the path of a URL as it may stand in a header.
@@ -319,13 +318,8 @@ func (m *Manager[T]) Seal(data T) (*http.Cookie, error) {
 // manager's, nor does it ask Accept or for a device's ticket. A nil cookie is none. It
 // is for tests and tools.
 func (m *Manager[T]) Open(c *http.Cookie) *Session[T] {
-	now := time.Now().Unix()
 	if c == nil {
-		return &Session[T]{now: now}
+		return new(Session[T])
 	}
-	s := m.judge(c.Value, now)
-	if s.cookie.Verdict == Valid {
-		s.cookie.Good = 1
-	}
-	return s
+	return m.judge(c.Value, time.Now().Unix())
 }

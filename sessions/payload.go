@@ -44,17 +44,14 @@ func (p payload) bytes() []byte {
 	return must(encodingMode.Marshal(p))
 }
 
-// parsePayload returns the payload that content encodes.
+// parsePayload returns the payload that content encodes, and is ok if it is whole.
 func parsePayload(content []byte) (p payload, ok bool) {
 	if bytes.HasPrefix(content, []byte{boundArray}) {
-		ok = decodingMode.Unmarshal(content, &p) == nil && len(p.Device) == deviceBytes
-	} else {
-		ok = decodingMode.Unmarshal(content, &p.unbound) == nil
+		err := decodingMode.Unmarshal(content, &p)
+		return p, err == nil && len(p.Device) == deviceBytes
 	}
-	if !ok {
-		return payload{}, false
-	}
-	return p, true
+	err := decodingMode.Unmarshal(content, &p.unbound)
+	return p, err == nil
 }
 
 // encodingMode gives equal values equal bytes, which is how a change is found. A
@@ -94,11 +91,8 @@ type rawKey string
 func (k *rawKey) UnmarshalCBOR(b []byte) error { *k = rawKey(b); return nil }
 func (k rawKey) MarshalCBOR() ([]byte, error)  { return []byte(k), nil }
 
-// fields is a session's data, field by field.
-type fields map[rawKey]cbor.RawMessage
-
-// parseFields returns the fields of data, or nil if it is no map.
-func parseFields(data []byte) (f fields) {
+// parseFields returns data field by field, or nil if it is no map.
+func parseFields(data []byte) (f map[rawKey]cbor.RawMessage) {
 	if dataMode.Unmarshal(data, &f) != nil {
 		return nil
 	}
@@ -109,7 +103,7 @@ func parseFields(data []byte) (f fields) {
 func encode[T any](data T) (cbor.RawMessage, error) {
 	encoded, err := encodingMode.Marshal(data)
 	if err != nil {
-		return nil, fmt.Errorf("sessions: the data can't be encoded: %w", err)
+		return nil, fmt.Errorf("%w: it can't be encoded: %w", ErrUnstorable, err)
 	}
 	return encoded, nil
 }
@@ -117,7 +111,7 @@ func encode[T any](data T) (cbor.RawMessage, error) {
 // decode puts into data what was encoded.
 func decode[T any](encoded cbor.RawMessage, data *T) error {
 	if err := dataMode.Unmarshal(encoded, data); err != nil {
-		return fmt.Errorf("sessions: the data can't be decoded again: %w", err)
+		return fmt.Errorf("%w: it can't be decoded again: %w", ErrUnstorable, err)
 	}
 	return nil
 }
@@ -167,10 +161,10 @@ func has[T any](name rawKey) bool {
 	return !errors.As(strictMode.Unmarshal(null, new(T)), &unknown)
 }
 
-// without returns data without the fields of some names, and whether there were any.
-func without(data cbor.RawMessage, names []rawKey) (rest cbor.RawMessage, found bool) {
+// without returns data without the fields of some names.
+func without(data cbor.RawMessage, names []rawKey) cbor.RawMessage {
 	if len(names) == 0 {
-		return data, false
+		return data
 	}
 	f := parseFields(data)
 	before := len(f)
@@ -178,7 +172,7 @@ func without(data cbor.RawMessage, names []rawKey) (rest cbor.RawMessage, found 
 		delete(f, name)
 	}
 	if len(f) == before {
-		return data, false
+		return data
 	}
-	return must(encodingMode.Marshal(f)), true
+	return must(encodingMode.Marshal(f))
 }

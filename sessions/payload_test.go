@@ -1,109 +1,37 @@
 package sessions_test
 
 import (
-	"cookiesession/sessions"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
-	"math/big"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"cookiesession/sessions"
 
 	"github.com/fxamacker/cbor/v2"
 )
 
-// saveOf saves s, and returns the value that the browser holds afterwards, when it held
-// value before.
-func saveOf[T any](t testing.TB, m *sessions.Manager[T], s *sessions.Session[T], value string) (
-	string, sessions.Reason, error) {
-	t.Helper()
-	w := httptest.NewRecorder()
-	saved, err := m.Save(w, s)
-	cookies := w.Result().Cookies()
-	if len(cookies) == 0 {
-		if saved != (sessions.Saved{Reason: sessions.Unchanged}) {
-			t.Fatalf("got %+v and no cookie", saved)
-		}
-		return value, saved.Reason, err
-	}
-	c, size := cookies[0], 0
-	if c.Value != "" {
-		size = len(c.Name + c.Value)
-	}
-	if len(cookies) > 1 || c.Name != m.CookieName() || err != nil || saved.Size != size ||
-		(c.MaxAge < 0) != (c.Value == "") ||
-		(c.Value == "") != (saved.Reason == sessions.Cleared) {
-		t.Fatalf("got the cookies %v with %+v and error %v", cookies, saved, err)
-	}
-	return c.Value, saved.Reason, nil
-}
-
-// turn is a visit of a browser that holds value: do may change the session. It returns
-// the value that the browser holds afterwards.
-func turn[T any](t testing.TB, m *sessions.Manager[T], value string, do func(*T)) (
-	string, sessions.Reason) {
-	t.Helper()
-	s := m.Load(comes(m))
-	if value != "" {
-		s = m.Load(comes(m, value))
-		if s.Verdict() != sessions.Valid {
-			t.Fatalf("got %v for a cookie that was set", s.Verdict())
-		}
-	}
-	do(&s.Data)
-	value, why, err := saveOf(t, m, s, value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value, why
-}
-
-// look is a visit that changes nothing. It returns the data.
-func look[T any](t testing.TB, m *sessions.Manager[T], value string) (data T) {
-	t.Helper()
-	after, why := turn(t, m, value, func(d *T) { data = *d })
-	if why != sessions.Unchanged || after != value {
-		t.Errorf("got %v for a visit that changed nothing", why)
-	}
-	return data
-}
-
-// begun returns the cookie of a visitor whose session has just begun.
-func begun[T any](t testing.TB, m *sessions.Manager[T], data T) string {
-	t.Helper()
-	value, why := turn(t, m, "", func(d *T) { *d = data })
-	if why != sessions.Changed || value == "" {
-		t.Fatalf("got %v and the value %q for a new session", why, value)
-	}
-	return value
-}
-
 // notation returns v in CBOR's diagnostic notation, in which nothing makes a difference
 // that makes none for a session.
-func notation(t testing.TB, v any) string {
-	t.Helper()
+func notation(v any) string {
 	options := cbor.CoreDetEncOptions()
 	options.NilContainers, options.Time = cbor.NilContainerAsEmpty, cbor.TimeRFC3339NanoUTC
-	mode, err := options.EncMode()
-	if err != nil {
-		t.Fatal(err)
+	return made(cbor.Diagnose(made(made(options.EncMode()).Marshal(v))))
+}
+
+// wantSame fails unless two sessions say the same.
+func wantSame(t testing.TB, name string, got, want any) {
+	t.Helper()
+	if got, want := notation(got), notation(want); got != want {
+		t.Errorf("%s: got  %s\nwant %s", name, got, want)
 	}
-	content, err := mode.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := cbor.Diagnose(content)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
 }
 
 // place is a struct in a struct.
@@ -115,24 +43,25 @@ type place struct {
 // Base is embedded, so its field counts as the outer one's.
 type Base struct{ Embedded string }
 
+// code is for TextMarshaler alone.
+type code struct{ text string }
+
+func (c code) MarshalText() ([]byte, error)  { return []byte(c.text), nil }
+func (c *code) UnmarshalText(b []byte) error { c.text = string(b); return nil }
+
 // kinds has fields of every kind that a site may want to keep.
 type kinds struct {
 	Base
 	Text    string
 	Int     int
-	Tiny    int8
-	Byte    uint8
 	Large   uint64
 	Float   float64
 	Short   float32
-	Bool    bool
 	Bytes   []byte
 	Array   [4]byte
-	Numbers [3]int
 	Time    time.Time
 	Length  time.Duration
 	List    []string
-	Lists   [][]int
 	Map     map[string]int
 	Years   map[int]string
 	Grid    map[[2]int]string
@@ -141,9 +70,8 @@ type kinds struct {
 	Maybe   *bool
 	Places  []place
 	Friends []*place
-	Visited map[string]place
 	Address netip.Addr
-	Ratio   *big.Rat // which writes itself as text
+	Code    code
 	Flash   sessions.Flash
 	Named   string `cbor:"n"`
 	Number  int    `cbor:"1,keyasint"`
@@ -154,24 +82,23 @@ type kinds struct {
 func someKinds() kinds {
 	when := time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)
 	return kinds{
-		Base: Base{Embedded: "x"}, Text: "Žofia \x00\n\"", Int: math.MinInt, Tiny: -128, Byte: 255,
-		Large: math.MaxUint64, Float: math.Pi, Short: math.SmallestNonzeroFloat32, Bool: true,
-		Bytes: []byte{0, 255}, Array: [4]byte{1, 2, 3, 4}, Numbers: [3]int{1, 2, 3},
-		Time: when, Length: time.Minute, List: []string{"", "a", "b"}, Lists: [][]int{{1}, {2, 3}},
+		Base: Base{Embedded: "x"}, Text: "Žofia \x00\n\"", Int: math.MinInt,
+		Large: math.MaxUint64, Float: math.Pi, Short: math.SmallestNonzeroFloat32,
+		Bytes: []byte{0, 255}, Array: [4]byte{1, 2, 3, 4},
+		Time: when, Length: time.Minute, List: []string{"", "a", "b"},
 		Map: map[string]int{"": 0, "a": 1, "b": -1}, Years: map[int]string{-44: "Caesar"},
 		Grid:  map[[2]int]string{{1, 2}: "x", {3, 4}: "o"},
 		Place: place{City: "Praha", Seen: []time.Time{when}}, Home: &place{City: "Brno"},
 		Maybe: new(bool), Places: []place{{City: "Oslo"}, {City: "Rome"}},
-		Friends: []*place{{City: "Bonn"}, nil}, Visited: map[string]place{"Graz": {City: "Graz"}},
-		Address: netip.MustParseAddr("::1"), Ratio: big.NewRat(1, 3),
-		Flash: sessions.Flash{"Hello."},
+		Friends: []*place{{City: "Bonn"}, nil},
+		Address: netip.MustParseAddr("::1"), Code: code{"c"}, Flash: sessions.Flash{"Hello."},
 		Named: "named", Number: 7, JSON: "json",
 	}
 }
 
 func TestEveryKindOfFieldSurvives(t *testing.T) {
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		m := managerOf(t, sessions.Options[kinds]{SignOnly: signOnly})
+		m := managerOf(sessions.Options[kinds]{SignOnly: signOnly})
 		want := someKinds()
 		all := reflect.ValueOf(want)
 		for i := range all.NumField() {
@@ -181,7 +108,7 @@ func TestEveryKindOfFieldSurvives(t *testing.T) {
 		}
 		got := look(t, m, begun(t, m, want))
 		// A slice that is empty may come back as nil or not.
-		got.Home.Seen, got.Friends[0].Seen, got.Visited["Graz"] = nil, nil, place{City: "Graz"}
+		got.Home.Seen, got.Friends[0].Seen = nil, nil
 		for i := range got.Places {
 			got.Places[i].Seen = nil
 		}
@@ -193,77 +120,54 @@ func TestEveryKindOfFieldSurvives(t *testing.T) {
 
 // A change is one of what is in the session, however deep.
 func TestChangesAreFound(t *testing.T) {
-	tests := []struct {
-		name string
-		do   func(*kinds)
-		want sessions.Reason
-	}{
-		{"text", func(s *kinds) { s.Text += "x" }, sessions.Changed},
-		{"the time, by a nanosecond", func(s *kinds) { s.Time = s.Time.Add(1) }, sessions.Changed},
-		{"a float, by a bit", func(s *kinds) { s.Float = math.Nextafter(s.Float, 4) },
-			sessions.Changed},
-		{"an item", func(s *kinds) { s.List[1] = "x" }, sessions.Changed},
-		{"one more item", func(s *kinds) { s.List = append(s.List, "") }, sessions.Changed},
-		{"the order", func(s *kinds) { slices.Reverse(s.List) }, sessions.Changed},
-		{"a byte", func(s *kinds) { s.Bytes[1]-- }, sessions.Changed},
-		{"a new entry", func(s *kinds) { s.Map["c"] = 0 }, sessions.Changed},
-		{"an entry less", func(s *kinds) { delete(s.Map, "") }, sessions.Changed},
-		{"inside a struct", func(s *kinds) { s.Place.Seen[0] = time.Time{} }, sessions.Changed},
-		{"behind a pointer", func(s *kinds) { s.Home.City = "Praha" }, sessions.Changed},
-		{"a pointer, to nil", func(s *kinds) { s.Maybe = nil }, sessions.Changed},
-		{"inside a map", func(s *kinds) { s.Visited["Graz"] = place{} }, sessions.Changed},
-		{"an embedded field", func(s *kinds) { s.Embedded = "" }, sessions.Changed},
-		{"a flash that is taken", func(s *kinds) { s.Flash.Take() }, sessions.Changed},
-
-		{"nothing", func(s *kinds) {}, sessions.Unchanged},
-		{"the same time elsewhere", func(s *kinds) {
-			s.Time = s.Time.In(time.FixedZone("", 3600))
-		}, sessions.Unchanged},
-		{"there and back", func(s *kinds) { s.List[0] = "x"; s.List[0] = "" }, sessions.Unchanged},
-		{"the same entries elsewhere", func(s *kinds) { s.Map = maps.Clone(s.Map) },
-			sessions.Unchanged},
-		{"another pointer to the same", func(s *kinds) { home := *s.Home; s.Home = &home },
-			sessions.Unchanged},
-		{"nil for an empty slice", func(s *kinds) { s.Home.Seen = nil }, sessions.Unchanged},
-		{"an empty slice for nil", func(s *kinds) { s.Places[0].Seen = []time.Time{} },
-			sessions.Unchanged},
-	}
-	m := managerOf(t, sessions.Options[kinds]{})
-	value := begun(t, m, someKinds())
-	for _, tt := range tests {
-		want := look(t, m, value)
-		tt.do(&want)
-		after, why := turn(t, m, value, tt.do)
-		if why != tt.want {
-			t.Errorf("%s: got %v, want %v", tt.name, why, tt.want)
-		}
-		if got, want := notation(t, look(t, m, after)), notation(t, want); got != want {
-			t.Errorf("%s: got  %s\nwant %s", tt.name, got, want)
+	m := managerOf(sessions.Options[kinds]{})
+	value, elsewhere := begun(t, m, someKinds()), time.FixedZone("", 3600)
+	for why, changes := range map[sessions.Reason]map[string]func(*kinds){
+		sessions.Changed: {
+			"the time, by a nanosecond": func(s *kinds) { s.Time = s.Time.Add(1) },
+			"a float, by a bit":         func(s *kinds) { s.Float = math.Nextafter(s.Float, 4) },
+			"one more item":             func(s *kinds) { s.List = append(s.List, "") },
+			"the order":                 func(s *kinds) { slices.Reverse(s.List) },
+			"an entry less":             func(s *kinds) { delete(s.Map, "") },
+			"inside a struct":           func(s *kinds) { s.Place.Seen[0] = time.Time{} },
+			"behind a pointer":          func(s *kinds) { s.Home.City = "Praha" },
+			"a pointer, to nil":         func(s *kinds) { s.Maybe = nil },
+			"an embedded field":         func(s *kinds) { s.Embedded = "" },
+			"a flash that is taken":     func(s *kinds) { s.Flash.Take() },
+			"a flash that is added":     func(s *kinds) { s.Flash.Add("x") },
+		},
+		sessions.Unchanged: {
+			"the same time elsewhere":    func(s *kinds) { s.Time = s.Time.In(elsewhere) },
+			"there and back":             func(s *kinds) { s.List[0] = "x"; s.List[0] = "" },
+			"another pointer to it":      func(s *kinds) { home := *s.Home; s.Home = &home },
+			"nil for an empty slice":     func(s *kinds) { s.Home.Seen = nil },
+			"an empty slice, not nil":    func(s *kinds) { s.Places[0].Seen = []time.Time{} },
+			"the same entries elsewhere": func(s *kinds) { s.Map = maps.Clone(s.Map) },
+		},
+	} {
+		for name, do := range changes {
+			want := look(t, m, value)
+			do(&want)
+			wantSame(t, name, look(t, m, turn(t, m, value, why, do)), want)
 		}
 	}
 }
 
 // An empty session is no cookie: neither a new one, nor one that is changed to nothing.
 func TestEmptySessionIsNoCookie(t *testing.T) {
-	m := managerOf(t, sessions.Options[kinds]{})
+	m := managerOf(sessions.Options[kinds]{})
 	value := begun(t, m, someKinds())
 	for _, empty := range []kinds{
 		{}, {List: []string{}, Bytes: []byte{}, Map: map[string]int{}, Time: time.Time{}.Local()},
 	} {
-		if value, why := turn(t, m, "", func(s *kinds) { *s = empty }); why != sessions.Unchanged ||
-			value != "" {
-			t.Errorf("got %v without a cookie, want it unchanged", why)
-		}
-		if _, why := turn(t, m, value, func(s *kinds) { *s = empty }); why != sessions.Cleared {
-			t.Errorf("got %v, want it cleared", why)
-		}
+		turn(t, m, "", sessions.Unchanged, func(s *kinds) { *s = empty })
+		turn(t, m, value, sessions.Cleared, func(s *kinds) { *s = empty })
 	}
-	s := m.Load(comes(m))
-	s.Clear()
-	s.Renew()
-	if _, why, err := saveOf(t, m, s, ""); why != sessions.Unchanged || err != nil {
-		t.Errorf("cleared without a cookie: got %v and %v", why, err)
-	}
+	b := visits[kinds]{t: t, m: m}
+	b.visit(sessions.Unchanged, func(s *sessions.Session[kinds]) {
+		s.Clear()
+		s.Renew()
+	})
 }
 
 // older and newer are the sessions of two versions of a site that have the same keys and
@@ -300,93 +204,54 @@ func someNewer() newer {
 // change, byte for byte. What it changes it writes as it knows it: nothing is merged
 // inside a field.
 func TestFieldsOfANewerVersion(t *testing.T) {
-	tests := []struct {
-		name string
+	tests := map[string]struct {
 		do   func(*older)
 		want func(*newer)
 	}{
-		{"a field", func(s *older) { s.Name = "Bob" }, func(s *newer) { s.Name = "Bob" }},
-		{"a field, to nothing", func(s *older) { s.Name = "" }, func(s *newer) { s.Name = "" }},
-		{"inside a field",
-			func(s *older) { s.Box.User = "bob" },
+		"a field": {func(s *older) { s.Name = "Bob" }, func(s *newer) { s.Name = "Bob" }},
+		"inside a field": {func(s *older) { s.Box.User = "bob" },
 			func(s *newer) { s.Box.User, s.Box.Admin = "bob", false }},
-		{"inside a field, to nothing",
-			func(s *older) { s.Box.User = "" },
+		"inside a field, to nothing": {func(s *older) { s.Box.User = "" },
 			func(s *newer) { s.Box.User, s.Box.Admin = "", false }},
-		{"a field that it leaves out",
-			func(s *older) { s.Bag.Items = []string{"tea"} },
+		"a field that it leaves out": {func(s *older) { s.Bag.Items = []string{"tea"} },
 			func(s *newer) { s.Bag.Items, s.Bag.Gift = []string{"tea"}, false }},
 	}
 	bothModes(t, func(t *testing.T, signOnly bool) {
-		old := managerOf(t, sessions.Options[older]{SignOnly: signOnly})
-		next := managerOf(t, sessions.Options[newer]{SignOnly: signOnly})
+		old := managerOf(sessions.Options[older]{SignOnly: signOnly})
+		next := managerOf(sessions.Options[newer]{SignOnly: signOnly})
 		value := begun(t, next, someNewer())
 		look(t, old, value)
-		for _, tt := range tests {
-			after, why := turn(t, old, value, tt.do)
-			if why != sessions.Changed {
-				t.Errorf("%s: got %v, want changed", tt.name, why)
-			}
+		for name, tt := range tests {
 			want := someNewer()
 			tt.want(&want)
-			if got, want := notation(t, look(t, next, after)), notation(t, want); got != want {
-				t.Errorf("%s: got  %s\nwant %s", tt.name, got, want)
-			}
+			wantSame(t, name, look(t, next, turn(t, old, value, sessions.Changed, tt.do)), want)
 		}
 		// All that it knows to nothing ends the session; only what it doesn't know stays.
-		if _, why := turn(t, old, value, func(s *older) { *s = older{} }); why != sessions.Cleared {
-			t.Errorf("got %v for a change to all zero, want it cleared", why)
-		}
-		value = begun(t, next, newer{Theme: "dark"})
-		look(t, old, value)
-		if after, _ := turn(t, old, value, func(s *older) { s.Name = "Bob" }); true {
-			if got := look(t, next, after); got.Theme != "dark" || got.Name != "Bob" {
-				t.Errorf("got %+v, want Bob's dark theme", got)
-			}
-		}
+		turn(t, old, value, sessions.Cleared, func(s *older) { *s = older{} })
+		dark := begun(t, next, newer{Theme: "dark"})
+		look(t, old, dark)
+		dark = turn(t, old, dark, sessions.Changed, func(s *older) { s.Name = "Bob" })
+		wantSame(t, "the rest", look(t, next, dark), newer{Name: "Bob", Theme: "dark"})
 		// Sealed again, under a new key and in the other mode.
-		other := managerOf(t, sessions.Options[older]{SignOnly: !signOnly}, hexB, hexA)
-		value, why := turn(t, other, begun(t, next, someNewer()), func(*older) {})
-		if why != sessions.Resealed {
-			t.Errorf("got %v, want re-sealed", why)
-		}
-		next = managerOf(t, sessions.Options[newer]{SignOnly: !signOnly}, hexB, hexA)
-		if got, want := notation(t, look(t, next, value)), notation(t, someNewer()); got != want {
-			t.Errorf("re-sealed: got  %s\nwant %s", got, want)
-		}
+		other := managerOf(sessions.Options[older]{SignOnly: !signOnly}, hexB, hexA)
+		value = turn(t, other, value, sessions.Resealed, func(*older) {})
+		next = managerOf(sessions.Options[newer]{SignOnly: !signOnly}, hexB, hexA)
+		wantSame(t, "re-sealed", look(t, next, value), someNewer())
 	})
-}
-
-// One visitor's rights don't pass to the next by way of a field.
-func TestNothingPassesInsideAField(t *testing.T) {
-	old, next := managerOf(t, sessions.Options[older]{}), managerOf(t, sessions.Options[newer]{})
-	value := begun(t, next, someNewer())
-	value, _ = turn(t, old, value, func(s *older) { s.Box.User = "" })
-	value, _ = turn(t, old, value, func(s *older) { s.Box.User = "bob" })
-	if got := look(t, next, value); got.Box.User != "bob" || got.Box.Admin {
-		t.Errorf("got %+v, want bob without Alice's rights", got.Box)
-	}
 }
 
 // Fields to forget go at the next look, as a renewal, others stay.
 func TestForget(t *testing.T) {
-	next := managerOf(t, sessions.Options[newer]{})
-	old := managerOf(t, sessions.Options[older]{Forget: []string{"Theme", "Other"}})
-	value := begun(t, next, someNewer())
-	after, why := turn(t, old, value, func(*older) {})
-	if why != sessions.Renewed {
-		t.Errorf("got %v, want renewed", why)
-	}
-	want := someNewer()
+	next := managerOf(sessions.Options[newer]{})
+	old := managerOf(sessions.Options[older]{Forget: []string{"Theme", "Other"}})
+	value, want := begun(t, next, someNewer()), someNewer()
 	want.Theme = ""
-	if got, want := notation(t, look(t, next, after)), notation(t, want); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
+	after := turn(t, old, value, sessions.Renewed, func(*older) {})
+	wantSame(t, "at a look", look(t, next, after), want)
 	look(t, old, after)
-	after, _ = turn(t, old, value, func(s *older) { s.Name = "Bob" })
-	if got := look(t, next, after); got.Theme != "" || got.Since.IsZero() || got.Name != "Bob" {
-		t.Errorf("got %+v, want Bob's without a theme", got)
-	}
+	after = turn(t, old, value, sessions.Changed, func(s *older) { s.Name = "Bob" })
+	want.Name = "Bob"
+	wantSame(t, "at a change", look(t, next, after), want)
 	s := old.Load(comes(old, value))
 	if s.Undo(); s.Data.Name != "Alice" {
 		t.Errorf("got %+v after Undo", s.Data)
@@ -398,9 +263,9 @@ func TestFieldOfOtherCaseIsAnother(t *testing.T) {
 	type small struct {
 		Name string `cbor:"name"`
 	}
-	big, tiny := managerOf(t, options{}), managerOf(t, sessions.Options[small]{})
+	big, tiny := managerOf(options{}), managerOf(sessions.Options[small]{})
 	value := begun(t, big, fixed{Name: "Alice"})
-	value, _ = turn(t, tiny, value, func(s *small) { s.Name += "Bob" })
+	value = turn(t, tiny, value, sessions.Changed, func(s *small) { s.Name += "Bob" })
 	if a, b := look(t, big, value).Name, look(t, tiny, value).Name; a != "Alice" || b != "Bob" {
 		t.Errorf("got %q and %q, want Alice and Bob", a, b)
 	}
@@ -414,9 +279,6 @@ func TestPayloadsThatDontFit(t *testing.T) {
 		Small uint8
 		List  []string
 		Map   map[string]int
-		Bytes []byte
-		Time  time.Time
-		Place place
 	}
 	const (
 		now  = "\x1a\x69\x55\xb9\x00" // golden
@@ -437,21 +299,12 @@ func TestPayloadsThatDontFit(t *testing.T) {
 	}
 	bad := map[string]string{
 		"a text for a number":               and + "\x63Age\x611",
-		"a float for a number":              and + "\x63Age\xf9\x3c\x00",
 		"a number for a text":               head + "\xa1\x64Name\x01",
-		"bytes for a text":                  head + "\xa1\x64Name\x45Alice",
 		"a number that is too large":        and + "\x65Small\x19\x01\x00",
-		"a list for a map":                  and + "\x63Map\x80",
-		"another type in a struct":          and + "\x65Place\xa1\x64City\x01",
-		"a text for a time":                 and + "\x64Time\x61a",
-		"a number":                          "\x01",
 		"the session alone":                 data,
-		"one time":                          "\x82" + now + data,
 		"a fourth item that is no device":   "\x84" + now + "\x00" + data + "\x00",
 		"no device":                         "\x84" + now + "\x00" + data + "\xf6",
 		"a device's key that is too short":  "\x84" + now + "\x00" + data + "\x41\x02",
-		"a device's key and no end":         "\x84" + now + "\x00" + data + device[:30],
-		"a fifth item":                      "\x85" + now + "\x00" + data + device + "\x00",
 		"a list for the session":            head + "\x80",
 		"cut":                               head + data[:len(data)-1],
 		"a byte more":                       head + data + "\x00",
@@ -473,12 +326,12 @@ func TestPayloadsThatDontFit(t *testing.T) {
 		"a list longer than all there is":   and + "\x64List\x9b" + huge,
 	}
 	atGolden(t, func(t *testing.T) {
-		m := managerOf(t, sessions.Options[fitting]{})
+		m := managerOf(sessions.Options[fitting]{})
 		for want, contents := range map[sessions.Verdict]map[string]string{
 			sessions.Valid: good, sessions.Malformed: bad,
 		} {
 			for name, content := range contents {
-				value := forge(t, hexA, false, m.CookieName(), []byte(content))
+				value := forge(hexA, false, m.CookieName(), []byte(content))
 				s := valueOf(m, value)
 				if c := s.Cookie(); c.Verdict != want || string(c.Payload()) != content ||
 					c.Bound != (name == "a device") {
@@ -493,7 +346,7 @@ func TestPayloadsThatDontFit(t *testing.T) {
 			}
 		}
 		// A session that a newer program has written still tells its times.
-		value := forge(t, hexA, false, m.CookieName(), []byte(bad["a number for a text"]))
+		value := forge(hexA, false, m.CookieName(), []byte(bad["a number for a text"]))
 		if s := valueOf(m, value); s.Began().Unix() != golden || s.Written().Unix() != golden ||
 			!s.Ends().Equal(time.Now().Add(14*day)) || s.Cookie().Written.Unix() != golden {
 			t.Errorf("got %v, %v and %v", s.Began(), s.Written(), s.Ends())
@@ -523,39 +376,33 @@ func TestStoringWhatCantBeOpened(t *testing.T) {
 		List []int
 	}
 	deep := func(n int) raw { return raw(strings.Repeat("\x81", n) + "\x00") }
-	m := managerOf(t, sessions.Options[data]{})
+	m := managerOf(sessions.Options[data]{})
 	good := begun(t, m, data{Name: "Alice"})
-	for _, tt := range []struct {
-		name string
-		data data
-		says string
-	}{
-		{"as deep as can be", data{Raw: deep(14)}, ""},
-		{"too deep", data{Raw: deep(15)}, "decoded again"},
-		{"a name that isn't UTF-8", data{Name: "\xff"}, "decoded again"},
-		{"a tag", data{Raw: "\xc1\x00"}, "decoded again"},
-		{"an error", data{Raw: "error"}, "can't be encoded"},
-		{"more than fits", data{List: make([]int, 1<<17+1)}, "too large"},
+	for says, bad := range map[string][]data{
+		"":                 {{Raw: deep(14)}}, // as deep as can be
+		"decoded again":    {{Raw: deep(15)}, {Name: "\xff"}, {Raw: "\xc1\x00"}},
+		"can't be encoded": {{Raw: "error"}},
+		"too large":        {{List: make([]int, 1<<17+1)}},
 	} {
-		for _, value := range []string{"", good, flipped(good)} {
-			s := m.Load(comes(m, value))
-			s.Data = tt.data
-			after, why, err := saveOf(t, m, s, value)
-			var over *sessions.TooLargeError
-			switch {
-			case tt.says == "" && (why != sessions.Changed || err != nil):
-				t.Errorf("%s: got %v and %v", tt.name, why, err)
-			case tt.says != "" && (err == nil || !strings.HasPrefix(err.Error(), "sessions: ") ||
-				!strings.Contains(err.Error(), tt.says) || after != value):
-				t.Errorf("%s: got %v and %v, want one with %q", tt.name, why, err, tt.says)
-			case errors.As(err, &over) != (tt.says == "too large"):
-				t.Errorf("%s: got %T", tt.name, err)
+		for _, data := range bad {
+			c, errSeal := m.Seal(data)
+			for _, value := range []string{"", good, flipped(good)} {
+				s := m.Load(comes(m, value))
+				s.Data = data
+				after, _, err := saveOf(t, m, s, value)
+				if (after == value) != (says != "") || fmt.Sprint(err) != fmt.Sprint(errSeal) {
+					t.Errorf("got %v, and %v of Seal", err, errSeal)
+				}
 			}
-		}
-		c, err := m.Seal(tt.data)
-		if (c == nil) != (tt.says != "") ||
-			tt.says != "" && !strings.Contains(err.Error(), tt.says) {
-			t.Errorf("%s: Seal: got %v and %v", tt.name, c, err)
+			var over *sessions.TooLargeError
+			if says == "" && errSeal == nil {
+				continue
+			}
+			if c != nil || !strings.HasPrefix(fmt.Sprint(errSeal), "sessions: ") ||
+				!strings.Contains(errSeal.Error(), says) ||
+				errors.As(errSeal, &over) != (says == "too large") {
+				t.Errorf("got %v and %v, want one with %q", c, errSeal, says)
+			}
 		}
 	}
 }
@@ -574,7 +421,7 @@ func TestOneDecodeAndOneEncode(t *testing.T) {
 		Name  string
 		Count counted
 	}
-	m := managerOf(t, sessions.Options[counting]{})
+	m := managerOf(sessions.Options[counting]{})
 	value := begun(t, m, counting{Name: "Alice", Count: counted{5}})
 	encodes, decodes = 0, 0
 	if got := look(t, m, value); got.Count.n != 5 || encodes != 1 || decodes != 1 {
@@ -584,17 +431,12 @@ func TestOneDecodeAndOneEncode(t *testing.T) {
 
 // A cookie stays small, also at the end of a long life.
 func TestBytesOfACookie(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for signOnly, want := range map[bool]int{true: 112, false: 140} {
-			m := managerOf(t, options{SignOnly: signOnly, Insecure: true})
-			for began, more := range map[int64]int{0: 0, 90 * 86400: 8} {
-				got := len(m.CookieName() + aged(t, m, signOnly, began, 0))
-				if got > want+more {
-					t.Errorf("signed alone: %v: got %d bytes, want %d", signOnly, got, want+more)
-				}
-			}
+	m := managerOf(options{Insecure: true})
+	for began, want := range map[int64]int{0: 140, 90 * 86400: 148} {
+		if got := len(m.CookieName() + aged(m, began, 0)); got > want {
+			t.Errorf("got %d bytes, want %d", got, want)
 		}
-	})
+	}
 }
 
 // Whatever is sealed, opening it does not panic, and gives a session that can be kept,
@@ -603,19 +445,15 @@ func FuzzPayload(f *testing.F) {
 	for _, v := range []any{
 		[]any{golden, 3600, someKinds()}, []any{golden, 0, someNewer()}, []any{golden, 0, nil},
 		[]any{golden, 0, map[string]any{"Text": 1}}, []any{golden}, "Alice",
-		[]any{golden, 0, map[string]any{"Numbers": []int{1}, "Array": []int{1, 2, 3, 4, 5}}},
+		[]any{golden, 0, map[string]any{"Array": []int{1, 2, 3, 4, 5}}},
 		[]any{golden, 0, map[string]any{}, make([]byte, 33)},
 	} {
-		content, err := cbor.Marshal(v)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(content)
+		f.Add(made(cbor.Marshal(v)))
 	}
 	f.Add([]byte("\x83\x01\x02\xbf\xff"))
-	m := managerOf(f, sessions.Options[kinds]{SignOnly: true})
+	m := managerOf(sessions.Options[kinds]{SignOnly: true})
 	f.Fuzz(func(t *testing.T, content []byte) {
-		c := &http.Cookie{Value: forge(t, hexA, true, m.CookieName(), content)}
+		c := &http.Cookie{Value: forge(hexA, true, m.CookieName(), content)}
 		s := m.Open(c)
 		switch s.Verdict() {
 		case sessions.Malformed, sessions.TooLarge, sessions.Expired, sessions.TooOld,
@@ -627,38 +465,28 @@ func FuzzPayload(f *testing.F) {
 		default:
 			t.Fatalf("got %v", s.Verdict())
 		}
-		if s.Verdict() == sessions.Malformed || s.Verdict() == sessions.TooLarge {
-			return
-		}
 		// What fits may be of any time: judged at its own, it has not changed.
 		var parts []cbor.RawMessage
-		if cbor.Unmarshal(content, &parts) != nil || len(parts) != 3 {
+		if s.Verdict() == sessions.Malformed || s.Verdict() == sessions.TooLarge ||
+			cbor.Unmarshal(content, &parts) != nil || len(parts) != 3 {
 			return
 		}
-		now, err := cbor.Marshal([]any{uint32(time.Now().Unix()), 0, parts[2]})
-		if err != nil {
-			return
-		}
-		c.Value = forge(t, hexA, true, m.CookieName(), now)
-		if s = m.Open(c); s.Verdict() != sessions.Valid {
-			t.Fatalf("got %v for %x", s.Verdict(), now)
-		}
-		if _, why, err := saveOf(t, m, s, c.Value); why != sessions.Unchanged || err != nil {
-			t.Fatalf("got %v and %v for %x", why, err, content)
+		c.Value = forge(hexA, true, m.CookieName(), payloadOf(0, 0, parts[2]))
+		s = m.Open(c)
+		_, why, err := saveOf(t, m, s, c.Value)
+		if s.Verdict() != sessions.Valid || why != sessions.Unchanged || err != nil {
+			t.Fatalf("got %v, %v and %v for %x", s.Verdict(), why, err, content)
 		}
 		s = m.Open(c)
 		s.Data.Text += "x"
-		want := notation(t, s.Data)
+		want := notation(s.Data)
 		value, why, err := saveOf(t, m, s, c.Value)
 		var over *sessions.TooLargeError
 		if errors.As(err, &over) {
 			return
 		}
-		if why != sessions.Changed || err != nil {
-			t.Fatalf("got %v and %v for %x", why, err, content)
-		}
-		if got := notation(t, valueOf(m, value).Data); got != want {
-			t.Fatalf("got %s, want %s", got, want)
+		if why != sessions.Changed || err != nil || notation(valueOf(m, value).Data) != want {
+			t.Fatalf("got %v and %v for %x, want %s", why, err, content, want)
 		}
 	})
 }

@@ -40,6 +40,10 @@ var ErrLate = errors.New("sessions: the session was changed after the response h
 // nothing is lost. After Clear a session can always be saved.
 var ErrTryAgain = errors.New("sessions: the session can't be changed for now, try again")
 
+// ErrUnstorable says that the data can't be encoded, or not be decoded again, such as
+// text that isn't UTF-8. What it comes with in an error may quote the data.
+var ErrUnstorable = errors.New("sessions: the data can't be stored")
+
 // TooLargeError says that a session does not fit into a cookie.
 type TooLargeError struct {
 	Over int // bytes too many
@@ -50,25 +54,24 @@ func (e *TooLargeError) Error() string {
 		e.Over, MaxSize)
 }
 
-// sent is what Save has put into a response's header, so that it can be taken back. It
-// doesn't change once it is in there: a handler behind http.TimeoutHandler may still run
-// when the response is over.
+// sent is what became of saving a session, so that it can be taken back. It doesn't
+// change once it is known: a handler behind http.TimeoutHandler may still run when the
+// response is over.
 type sent struct {
-	header           http.Header // Set-Cookie, and Secure-Session-Registration
-	registration     string
-	data             []byte // what was saved
-	cleared, renewed bool
-	saved            Saved // what came of it
-	err              error
+	state  state       // what was saved
+	header http.Header // what was added: Set-Cookie, and Secure-Session-Registration
+	saved  Saved
+	err    error
+	sealed // into the cookie; zero if none was written
 }
 
 const registrationHeader = "Secure-Session-Registration"
 
-// add adds a cookie to h, which is the header of t.
-func (t *sent) add(h http.Header, c *http.Cookie) { h.Add("Set-Cookie", c.String()) }
-
-// takeBack removes from h what was sent.
+// takeBack removes from h what was added.
 func (t *sent) takeBack(h http.Header) {
+	if t == nil {
+		return
+	}
 	for name, lines := range t.header {
 		h[name] = slices.DeleteFunc(h[name], func(line string) bool {
 			return slices.Contains(lines, line)
@@ -79,16 +82,22 @@ func (t *sent) takeBack(h http.Header) {
 	}
 }
 
-// isIn reports whether h still has what was sent.
-func (t *sent) isIn(h http.Header) bool {
-	for name, lines := range t.header {
-		for _, line := range lines {
-			if !slices.Contains(h[name], line) {
-				return false
-			}
-		}
+// result returns what Save returns, also if nothing was saved yet.
+func (t *sent) result() (Saved, error) {
+	if t == nil {
+		return Saved{Reason: Unchanged}, nil
 	}
-	return true
+	return t.saved, t.err
+}
+
+// state is what a handler can change of a session.
+type state struct {
+	data             []byte // encoded
+	cleared, renewed bool   // if Clear and Renew were called, and make a difference
+}
+
+func (a state) equals(b state) bool {
+	return a.cleared == b.cleared && a.renewed == b.renewed && bytes.Equal(a.data, b.data)
 }
 
 // Save adds the session's cookie to the header of w if there is a reason to, such as a
@@ -97,29 +106,24 @@ func (t *sent) isIn(h http.Header) bool {
 // Save replaces the first one's cookie, or takes it back.
 //
 // It fails with a [*TooLargeError] when the session doesn't fit into a cookie, with
-// [ErrTryAgain], and when the data can't be encoded, or not be decoded again, such as
-// text that isn't UTF-8. Then no cookie is set, and the visitor keeps the old one.
+// [ErrTryAgain], and with [ErrUnstorable]. Then no cookie is set, and the visitor keeps
+// the old one.
 func (m *Manager[T]) Save(w http.ResponseWriter, s *Session[T]) (Saved, error) {
-	if s.visit == nil {
+	v := s.visit
+	switch {
+	case v == nil:
 		saved, err := m.save(w.Header(), s)
-		addVary(w.Header())
-		if saved.Reason != Unchanged {
-			setNoStore(w.Header())
-		}
+		forCaches(w.Header(), saved.Reason != Unchanged)
 		m.tell(s.r, s, saved, err)
 		return saved, err
-	}
-	if !s.visit.begun.Load() {
+	case !v.begun.Load():
 		return m.save(w.Header(), s)
 	}
-	switch t := s.sent; {
-	case m.isLate(s) || t != nil && !t.isIn(w.Header()):
+	saved, err := s.sent.result()
+	if m.isLate(s) || v.status >= 500 && saved.Reason != Unchanged { // it was taken back
 		return Saved{Reason: Unchanged}, ErrLate
-	case t == nil:
-		return Saved{Reason: Unchanged}, nil
-	default:
-		return t.saved, t.err
 	}
+	return saved, err
 }
 
 // save is Save for a header that can still be changed.
@@ -127,26 +131,18 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 	if s.now == 0 { // it was made by hand
 		s.now = time.Now().Unix()
 	}
-	data, err := s.encode(m)
-	if t := s.sent; t != nil {
-		if err == nil && t.err == nil && s.isAsSaved(m, data) && t.isIn(h) {
-			return t.saved, nil
+	now, err := s.state(m)
+	t := s.sent
+	t.takeBack(h)
+	if t == nil || err != nil || !t.state.equals(now) {
+		t = &sent{state: now, saved: Saved{Reason: Unchanged}, err: err}
+		if err == nil {
+			t.err = m.write(t, s)
 		}
-		t.takeBack(h)
-	}
-	s.span = span{}
-	if s.cookie.judged != nil {
-		s.span = s.cookie.span
-	}
-	t := &sent{header: make(http.Header), saved: Saved{Reason: Unchanged}, err: err}
-	t.cleared, t.renewed = s.orders(m, data)
-	if s.sent = t; err != nil {
-		return t.saved, err
-	}
-	t.saved, t.err = m.write(t.header, s, data)
-	t.data = data // not before: what the site is asked for may panic
-	if s.visit != nil {
-		s.visit.sent.Store(t)
+		s.sent = t
+		if s.visit != nil {
+			s.visit.sent.Store(t)
+		}
 	}
 	for name, lines := range t.header {
 		h[name] = append(h[name], lines...)
@@ -154,42 +150,41 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 	return t.saved, t.err
 }
 
-// isAsSaved reports whether s, whose data is encoded, is as it was when it was saved.
-func (s *Session[T]) isAsSaved(m *Manager[T], data []byte) bool {
-	t := s.sent
-	cleared, renewed := s.orders(m, data)
-	return t.cleared == cleared && t.renewed == renewed && bytes.Equal(t.data, data)
-}
-
-// orders returns whether Clear and Renew were called and make a difference.
-func (s *Session[T]) orders(m *Manager[T], data []byte) (cleared, renewed bool) {
-	return s.cleared && s.Verdict() != None, s.renewed && !bytes.Equal(data, m.zero)
+// state returns what the handler has made of s.
+func (s *Session[T]) state(m *Manager[T]) (state, error) {
+	data, err := s.encode(m)
+	return state{
+		data:    data,
+		cleared: s.cleared && s.Verdict() != None,
+		renewed: s.renewed && !bytes.Equal(data, m.zero),
+	}, err
 }
 
 // isLate reports whether s has changed since it was saved, or since it was loaded if it
 // wasn't.
 func (m *Manager[T]) isLate(s *Session[T]) bool {
-	data, err := s.encode(m)
+	now, err := s.state(m)
 	if err != nil {
 		return true
 	}
 	if s.sent != nil {
-		return !s.isAsSaved(m, data)
+		return !s.sent.state.equals(now)
 	}
-	why := m.reasonTo(s, data)
+	why := m.reasonTo(s, now)
 	return why == Changed || why == Cleared
 }
 
-// reasonTo returns why, if at all, the cookie is to be written, with data in it. A
+// reasonTo returns why, if at all, the cookie is to be written for a state of s. A
 // refused cookie is left alone until a handler stores or clears something: the copy
 // next door may know the key that this one doesn't.
-func (m *Manager[T]) reasonTo(s *Session[T], data []byte) Reason {
-	isNew, isEmpty := !s.continues() || !bytes.Equal(data, s.origin), bytes.Equal(data, m.zero)
-	verdict := s.Verdict()
+func (m *Manager[T]) reasonTo(s *Session[T], now state) Reason {
+	isNew := !s.continues() || !bytes.Equal(now.data, s.origin)
+	isEmpty := bytes.Equal(now.data, m.zero)
+	came := s.cookie.facts()
 	switch {
-	case !isEmpty && (isNew || s.renewed):
+	case !isEmpty && isNew, now.renewed:
 		return Changed
-	case isNew && (verdict == Valid || s.adopted || s.cleared && verdict != None):
+	case isNew && (s.Verdict() == Valid || s.adopted || now.cleared):
 		return Cleared
 	case s.binding != nil:
 		return Bound
@@ -197,7 +192,7 @@ func (m *Manager[T]) reasonTo(s *Session[T], data []byte) Reason {
 		return Unchanged
 	case s.cookie.KeyID != m.sealing().id:
 		return Resealed
-	case s.stale, 4*(s.now-s.span.written) >= seconds(s.span.limits.Idle):
+	case len(s.origin) < len(came.Data), 4*(s.now-came.written()) >= seconds(came.limits.Idle):
 		return Renewed
 	}
 	return Unchanged
@@ -205,42 +200,41 @@ func (m *Manager[T]) reasonTo(s *Session[T], data []byte) Reason {
 
 // sealing returns the codec that seals now.
 func (m *Manager[T]) sealing() *codec {
-	return m.keys.current.Load().keys[0].codecIn(m.o.SignOnly)
+	first := m.keys.current.Load().keys[0]
+	if m.o.SignOnly {
+		return first.signed
+	}
+	return first.encrypted
 }
 
-// write puts the cookie of s, with data in it, into h if there is a reason to.
-func (m *Manager[T]) write(h http.Header, s *Session[T], data []byte) (Saved, error) {
-	unchanged := Saved{Reason: Unchanged}
-	why := m.reasonTo(s, data)
+// write fills t with the cookie of s in its state, if there is a reason to.
+func (m *Manager[T]) write(t *sent, s *Session[T]) error {
+	why := m.reasonTo(s, t.state)
 	switch {
 	case why == Unchanged:
-		return unchanged, nil
+		return nil
 	case why == Changed && s.mayProveItself():
-		return unchanged, ErrTryAgain
-	case why == Cleared:
-		m.put(h, s, m.newCookie(m.name, "", -1), payload{}, Limits{})
-		return Saved{Reason: why}, nil
+		return ErrTryAgain
 	}
-	p, limits := s.next(data), m.limitsOf(&s.Data)
-	c, err := m.bake(p, limits, s.now)
-	var over *TooLargeError
-	switch {
-	case errors.As(err, &over) && why != Changed:
-		// Encryption, a device or a later time makes it longer.
-		return unchanged, nil
-	case err != nil:
-		return unchanged, err
+	c := m.newCookie(m.name, "", -1)
+	if why != Cleared {
+		p, limits := s.next(t.state.data), m.limitsOf(&s.Data)
+		var err error
+		c, err = m.bake(p, limits, s.now)
+		switch {
+		case err != nil && why == Changed:
+			return err
+		case err != nil: // encryption, a device or a later time makes it too large
+			return nil
+		}
+		t.sealed = sealed{payload: p, limits: limits}
+		t.saved.Size = len(c.Name) + len(c.Value)
 	}
-	m.put(h, s, c, p, limits)
-	return Saved{Reason: why, Size: len(c.Name) + len(c.Value)}, nil
-}
-
-// put puts the cookie c of s into h, which carries p, or deletes the session.
-func (m *Manager[T]) put(h http.Header, s *Session[T], c *http.Cookie, p payload, l Limits) {
-	s.sent.add(h, c)
-	m.deleteOld(h, s)
-	m.wrote(h, s, p)
-	s.span = span{began: int64(p.Began), written: p.written(), limits: l}
+	t.saved.Reason = why
+	t.header = http.Header{"Set-Cookie": {c.String()}}
+	m.deleteOld(t.header, s)
+	m.offer(t.header, s, t.payload)
+	return nil
 }
 
 // next returns the payload that is to be written for s, with data in it.
@@ -264,15 +258,12 @@ func (s *Session[T]) next(data []byte) payload {
 // only a ticket or the time is missing. To replace it would lose what is in it.
 func (s *Session[T]) mayProveItself() bool {
 	return !s.cleared && (s.cookie.Verdict == Unproven ||
-		s.cookie.Verdict == FromFuture && s.span.written-s.now <= maxAhead)
+		s.cookie.Verdict == FromFuture && s.cookie.facts().written()-s.now <= maxAhead)
 }
 
 // bake returns the cookie for a payload at the time now.
 func (m *Manager[T]) bake(p payload, limits Limits, now int64) (*http.Cookie, error) {
-	value, err := m.sealing().seal(forSession, m.name, p.bytes())
-	if err != nil {
-		return nil, fmt.Errorf("sessions: %w", err)
-	}
+	value := m.sealing().seal(forSession, m.name, p.bytes())
 	if over := len(m.name) + len(value) - MaxSize; over > 0 {
 		return nil, &TooLargeError{Over: over}
 	}
@@ -310,25 +301,23 @@ func (m *Manager[T]) deleteOld(h http.Header, s *Session[T]) {
 	if old == nil {
 		return
 	}
-	s.sent.add(h, &http.Cookie{
+	c := http.Cookie{
 		Name: old.Name, Path: cmp.Or(old.Path, "/"), Domain: old.Domain, MaxAge: -1,
 		Secure:   old.Secure || strings.HasPrefix(old.Name, "__"), // as a prefix wants it
 		HttpOnly: true, SameSite: old.SameSite, Partitioned: old.Partitioned,
-	})
+	}
+	h.Add("Set-Cookie", c.String())
 }
 
-// addVary says that the response depends on the cookie.
-func addVary(h http.Header) {
+// forCaches says that the response depends on the cookie. If it sets one, or is not to
+// be kept for another reason, it says that too, unless the handler has in its own way.
+func forCaches(h http.Header, noStore bool) {
 	if !lists(h["Vary"], "*", "cookie") {
 		// In one line: who asks for the header gets the first one alone.
-		h.Set("Vary", strings.Join(append(h["Vary"], "Cookie"), ", "))
+		before := strings.Join(h["Vary"], ", ")
+		h.Set("Vary", strings.TrimPrefix(before+", Cookie", ", "))
 	}
-}
-
-// setNoStore keeps caches from keeping a response that sets a cookie, unless the
-// handler has said so in its own way.
-func setNoStore(h http.Header) {
-	if !lists(h["Cache-Control"], "no-store", "private") {
+	if noStore && !lists(h["Cache-Control"], "no-store", "private") {
 		h.Set("Cache-Control", "no-store")
 	}
 }

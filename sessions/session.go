@@ -22,22 +22,14 @@ type Session[T any] struct {
 	visit  *visit[T]     // nil outside of Handler
 	cookie Cookie
 	now    int64  // Unix seconds when the request came
-	span   span   // as the cookie had it, or as it was saved
 	quiet  bool   // nobody has asked for a page with this request: don't renew
-	stale  bool   // there were fields to forget
-	origin []byte // the encoding of what the cookie, or Adopt, has brought
+	origin []byte // the encoding of what the cookie, without Forget, or Adopt has brought
 
 	cleared, renewed bool
 	adopted          bool         // Adopt has brought the data
 	old              *http.Cookie // from which, to be deleted
 	binding          []byte       // the key of a device that Save binds the session to
 	sent             *sent        // what Save has put into a header; nil if it hasn't
-}
-
-// span is from when to when a session is good. It is zero for a new one.
-type span struct {
-	began, written int64 // Unix seconds
-	limits         Limits
 }
 
 // Renew begins the session anew with the same data, so that Limits count from now, and
@@ -74,38 +66,40 @@ func (s *Session[T]) Cookie() Cookie {
 	return c
 }
 
+// sealed returns what was sealed last of the session, by Save or before. It is zero for
+// a new session.
+func (s *Session[T]) sealed() sealed {
+	if saved, _ := s.sent.result(); saved.Reason != Unchanged {
+		return s.sent.sealed
+	}
+	return s.cookie.facts().sealed
+}
+
 // Began returns when the session began, in UTC and whole seconds, also where its cookie
 // was refused after its MAC had matched, and, after it was saved, when what was saved
 // began. It is zero for a new session.
-func (s *Session[T]) Began() time.Time { return unix(s.span.began) }
+func (s *Session[T]) Began() time.Time { return unix(int64(s.sealed().Began)) }
 
 // Written returns when the session was last written, in the way of Began.
-func (s *Session[T]) Written() time.Time { return unix(s.span.written) }
+func (s *Session[T]) Written() time.Time { return unix(s.sealed().written()) }
 
 // Ends returns when the session ends if nothing is written until then, in the way of
 // Began.
 func (s *Session[T]) Ends() time.Time {
-	if s.span.began == 0 {
-		return time.Time{}
-	}
-	l := s.span.limits
-	return unix(min(s.span.written+seconds(l.Idle), s.span.began+seconds(l.Lifetime)))
+	last := s.sealed()
+	return unix(min(last.written()+seconds(last.limits.Idle),
+		int64(last.Began)+seconds(last.limits.Lifetime)))
 }
 
 // Limits returns the limits of this session, which LimitsFor may have set. They are
 // zero for a new session.
-func (s *Session[T]) Limits() Limits { return s.span.limits }
+func (s *Session[T]) Limits() Limits { return s.sealed().limits }
 
 // continues reports whether the session is the one that the cookie brought.
 func (s *Session[T]) continues() bool { return s.cookie.Verdict == Valid && !s.cleared }
 
 // device returns the key of the device that the cookie's session is bound to, or nil.
-func (s *Session[T]) device() []byte {
-	if s.cookie.judged == nil {
-		return nil
-	}
-	return s.cookie.payload.Device
-}
+func (s *Session[T]) device() []byte { return s.cookie.facts().Device }
 
 // Flash is a field for messages that are shown once, such as after a redirect.
 type Flash []string

@@ -216,7 +216,7 @@ func TestNoKeyFile(t *testing.T) {
 	large := ringFile(t, keyA)
 	os.Truncate(large, 1<<20+1)
 	_, err = command.Keyring(large, environment{}.get)
-	if !strings.Contains(fmt.Sprint(err), ": too large") {
+	if !strings.Contains(fmt.Sprint(err), ": more than") {
 		t.Errorf("a large file: got %v", err)
 	}
 	for _, name := range []string{filepath.Join(dir, "nowhere", "ring"), dir} {

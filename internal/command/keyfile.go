@@ -16,29 +16,18 @@ import (
 // errNoKey says that a key file is there, and no key in it.
 var errNoKey = errors.New("there is no key in it (put one there with: cookiesession keys add FILE)")
 
-// maxKeyFile is how many bytes a key file may have, far more than it needs.
-const maxKeyFile = 1 << 20
-
 // readKeyFile returns the text of a key file, and the keys in it.
 func readKeyFile(name string) (text string, keys []sessions.KeyLine, err error) {
-	info, err := os.Stat(name)
+	text, err = sessions.ReadKeyFile(name)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return "", nil, fmt.Errorf("%w (make one with: cookiesession keys add FILE)", err)
+		return "", nil, fmt.Errorf("%w (make one with: cookiesession keys add FILE)",
+			errors.Unwrap(err)) // without the library's name before it
 	case err != nil:
-		return "", nil, err
-	case !info.Mode().IsRegular():
-		// Reading a pipe could wait for ever, and the second time there is nothing in it.
-		return "", nil, fmt.Errorf("%s: not a regular file, which could be read again", name)
-	case info.Size() > maxKeyFile:
-		return "", nil, fmt.Errorf("%s: too large for a key file", name)
+		return "", nil, errors.New(strings.TrimPrefix(err.Error(), "sessions: "))
 	}
-	content, err := os.ReadFile(name)
-	if err != nil {
-		return "", nil, err
-	}
-	keys, err = parseKeys(name, string(content))
-	return string(content), keys, err
+	keys, err = parseKeys(name, text)
+	return text, keys, err
 }
 
 // parseKeys returns the keys in the text of a key file, or errNoKey.

@@ -22,17 +22,13 @@ type Part struct {
 // idLen is the number of characters of a key id.
 const idLen = 6
 
-// idLetters are those of a key id.
-const idLetters = "abcdefghijklmnopqrstuvwxyz234567"
-
 // Dissect takes out of a cookie's value the Unix seconds when securecookie sealed it, and
 // the payload, in base64 again. It goes by the lengths of the parts and verifies nothing,
 // so it works on a cookie that was tampered with.
 func Dissect(value string) (stamp, payload string, ok bool) {
 	id, sealed, _ := strings.Cut(value, ".")
 	b, err := base64.RawURLEncoding.DecodeString(sealed)
-	isID := len(id) == idLen && strings.Trim(id, idLetters) == ""
-	if !isID || err != nil || len(b) < 10+1+1+sha256.Size {
+	if !sessions.IsKeyID(id) || err != nil || len(b) < 10+1+1+sha256.Size {
 		return "", "", false
 	}
 	digits := 10 // until 2286

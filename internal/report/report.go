@@ -71,7 +71,7 @@ func Of[T any](site Site, s *sessions.Session[T]) Report {
 	}
 	r.Parts = Parts[T](c.Value(), blames)
 	r.findKey(site)
-	if !c.Written.IsZero() { // which it is where the payload doesn't fit the session
+	if !c.Written.IsZero() {
 		r.Began, r.Written, r.IdleEnd = s.Began(), s.Written(), s.Ends()
 		r.End = r.Began.Add(s.Limits().Lifetime)
 	}

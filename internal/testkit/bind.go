@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"maps"
 	"net/http"
 	"regexp"
@@ -20,36 +19,15 @@ import (
 // Sender makes one request and returns the response and its body.
 type Sender func(method, path, body string, header http.Header) (*http.Response, string, error)
 
-// Over returns a Sender of a client to the site at an address.
-func Over(client *http.Client, base string) Sender {
-	return func(method, path, body string, header http.Header) (*http.Response, string, error) {
-		r, err := http.NewRequest(method, base+path, strings.NewReader(body))
-		if err != nil {
-			return nil, "", err
-		}
-		r.Header = header
-		res, err := client.Do(r)
-		if err != nil {
-			return nil, "", err
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(res.Body)
-		return res, string(text), err
-	}
-}
-
 // BindClient does what a browser does that knows Device Bound Session Credentials
 // (https://www.w3.org/TR/dbsc/). What it knows of the site, the site has told it.
 type BindClient struct {
-	Unable    bool // it takes no offers
-	Key       *ecdsa.PrivateKey
-	ID        string // of what is registered; empty when nothing is
-	Ticket    string // the cookie that it refreshes; empty when nothing is registered
-	Challenge string // the last one that it was given
-	Refreshes int
-
 	t                         testing.TB
 	send                      Sender
+	key                       *ecdsa.PrivateKey
+	id                        string // of what is registered; empty when nothing is
+	ticket                    string // the cookie that it refreshes; empty when nothing is registered
+	challenge                 string // the last one that it was given
 	registerPath, refreshPath string
 	jar                       map[string]*http.Cookie
 	ends                      map[string]time.Time // of the cookies in it
@@ -66,13 +44,13 @@ func NewBindClient(t testing.TB, send Sender) *BindClient {
 // afterwards it takes an offer to bind the session.
 func (b *BindClient) Ask(method, path, body string, header ...string) (*http.Response, string) {
 	b.t.Helper()
-	if _, there := b.Cookies()[b.Ticket]; b.ID != "" && !there {
+	if _, there := b.Cookies()[b.ticket]; b.id != "" && !there {
 		b.Refresh()
 	}
 	res, text := b.Raw(method, path, body, header...)
-	if offer := res.Header.Get("Secure-Session-Registration"); offer != "" && !b.Unable {
-		b.TakeOffer(offer)
-		b.Register()
+	if offer := res.Header.Get("Secure-Session-Registration"); offer != "" {
+		b.takeOffer(offer)
+		b.register()
 	}
 	return res, text
 }
@@ -88,7 +66,7 @@ func (b *BindClient) Raw(method, path, body string, header ...string) (*http.Res
 		h.Set(header[i], header[i+1])
 	}
 	if _, given := h["Cookie"]; !given && len(b.Cookies()) > 0 {
-		h.Set("Cookie", CookieLine(b.Cookies()))
+		h.Set("Cookie", cookieLine(b.Cookies()))
 	}
 	res, text, err := b.send(method, path, body, h)
 	if err != nil {
@@ -113,8 +91,8 @@ func (b *BindClient) Cookies() map[string]string {
 	return all
 }
 
-// CookieLine returns cookies as they stand in a header.
-func CookieLine(cookies map[string]string) string {
+// cookieLine returns cookies as they stand in a header.
+func cookieLine(cookies map[string]string) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(cookies)) {
 		parts = append(parts, name+"="+cookies[name])
@@ -124,50 +102,46 @@ func CookieLine(cookies map[string]string) string {
 
 var offerForm = regexp.MustCompile(`^\(ES256\);path="(/[\w/]+)";challenge="([\w.=-]+)"$`)
 
-// TakeOffer makes a key for a session that can be bound.
-func (b *BindClient) TakeOffer(offer string) {
+// takeOffer makes a key for a session that can be bound.
+func (b *BindClient) takeOffer(offer string) {
 	b.t.Helper()
 	m := offerForm.FindStringSubmatch(offer)
 	if m == nil {
 		b.t.Fatalf("got the offer %q", offer)
 	}
-	b.registerPath, b.Challenge, b.Key = m[1], m[2], NewDeviceKey()
+	b.registerPath, b.challenge, b.key = m[1], m[2], newDeviceKey()
 }
 
-// Register registers the key, and remembers what it is told to go on with.
-func (b *BindClient) Register() *http.Response {
+// register registers the key, and remembers what it is told to go on with.
+func (b *BindClient) register() {
 	b.t.Helper()
-	proof := NewProof(b.Key, b.Challenge).WithKey(&b.Key.PublicKey).Signed()
-	res, text := b.Raw("POST", b.registerPath, "", "Secure-Session-Response", proof)
+	res, text := b.Raw("POST", b.registerPath, "",
+		"Secure-Session-Response", proof(b.key, b.challenge, true))
 	b.instructed(res, text)
-	return res
 }
 
-// Refresh gets a ticket, and returns the last answer.
-func (b *BindClient) Refresh() *http.Response {
+// Refresh gets a ticket.
+func (b *BindClient) Refresh() {
 	b.t.Helper()
-	b.Refreshes++
-	res, text := b.Raw("POST", b.refreshPath, "", "Sec-Secure-Session-Id", b.ID)
+	res, text := b.Raw("POST", b.refreshPath, "", "Sec-Secure-Session-Id", b.id)
 	if res.StatusCode == http.StatusForbidden {
-		b.TakeChallenge(res)
-		proof := NewProof(b.Key, b.Challenge).Signed()
-		res, text = b.Raw("POST", b.refreshPath, "",
-			"Sec-Secure-Session-Id", b.ID, "Secure-Session-Response", proof)
+		b.takeChallenge(res)
+		res, text = b.Raw("POST", b.refreshPath, "", "Sec-Secure-Session-Id", b.id,
+			"Secure-Session-Response", proof(b.key, b.challenge, false))
 	}
 	b.instructed(res, text)
-	return res
 }
 
 var challengeForm = regexp.MustCompile(`^"([\w.=-]+)";id="([\w.=-]+)"$`)
 
-// TakeChallenge remembers the challenge that is in an answer.
-func (b *BindClient) TakeChallenge(res *http.Response) {
+// takeChallenge remembers the challenge that is in an answer.
+func (b *BindClient) takeChallenge(res *http.Response) {
 	b.t.Helper()
 	m := challengeForm.FindStringSubmatch(res.Header.Get("Secure-Session-Challenge"))
-	if m == nil || m[2] != b.ID {
+	if m == nil || m[2] != b.id {
 		b.t.Fatalf("got the challenge %q", res.Header.Get("Secure-Session-Challenge"))
 	}
-	b.Challenge = m[1]
+	b.challenge = m[1]
 }
 
 // instructed does what an answer to register or refresh says: it keeps the
@@ -184,16 +158,16 @@ func (b *BindClient) instructed(res *http.Response, text string) {
 		Credentials []struct{ Name string }
 	}
 	if res.StatusCode != 200 || json.Unmarshal([]byte(text), &say) != nil ||
-		say.Continue != nil && !*say.Continue || b.ID != "" && say.ID != b.ID ||
+		say.Continue != nil && !*say.Continue || b.id != "" && say.ID != b.id ||
 		len(say.Credentials) != 1 {
-		b.ID, b.Ticket = "", ""
+		b.id, b.ticket = "", ""
 		return
 	}
-	b.ID, b.Ticket, b.refreshPath = say.ID, say.Credentials[0].Name, say.RefreshURL
+	b.id, b.ticket, b.refreshPath = say.ID, say.Credentials[0].Name, say.RefreshURL
 }
 
-// NewDeviceKey returns a key as a device makes it.
-func NewDeviceKey() *ecdsa.PrivateKey {
+// newDeviceKey returns a key as a device makes it.
+func newDeviceKey() *ecdsa.PrivateKey {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err) // the system's randomness doesn't fail
@@ -201,63 +175,35 @@ func NewDeviceKey() *ecdsa.PrivateKey {
 	return key
 }
 
-// Proof is a JWT (RFC 7519) in the making.
-type Proof struct {
-	Header, Claims map[string]any
-	Sign           func(input []byte) []byte
-}
-
-// NewProof returns the proof that a browser makes of a challenge.
-func NewProof(key *ecdsa.PrivateKey, challenge string) Proof {
-	return Proof{
-		Header: map[string]any{"alg": "ES256", "typ": "dbsc+jwt"},
-		Claims: map[string]any{"jti": challenge},
-		Sign: func(input []byte) []byte {
-			sum := sha256.Sum256(input)
-			r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
-			if err != nil {
-				panic(err) // a good key signs
-			}
-			size := (key.Curve.Params().BitSize + 7) / 8
-			return append(r.FillBytes(make([]byte, size)), s.FillBytes(make([]byte, size))...)
-		},
+// proof returns the JWT (RFC 7519) that a browser makes of a challenge. That of a
+// registration has the public key in its header, as a JSON Web Key (RFC 7517).
+func proof(key *ecdsa.PrivateKey, challenge string, registers bool) string {
+	header := map[string]any{"alg": "ES256", "typ": "dbsc+jwt"}
+	if registers {
+		point, err := key.PublicKey.Bytes()
+		if err != nil {
+			panic(err) // a good key has a point
+		}
+		header["jwk"] = map[string]any{
+			"kty": "EC", "crv": "P-256", "x": encode(point[1:33]), "y": encode(point[33:]),
+		}
 	}
-}
-
-// With returns p with another field of its header.
-func (p Proof) With(name string, value any) Proof {
-	p.Header = maps.Clone(p.Header)
-	p.Header[name] = value
-	return p
-}
-
-// WithKey returns p with a public key in its header, as a registration has it.
-func (p Proof) WithKey(key *ecdsa.PublicKey) Proof { return p.With("jwk", JWK(key)) }
-
-// JWK returns a public key as a JSON Web Key (RFC 7517).
-func JWK(key *ecdsa.PublicKey) map[string]any {
-	point, err := key.Bytes()
-	if err != nil {
-		panic(err) // a good key has a point
-	}
-	x, y := point[1:1+len(point)/2], point[1+len(point)/2:]
-	return map[string]any{
-		"kty": "EC", "crv": key.Curve.Params().Name, "x": encode(x), "y": encode(y),
-	}
-}
-
-// Signed returns the proof as it is sent.
-func (p Proof) Signed() string {
 	var parts [2]string
-	for i, part := range []map[string]any{p.Header, p.Claims} {
+	for i, part := range []map[string]any{header, {"jti": challenge}} {
 		text, err := json.Marshal(part)
 		if err != nil {
-			panic(err) // what can't be JSON is no proof
+			panic(err) // text is JSON
 		}
 		parts[i] = encode(text)
 	}
 	input := parts[0] + "." + parts[1]
-	return input + "." + encode(p.Sign([]byte(input)))
+	sum := sha256.Sum256([]byte(input))
+	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err != nil {
+		panic(err) // a good key signs
+	}
+	signature := append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
+	return input + "." + encode(signature)
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

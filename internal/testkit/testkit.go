@@ -1,6 +1,6 @@
-// Package testkit is what the tests of several packages share: keys, certificates,
-// a program that runs, the tools of the machine, and a browser's part of device
-// binding. It knows nothing of the program but what a visitor or an operator sees.
+// Package testkit is what the tests of several packages share: keys, certificates, a
+// program that runs, the tools of the machine, and a browser's part of device binding.
+// It knows nothing of the program but what a visitor or an operator sees.
 package testkit
 
 import (
@@ -47,12 +47,8 @@ func (l *Buffer) String() string {
 	return l.b.String()
 }
 
-// Reset empties the buffer.
-func (l *Buffer) Reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b.Reset()
-}
+// Has reports whether a text was written.
+func (l *Buffer) Has(text string) bool { return strings.Contains(l.String(), text) }
 
 // NeedTool returns the path of a program that a test runs. Where it is missing, the
 // test is skipped, but with CI=true it fails.

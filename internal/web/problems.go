@@ -24,11 +24,6 @@ func Problemf(status int, format string, args ...any) error {
 	return &problem{Page: errorPage, Status: status, Text: fmt.Sprintf(format, args...)}
 }
 
-// unsaved is an error of Save. Its text may be of the visitor's data.
-type unsaved struct{ error }
-
-func (u unsaved) Unwrap() error { return u.error }
-
 // notSaved is sessions.Options.Failed, for handlers that are no actions.
 func (s *Site[T]) notSaved(w http.ResponseWriter, r *http.Request, err error) {
 	if w == nil {
@@ -37,7 +32,7 @@ func (s *Site[T]) notSaved(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	v := s.Sessions.Get(r.Context())
 	v.Passive = true // messages stay, since this can't be saved either
-	s.fail(w, r, v, unsaved{err}, nil)
+	s.fail(w, r, v, err, nil)
 }
 
 // fail answers a request that came to nothing. The visitor keeps the session that was
@@ -71,7 +66,6 @@ func (s *Site[T]) fail(w http.ResponseWriter, r *http.Request, v *sessions.Sessi
 // the operator should know.
 func (s *Site[T]) explain(r *http.Request, err error) error {
 	var over *sessions.TooLargeError
-	var lost unsaved
 	switch {
 	case errors.As(err, new(*problem)):
 		return err
@@ -83,9 +77,8 @@ func (s *Site[T]) explain(r *http.Request, err error) error {
 	case errors.Is(err, sessions.ErrTryAgain):
 		return Problemf(http.StatusServiceUnavailable, "Your session can't be changed right "+
 			"now, and is as it was. Try again in a moment.")
-	case errors.As(err, &lost):
-		s.config.Log.Warn("session not encoded",
-			"route", s.routeOf(r), "err", fmt.Sprintf("%T", errors.Unwrap(lost.error)))
+	case errors.Is(err, sessions.ErrUnstorable): // what else it says could be of the visitor's
+		s.config.Log.Warn("session not encoded", "route", s.routeOf(r))
 		return Problemf(http.StatusUnprocessableEntity, "This can't be kept in a session: "+
 			"perhaps it is not valid UTF-8. Your session is as it was.")
 	}

@@ -175,7 +175,7 @@ func (s *Site[T]) answer(
 	p := s.page(r, v, ans)
 	var err error
 	if p.Saved, err = s.Sessions.Save(w, v); err != nil {
-		return unsaved{err}
+		return err
 	}
 	return s.send(w, r, p)
 }
