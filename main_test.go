@@ -281,7 +281,8 @@ func TestSeveralOrigins(t *testing.T) {
 	} {
 		p := testkit.Serve(t, func(ctx context.Context, log io.Writer) error {
 			args := []string{"-addr", "localhost:0", "-origin", origins}
-			return run(ctx, args, environ{"COOKIESESSION_KEYS": testkit.KeyA}.get, nil, io.Discard, log)
+			env := environ{"COOKIESESSION_KEYS": testkit.KeyA}
+			return run(ctx, args, env.get, nil, io.Discard, log)
 		})
 		const line = `msg=listening url=https://a.example addr=`
 		_, rest, _ := strings.Cut(p.Log.String(), line)
@@ -369,7 +370,8 @@ func TestKeyFile(t *testing.T) {
 			fmt.Sprintf("\ncookiesession_key_file_ok %d\n", tt.ok),
 			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n", tt.bad),
 			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"ok\"} %d\n", tt.good),
-			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,session=\"session\",verdict=\"valid\"} 0\n", tt.key),
+			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,session=\"session\","+
+				"verdict=\"valid\"} 0\n", tt.key),
 		}
 		testkit.AwaitTrue(t, "the metrics of "+tt.log, func() bool {
 			_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})

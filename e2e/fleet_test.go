@@ -179,7 +179,8 @@ func (f *fleet) idle(k keyIDs) {
 		for _, c := range f.all {
 			page := metricsOf(f.t, c.admin)
 			for _, id := range []string{k.signed, k.encrypted} {
-				const valid = `cookiesession_cookies_total{key_id="%s",session="session",verdict="valid"}`
+				const valid = `cookiesession_cookies_total{key_id="%s",session="session",` +
+					`verdict="valid"}`
 				sum += testkit.Metric(f.t, page, fmt.Sprintf(valid, id))
 			}
 		}

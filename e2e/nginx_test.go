@@ -60,7 +60,6 @@ func startNginx(t testing.TB, plain, secure string, copies ...string) (*http.Cli
 		Transport: &http.Transport{
 			ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool},
 		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	testkit.AwaitTrue(t, "nginx", func() bool { return isHealthy(client, "https://"+secure) })
 	return client, dir

@@ -51,11 +51,12 @@ func value(t testing.TB, page, series string) float64 {
 }
 
 func cookies(id, verdict string) string {
-	return fmt.Sprintf("cookiesession_cookies_total{key_id=%q,session=\"session\",verdict=%q}", id, verdict)
+	return fmt.Sprintf(`cookiesession_cookies_total{key_id=%q,session="session",verdict=%q}`,
+		id, verdict)
 }
 
 func written(reason string) string {
-	return fmt.Sprintf("cookiesession_cookies_written_total{reason=%q,session=\"session\"}", reason)
+	return fmt.Sprintf(`cookiesession_cookies_written_total{reason=%q,session="session"}`, reason)
 }
 
 // What can be foreseen is there from the start.

@@ -11,44 +11,35 @@ import (
 )
 
 // Hides reports whether T has fields whose values are shown to nobody.
-func Hides[T any]() bool { return len(hidden[T]()) > 0 }
+func Hides[T any]() bool { return len(hidden(reflect.TypeFor[T]())) > 0 }
 
-// hidden returns the names, as they are encoded, of the fields of T that are tagged as in
+// hidden returns the names, as they are encoded, of the fields in t that are tagged as in
 //
 //	Token string `cookiesession:"hidden"`
 //
-// and of those that have such a field in them.
-func hidden[T any]() (names []string) {
-	t := reflect.TypeFor[T]()
-	for _, f := range reflect.VisibleFields(t) {
-		name, _, _ := strings.Cut(cmp.Or(f.Tag.Get("cbor"), f.Tag.Get("json")), ",")
-		isFlat := f.Anonymous && name == "" // its fields are visible ones as well
-		if isHidden(f) || isHidden(t.Field(f.Index[0])) || !isFlat && hides(f.Type) {
-			names = append(names, cmp.Or(name, f.Name))
+// and of those that have such a field in them. The types above are those that t is in.
+func hidden(t reflect.Type, above ...reflect.Type) (names []string) {
+	if slices.Contains(above, t) {
+		return nil
+	}
+	above = append(above, t)
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return hidden(t.Elem(), above...)
+	case reflect.Struct:
+		for _, f := range reflect.VisibleFields(t) {
+			name, _, _ := strings.Cut(cmp.Or(f.Tag.Get("cbor"), f.Tag.Get("json")), ",")
+			isFlat := f.Anonymous && name == "" // its fields are visible ones as well
+			if isHidden(f) || isHidden(t.Field(f.Index[0])) ||
+				!isFlat && len(hidden(f.Type, above...)) > 0 {
+				names = append(names, cmp.Or(name, f.Name))
+			}
 		}
 	}
 	return names
 }
 
 func isHidden(f reflect.StructField) bool { return f.Tag.Get("cookiesession") == "hidden" }
-
-// hides reports whether what is of type t, in what is of the types above, may have a
-// hidden field in it.
-func hides(t reflect.Type, above ...reflect.Type) bool {
-	if slices.Contains(above, t) {
-		return false
-	}
-	above = append(above, t)
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return hides(t.Elem(), above...)
-	case reflect.Struct:
-		return slices.ContainsFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool {
-			return isHidden(f) || hides(f.Type, above...)
-		})
-	}
-	return false
-}
 
 // deterministic is how the library encodes.
 var deterministic, _ = cbor.CoreDetEncOptions().EncMode() // these options are good

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -39,7 +40,7 @@ func parse[T any](content []byte) (p payload, ok bool) {
 			return payload{}, false
 		}
 	}
-	p.hide(hidden[T]())
+	p.hide(hidden(reflect.TypeFor[T]()))
 	return p, true
 }
 

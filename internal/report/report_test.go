@@ -251,7 +251,8 @@ func TestEveryFieldIsShown(t *testing.T) {
 	if got := r.Text("inspect"); !strings.HasSuffix(got, inspected) {
 		t.Errorf("got  %s\nwant %s", got, inspected)
 	}
-	if got := report.Peek[visitor]("session", value).Text("inspect"); !strings.HasSuffix(got, inspected) {
+	r = report.Peek[visitor]("session", value)
+	if got := r.Text("inspect"); !strings.HasSuffix(got, inspected) {
 		t.Errorf("without a key: got  %s\nwant %s", got, inspected)
 	}
 }
@@ -512,7 +513,9 @@ func TestDevice(t *testing.T) {
 func TestSent(t *testing.T) {
 	value := "7eyrxs." + base64.RawURLEncoding.EncodeToString(
 		[]byte("1767225600|x|"+strings.Repeat("m", 32)))
-	all := report.Sent[visitor]([]string{"session=" + value + "; Path=/", "=", "session=; Max-Age=0"})
+	all := report.Sent[visitor]([]string{
+		"session=" + value + "; Path=/", "=", "session=; Max-Age=0",
+	})
 	if len(all) != 2 || len(all[0].Parts) != 4 || all[1].Parts != nil {
 		t.Fatalf("got %+v, want one cookie and one that is deleted", all)
 	}

@@ -80,6 +80,7 @@ func TestGreaterBody(t *testing.T) {
 	}{
 		{"/upload", file, size / 2, 200, fmt.Sprint(size / 2)},
 		{"/upload", file, size, 413, fmt.Sprint(size)},
+		{"/upload", form, 0, 400, "broken"},
 		{"/note", form, size / 2, 200, "Added tea"},
 		{"/note", form, size, 413, fmt.Sprint(size)},
 		{"/add", form, web.MaxBody, 413, fmt.Sprint(web.MaxBody)},
@@ -192,7 +193,9 @@ func TestSlowBody(t *testing.T) {
 // A stream goes on beyond the server's time limits where its route has a longer one. It is
 // ended with that.
 func TestTimeout(t *testing.T) {
-	for timeout, want := range map[time.Duration]string{0: "0", time.Minute: "01", time.Hour: "012"} {
+	for timeout, want := range map[time.Duration]string{
+		0: "0", time.Minute: "01", time.Hour: "012",
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			ended := error(nil)
 			s := newShop(t, insecure(), "", excepted(web.Exception{Timeout: timeout},

@@ -69,7 +69,8 @@ func (s *Site[T]) explain(r *http.Request, err error) error {
 	switch {
 	case errors.As(err, new(*problem)):
 		return err
-	case errors.As(err, new(*http.MaxBytesError)): // of a body that is no form
+	case errors.As(err, new(*http.MaxBytesError)), // of what the action reads by itself
+		errors.Is(err, http.ErrNotMultipart), errors.Is(err, http.ErrMissingBoundary):
 		return formError(err)
 	case errors.As(err, &over):
 		return Problemf(http.StatusUnprocessableEntity, "This does not fit into your cookie: "+

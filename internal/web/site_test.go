@@ -46,8 +46,9 @@ func files() fstest.MapFS {
 		"error.html": page("Sorry",
 			`<p>{{.Text}}</p>{{if .TryAgain}}<form action="/empty">{{end}}`+
 				`{{with .Shared}}{{if eq . "broken"}}{{.Nowhere}}{{end}}{{end}}`),
-		"broken.html":      page("Half", `half a page {{.Nowhere}}`),
-		"help/help.html":   page("Help", `{{template "tip"}} {{shout "me"}}<img src="{{asset "/static/img/dot"}}">`),
+		"broken.html": page("Half", `half a page {{.Nowhere}}`),
+		"help/help.html": page("Help",
+			`{{template "tip"}} {{shout "me"}}<img src="{{asset "/static/img/dot"}}">`),
 		"help/parts.html":  `{{define "tip"}}a tip{{end}}`,
 		"style.css":        ":root {}",
 		"help/robots.text": "User-agent: *",

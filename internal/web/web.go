@@ -92,9 +92,7 @@ type Site[T any] struct {
 // which defines what all pages share.
 func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[T], error) {
 	c.Log = cmp.Or(c.Log, slog.Default())
-	s := &Site[T]{
-		Keys: keys, Options: o, config: c, exceptions: make(map[*mux.Route]Exception),
-	}
+	s := &Site[T]{Keys: keys, Options: o, config: c, exceptions: map[*mux.Route]Exception{}}
 	if err := s.readAssets(); err != nil {
 		return nil, fmt.Errorf("web: %w", err)
 	}
