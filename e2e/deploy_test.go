@@ -35,7 +35,9 @@ func TestDockerIgnore(t *testing.T) {
 func commandLines(t testing.TB) map[string][]string {
 	t.Helper()
 	lines := make(map[string][]string)
-	for _, file := range []string{"Caddyfile", "haproxy.cfg", "cookiesession.service"} {
+	for _, file := range []string{
+		"Caddyfile", "haproxy.cfg", "nginx.conf", "cookiesession.service",
+	} {
 		serve := regexp.MustCompile(`(?m)cookiesession (-.*)$`)
 		found := serve.FindAllStringSubmatch(read(t, "deploy/"+file), -1)
 		if len(found) != 1 {

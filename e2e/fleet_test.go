@@ -159,7 +159,7 @@ func (f *fleet) restart(c *oneCopy, mode string) {
 // resealed returns how many cookies a copy has sealed again, because of its keys.
 func (c *oneCopy) resealed(t testing.TB) int64 {
 	t.Helper()
-	const written = `cookiesession_cookies_written_total{reason="re-sealed"}`
+	const written = `cookiesession_cookies_written_total{reason="re-sealed",session="session"}`
 	return int64(testkit.Metric(t, metricsOf(t, c.admin), written))
 }
 
@@ -179,7 +179,8 @@ func (f *fleet) idle(k keyIDs) {
 		for _, c := range f.all {
 			page := metricsOf(f.t, c.admin)
 			for _, id := range []string{k.signed, k.encrypted} {
-				const valid = `cookiesession_cookies_total{key_id="%s",verdict="valid"}`
+				const valid = `cookiesession_cookies_total{key_id="%s",session="session",` +
+					`verdict="valid"}`
 				sum += testkit.Metric(f.t, page, fmt.Sprintf(valid, id))
 			}
 		}

@@ -190,7 +190,7 @@ func (m *Manager[T]) reasonTo(s *Session[T], now state) Reason {
 		return Cleared
 	case s.binding != nil:
 		return Bound
-	case isNew || s.Passive || s.quiet:
+	case isNew || s.Quiet():
 		return Unchanged
 	case s.cookie.KeyID != m.sealing().id:
 		return Resealed

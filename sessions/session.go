@@ -55,6 +55,11 @@ func (s *Session[T]) Undo() {
 	}
 }
 
+// Quiet reports whether a visit never renews the session, since the visitor hasn't
+// asked to see its answer: it is Passive, a HEAD, a prefetch, or for a part of a page.
+// Messages that are shown once should wait for another one.
+func (s *Session[T]) Quiet() bool { return s.Passive || s.quiet }
+
 // Verdict tells what became of the cookie. It is None for a new session.
 func (s *Session[T]) Verdict() Verdict { return s.cookie.verdict() }
 

@@ -53,7 +53,7 @@ func TestForgedCharacterIsMarked(t *testing.T) {
 			before, rest, found := strings.Cut(shown.FindStringSubmatch(page)[1], "<mark>")
 			letter, after, _ := strings.Cut(rest, "</mark>")
 			at := len(html.UnescapeString(tag.ReplaceAllString(before, "")))
-			p := report.Parts(value, sessions.Valid)[i]
+			p := report.Parts[cart](value, sessions.Valid)[i]
 			if !found || len(letter) != 1 || strings.Contains(after, "<mark>") ||
 				at < p.Start || at >= p.Start+p.Chars || letter == value[at:at+1] {
 				t.Errorf("%s: got the mark %q at %d in %s", form, letter, at, page)
