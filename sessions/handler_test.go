@@ -87,7 +87,9 @@ func TestHandlerSaves(t *testing.T) {
 		{"404", "GET", 404, status(404)},
 		{"204", "GET", 204, status(204)},
 		{"304", "GET", 304, status(304)},
-		{"redirect", "POST", 307, http.RedirectHandler("/", 307).ServeHTTP},
+		{"redirect", "POST", 303, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/", http.StatusSeeOther)
+		}},
 		{"HEAD", "HEAD", 200, writeX},
 		{"Flusher", "GET", 200, func(w http.ResponseWriter, _ *http.Request) {
 			w.(http.Flusher).Flush()
