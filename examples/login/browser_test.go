@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func TestBrowsers(t *testing.T) {
 		t.Skip("chromium is not installed, so this test is skipped")
 	}
 	_, base := start(t)
-	home, office := t.TempDir(), t.TempDir() // the profiles
+	home, office := newProfile(t), newProfile(t)
 	a, b := openChromium(t, home, base), openChromium(t, office, base)
 
 	// A visitor begins a cart, and keeps it with the account. Each message is shown once.
@@ -93,8 +94,31 @@ func otherSite(t *testing.T, base string) string {
 
 // tab is the one tab of a running Chromium.
 type tab struct {
-	t   *testing.T
-	ctx context.Context
+	t     *testing.T
+	ctx   context.Context
+	close func() // ends Chromium as a user does, so that it stores its cookies
+}
+
+// newProfile returns a folder for a profile. When Chromium has ended, some of its
+// processes still write there for a while, which t.TempDir wouldn't wait for.
+func newProfile(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "profile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			err := os.RemoveAll(dir)
+			if err == nil {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+	})
+	return dir
 }
 
 // openChromium starts Chromium with a profile, at a page.
@@ -109,14 +133,11 @@ func openChromium(t *testing.T, profile, page string) *tab {
 	t.Cleanup(cancel)
 	ctx, _ = chromedp.NewExecAllocator(ctx, options...) // ended with its parent
 	ctx, _ = chromedp.NewContext(ctx)
-	b := &tab{t: t, ctx: ctx}
+	b := &tab{t: t, ctx: ctx, close: sync.OnceFunc(func() { chromedp.Cancel(ctx) })}
 	t.Cleanup(b.close)
 	b.load(page)
 	return b
 }
-
-// close ends Chromium as a user does, so that it stores its cookies.
-func (b *tab) close() { chromedp.Cancel(b.ctx) }
 
 // load loads a page, which has to say all of want.
 func (b *tab) load(page string, want ...string) {
@@ -138,7 +159,7 @@ func (b *tab) submit(action string, fields []string, want ...string) {
 	b.eval(fmt.Sprintf(`(() => {
 		const form = document.querySelector('form[action="%s"]');
 		for (const [name, [value]] of Object.entries(%s)) {
-			const input = form.elements[name];
+			const input = form.elements.namedItem(name);
 			input.type === "checkbox" ? input.click() : input.value = value;
 		}
 		window.left = true;
