@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -181,13 +180,7 @@ func (b *tab) submit(action string, fields []string, want ...string) {
 
 func (b *tab) wantPage(want []string) {
 	b.t.Helper()
-	page := b.eval(`document.body.innerText`) + "\n"
-	for _, text := range want {
-		text, not := strings.CutPrefix(text, "not: ")
-		if strings.Contains(page, text) == not {
-			b.t.Errorf("got the page %q, want in it (not: %t) %q", page, not, text)
-		}
-	}
+	wantTexts(b.t, b.eval(`document.body.innerText`)+"\n", want)
 }
 
 // eval returns what a script says in the page.

@@ -94,10 +94,19 @@ func (b *browser) wantPage(res *http.Response, err error, want []string) {
 	if err != nil || res.StatusCode != http.StatusOK || res.Request.URL.Path != "/" {
 		b.t.Fatalf("got %s with %s (%v)", res.Request.URL, res.Status, err)
 	}
+	if got := res.Header.Get("Cache-Control"); got != "no-store" {
+		b.t.Errorf("got Cache-Control %q, want no-store", got)
+	}
+	wantTexts(b.t, string(page), want)
+}
+
+// wantTexts fails unless a page has all texts, and not those that begin with "not: ".
+func wantTexts(t *testing.T, page string, want []string) {
+	t.Helper()
 	for _, text := range want {
 		text, not := strings.CutPrefix(text, "not: ")
-		if strings.Contains(string(page), text) == not {
-			b.t.Errorf("got the page %q, want in it (not: %t) %q", page, not, text)
+		if strings.Contains(page, text) == not {
+			t.Errorf("got the page %q, want in it (not: %t) %q", page, not, text)
 		}
 	}
 }
@@ -228,35 +237,88 @@ func TestRemember(t *testing.T) {
 // Half an hour idle is too much, and half an hour of use isn't.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(filepath.Join(t.TempDir(), "users.db"))
-		defer s.db.Close()
-		var cookie *http.Cookie
-		ask := func(method, path, body, want string) {
-			t.Helper()
-			r := httptest.NewRequest(method, path, strings.NewReader(body))
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			if cookie != nil {
-				r.AddCookie(cookie)
-			}
-			w := httptest.NewRecorder()
-			s.routes().ServeHTTP(w, r)
-			if cookies := w.Result().Cookies(); len(cookies) > 0 {
-				cookie = cookies[0]
-			}
-			if !strings.Contains(w.Body.String(), want) {
-				t.Errorf("got %q, want %q in it", w.Body, want)
-			}
-		}
-		ask("POST", "/signup", form(ada).Encode(), "")
-		ask("GET", "/", "", asAda)
+		c := newCaller(t)
+		c.post("/signup", ada)
+		c.wantPage(asAda)
 		for range 3 {
 			time.Sleep(29 * time.Minute)
-			ask("GET", "/", "", asAda)
+			c.wantPage(asAda)
 		}
 		time.Sleep(31 * time.Minute)
-		ask("GET", "/", "", "Your session has ended.")
-		ask("GET", "/", "", asNobody)
+		c.wantPage("Your session has ended.")
+		c.wantPage(asNobody)
 	})
+}
+
+// The 30 days count from the login, not from the first visit, and again from a change of
+// the password.
+func TestThirtyDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const twentyDays = 20 * 24 * time.Hour
+		c := newCaller(t)
+		c.post("/cart", []string{"item", "tea"})
+		time.Sleep(twentyDays)
+		c.post("/signup", remember)
+		time.Sleep(twentyDays)
+		c.wantPage(asAda)
+		c.post("/password", []string{"old", "first password", "new", "second password"})
+		time.Sleep(twentyDays)
+		c.wantPage(asAda)
+		time.Sleep(twentyDays)
+		c.wantPage("Your session has ended.")
+	})
+}
+
+// Messages don't fill the session where nobody looks at the page, nor do large forms.
+func TestManyPosts(t *testing.T) {
+	c := newCaller(t)
+	for range 100 {
+		c.post("/cart", []string{"item", ""})
+	}
+	c.post("/signup", []string{"user", "bob", "password", strings.Repeat("b", 64<<10)})
+	c.wantPage("1 to 30")
+	c.wantPage(asNobody)
+}
+
+// caller calls the site without a socket, so that a test can have a time of its own.
+type caller struct {
+	t      *testing.T
+	site   http.Handler
+	cookie *http.Cookie
+}
+
+func newCaller(t *testing.T) *caller {
+	s := newSite(filepath.Join(t.TempDir(), "users.db"))
+	t.Cleanup(func() { s.db.Close() })
+	return &caller{t: t, site: s.routes()}
+}
+
+func (c *caller) call(method, path, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if c.cookie != nil {
+		r.AddCookie(c.cookie)
+	}
+	w := httptest.NewRecorder()
+	c.site.ServeHTTP(w, r)
+	if cookies := w.Result().Cookies(); len(cookies) > 0 {
+		c.cookie = cookies[0]
+	}
+	return w
+}
+
+func (c *caller) post(path string, fields []string) {
+	c.t.Helper()
+	if w := c.call("POST", path, form(fields).Encode()); w.Code != http.StatusSeeOther {
+		c.t.Errorf("%s: got %d, want 303", path, w.Code)
+	}
+}
+
+func (c *caller) wantPage(want string) {
+	c.t.Helper()
+	if w := c.call("GET", "/", ""); !strings.Contains(w.Body.String(), want) {
+		c.t.Errorf("got %d and %q, want %q in it", w.Code, w.Body, want)
+	}
 }
 
 func TestChangeOfPassword(t *testing.T) {
