@@ -465,9 +465,11 @@ func TestRestart(t *testing.T) {
 	b.open(asAda)
 	newBrowser(t, b.base).post("/login", ada, asAda)
 
-	info, err := os.Stat(file + ".key")
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("got the keys' file %v (%v), want one that is its owner's", info, err)
+	for _, name := range []string{file, file + ".key"} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("got the file %v (%v), want one that only its owner can read", info, err)
+		}
 	}
 }
 

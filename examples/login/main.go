@@ -62,9 +62,9 @@ func main() {
 // newSite returns a site with its users in a file, and its keys in another one beside it.
 func newSite(file string) *site {
 	if _, err := os.Stat(file + ".key"); errors.Is(err, os.ErrNotExist) {
-		line := sessions.NewKey().Secret() + "\n"
-		must(0, os.WriteFile(file+".key", []byte(line), 0o600))
+		must(0, os.WriteFile(file+".key", []byte(sessions.NewKey().Secret()+"\n"), 0o600))
 	}
+	must(os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)).Close() // SQLite lets others read it
 	s := &site{db: must(sql.Open("sqlite", file+"?_pragma=busy_timeout(5000)"))}
 	must(s.db.Exec(string(must(files.ReadFile("schema.sql")))))
 	keys := must(sessions.ReadKeyring(file + ".key"))
