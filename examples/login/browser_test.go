@@ -102,7 +102,7 @@ type tab struct {
 // processes still write there for a while, which t.TempDir wouldn't wait for.
 func newProfile(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "profile")
+	dir, err := os.MkdirTemp("", "login-profile")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +127,7 @@ func openChromium(t *testing.T, profile, page string) *tab {
 		chromedp.ExecPath("chromium"), chromedp.UserDataDir(profile), chromedp.NoSandbox,
 		chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disk-cache-dir", os.DevNull), // it makes its folder again at the end
 		chromedp.WSURLReadTimeout(time.Minute))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
