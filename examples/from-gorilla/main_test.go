@@ -183,7 +183,22 @@ func TestTakenOver(t *testing.T) {
 	v.sees(s.after, nobody)
 }
 
-// Who came while old copies ran keeps the session, and logs out of both.
+// Who came while old copies ran keeps the session, also when their cookie has expired.
+func TestOutlivesTheOldCookie(t *testing.T) {
+	s, v := newSite(t), newVisitor(t)
+	v.posts(s.alongside+"/login", ada)
+	to, err := url.Parse(s.after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Jar.SetCookies(to, []*http.Cookie{{Name: oldName, Path: "/", MaxAge: -1}})
+	if got := v.cookies(s.after); got != "session" {
+		t.Fatalf("cookies: got %q, want session", got)
+	}
+	v.sees(s.after, "User: Ada\nCart: \n")
+}
+
+// Who came while old copies ran goes on after them, and logs out of both.
 func TestTakenOverLater(t *testing.T) {
 	s, v := newSite(t), newVisitor(t)
 	v.posts(s.before+"/login", ada)
