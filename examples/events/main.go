@@ -54,7 +54,9 @@ func newSite(keys *sessions.Keyring, l sessions.Limits, every time.Duration) (ht
 	st.Manager, err = sessions.New(keys, sessions.Options[data]{
 		Insecure: true, // only without HTTPS
 		Limits:   l,
-		Accept:   func(_ *http.Request, s *session) bool { return st.era(s.Data.User) == s.Data.Era },
+		Accept: func(_ *http.Request, s *session) bool {
+			return s.Data.Era == st.era(s.Data.User)
+		},
 	})
 	if err != nil {
 		return nil, err
