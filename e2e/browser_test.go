@@ -251,13 +251,6 @@ func (b *tab) awaitFocus() {
 	b.awaitTrue(`document.activeElement.id === "name"`)
 }
 
-// paste fills in the form as from the clipboard: keys would type the parts of
-// an emoji one by one.
-func (b *tab) paste(name string) {
-	b.t.Helper()
-	eval[bool](b, `document.getElementById("name").value = `+quote(name)+`, true`)
-}
-
 // quote returns s as a string in a script.
 func quote(s string) string {
 	quoted, err := json.Marshal(s)

@@ -124,7 +124,8 @@ func TestClockAhead(t *testing.T) {
 	}
 	header := form()
 	header.Set("Cookie", was)
-	if res, _ := testkit.Send(t, "POST", p.URL+"/set_name", "name=Bob", header); res.StatusCode != 503 {
+	res, _ := testkit.Send(t, "POST", p.URL+"/set_name", "name=Bob", header)
+	if res.StatusCode != 503 {
 		t.Errorf("got status %d for a write, want 503", res.StatusCode)
 	}
 	later := &jar{t: t, cookie: ahead(50 * time.Second)}
