@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	commands "cookiesession/internal/command"
 	"cookiesession/internal/report"
@@ -167,6 +168,11 @@ func TestDocLength(t *testing.T) {
 			t.Errorf("%s: nobody has said how long it may be", doc)
 		} else if n := strings.Count(read(t, doc), "\n"); n > most {
 			t.Errorf("%s: got %d lines, want %d at most", doc, n, most)
+		}
+	}
+	for i, line := range strings.Split(read(t, readme), "\n") {
+		if n := utf8.RuneCountInString(line); n > 160 {
+			t.Errorf("%s:%d: got %d columns, want 160 at most", readme, i+1, n)
 		}
 	}
 }
