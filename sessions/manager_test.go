@@ -94,7 +94,6 @@ func TestNewRefusesTypes(t *testing.T) {
 		".Do is a func":                  {madeOf[struct{ Do func() }]()},
 		".Z is a complex128":             {madeOf[struct{ Z complex128 }]()},
 		".P is a uintptr":                {madeOf[struct{ P uintptr }]()},
-		"_test.unexported.name is not e": {madeOf[unexported]()},
 		".In.name is not exported":       {madeOf[struct{ In struct{ name string } }]()},
 		".hidden is not exported":        {madeOf[struct{ *hidden }]()},
 		".name is not exported": {madeOf[struct {
