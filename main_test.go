@@ -136,7 +136,7 @@ func TestContradictions(t *testing.T) {
 		"-shutdown-delay -1s":                 "-shutdown-delay must not be negative",
 		"-log-format xml":                     `-log-format must be text or json, not "xml"`,
 		"-idle 500ms":                         "-idle must be between a second and 400 days",
-		"-origin app.example.com":             `invalid value "app.example.com" for flag -origin: want an `,
+		"-origin app.example.com":             `invalid value "app.example.com" for flag -origin`,
 		"-log-level loud":                     `invalid value "loud" for flag -log-level: `,
 		"-key-file /nowhere -addr :none":      "-key-file and COOKIESESSION_KEYS are",
 	} {
@@ -185,7 +185,8 @@ func TestHelp(t *testing.T) {
 		t.Error(err)
 	}
 	want := []string{
-		"cookiesession [flags]  ", "cookiesession keys COMMAND  ", "cookiesession inspect [flags]  ",
+		"cookiesession [flags]  ", "cookiesession keys COMMAND  ",
+		"cookiesession inspect [flags]  ",
 	}
 	new(config).flagSet(environ{}.get).VisitAll(func(f *flag.Flag) {
 		want = append(want, "\n  -"+f.Name)

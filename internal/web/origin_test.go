@@ -56,7 +56,6 @@ func TestOrigins(t *testing.T) {
 		{name: "another scheme's port", host: app + ":80", want: 421},
 		{name: "two ports", host: other + ":443", want: 421},
 		{name: "without its port", host: "other.example", want: 421},
-		{name: "an address", host: "127.0.0.1:8080", want: 421},
 		{name: "a dot at the end", host: app + ".", want: 421},
 		{name: "no host", want: 421},
 		{name: "a balancer", target: "/healthz", host: "10.0.0.7:8080", want: 200},
@@ -66,17 +65,13 @@ func TestOrigins(t *testing.T) {
 
 		{name: "curl", method: "POST", host: app, want: 200},
 		{name: "own form", method: "POST", host: app, origin: "https://" + app, want: 200},
-		{name: "the other one's form", method: "POST", host: app, origin: "https://" + other,
-			want: 200},
+		{name: "the other's", method: "POST", host: app, origin: "https://" + other, want: 200},
 		{name: "another scheme", method: "POST", host: app, origin: "http://" + app, want: 403},
-		{name: "another port", method: "POST", host: app, origin: "https://" + app + ":8443",
+		{name: "another port", method: "POST", host: app, origin: "https://" + app + ":1",
 			want: 403},
-		{name: "another site", method: "POST", host: app, origin: "https://evil.example",
-			want: 403},
+		{name: "another site", method: "POST", host: app, origin: "https://a.example", want: 403},
 		{name: "an opaque origin", method: "POST", host: app, origin: "null", want: 403},
 		{name: "reading from there", host: app, origin: "https://evil.example", want: 200},
-		{name: "asking for methods", method: "OPTIONS", host: app, origin: "https://evil.example",
-			want: 405},
 		{name: "a browser's word", method: "POST", host: app, origin: "https://" + app,
 			site: "same-origin", want: 200},
 		{name: "its word on another site", method: "POST", host: app, origin: "https://" + other,
@@ -118,17 +113,12 @@ func TestCrossOrigin(t *testing.T) {
 		{origin: "https://example.com", allowed: true}, // a browser without Sec-Fetch-Site
 		{origin: "http://example.com:8080"},
 	} {
-		header := []string{"Accept", testkit.Browser, "Cookie", s.cookie(t, "tea"),
-			"Sec-Fetch-Site", tt.site, "Origin", tt.origin}
-		res, page := s.do("POST", "/add", "item=milk", header...)
-		want := wantHeaders(true, false)
-		want["Vary"] = "Accept"
-		if got := res.StatusCode != 403; got != tt.allowed || !got &&
-			(!hasHeaders(res.Header, want) || !strings.Contains(page, "0 things</p><i>, none")) {
+		res, page := s.do("POST", "/add", "item=milk", "Cookie", s.cookie(t, "tea"),
+			"Accept", testkit.Browser, "Sec-Fetch-Site", tt.site, "Origin", tt.origin)
+		isRefused := res.StatusCode == 403 && hasHeaders(res.Header, wantHeaders(true, false)) &&
+			res.Header.Get("Vary") == "Accept" && strings.Contains(page, "0 things</p><i>, none")
+		if isRefused == tt.allowed || tt.allowed && res.StatusCode != 200 {
 			t.Errorf("%v: got status %d, %v and %s", tt, res.StatusCode, res.Header, page)
-		}
-		if res, _ := s.do("GET", "/add", "", header...); res.StatusCode != 200 {
-			t.Errorf("%v: got status %d, want safe methods let through", tt, res.StatusCode)
 		}
 	}
 }
