@@ -126,7 +126,8 @@ func TestContradictions(t *testing.T) {
 		"-nonsense":   "flag provided but not defined: -nonsense: see cookiesession -h",
 		"-tls-cert c": "-tls-cert and -tls-key go together: give both or none",
 		"-tls-key k":  "-tls-cert and -tls-key go together: give both or none",
-		"-tls-cert c -tls-key k -origin http://a.example": "-origin with http contradicts ",
+		"-tls-cert c -tls-key k -origin http://a.example": "" +
+			"-origin with http contradicts ",
 		"-idle 0":                             "-idle and -lifetime must be at least a second",
 		"-lifetime 0":                         "-idle and -lifetime must be at least a second",
 		"-bind 9s -origin https://a.example":  "-bind must be at least 10s, and better ",
@@ -137,8 +138,10 @@ func TestContradictions(t *testing.T) {
 		"-log-format xml":                     `-log-format must be text or json, not "xml"`,
 		"-idle 500ms":                         "-idle must be between a second and 400 days",
 		"-origin app.example.com":             `invalid value "app.example.com" for flag -origin`,
-		"-log-level loud":                     `invalid value "loud" for flag -log-level: `,
-		"-key-file /nowhere -addr :none":      "-key-file and COOKIESESSION_KEYS are",
+		"-bind 1h -idle 30m -origin https://a.example": "" +
+			"-bind must not be longer than -idle or ",
+		"-log-level loud":                `invalid value "loud" for flag -log-level: `,
+		"-key-file /nowhere -addr :none": "-key-file and COOKIESESSION_KEYS are",
 	} {
 		_, err := runNow(t, withKeyA, "", strings.Fields(args)...)
 		var usage command.UsageError

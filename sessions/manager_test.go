@@ -86,16 +86,16 @@ func TestNewRefusesTypes(t *testing.T) {
 		".Any is an interface": {madeOf[struct{ Any any }](), madeOf[struct {
 			Any any `json:"any"`
 		}]()},
-		".List is an interface":          {madeOf[struct{ List []error }]()},
-		".Map is an interface":           {madeOf[struct{ Map map[string]any }]()},
-		".Map's keys is an interface":    {madeOf[struct{ Map map[any]string }]()},
-		".Deep.Secret is an interface":   {madeOf[struct{ Deep []map[int]*[2]inner }]()},
-		".Done is a chan":                {madeOf[struct{ Done chan int }]()},
-		".Do is a func":                  {madeOf[struct{ Do func() }]()},
-		".Z is a complex128":             {madeOf[struct{ Z complex128 }]()},
-		".P is a uintptr":                {madeOf[struct{ P uintptr }]()},
-		".In.name is not exported":       {madeOf[struct{ In struct{ name string } }]()},
-		".hidden is not exported":        {madeOf[struct{ *hidden }]()},
+		".List is an interface":        {madeOf[struct{ List []error }]()},
+		".Map is an interface":         {madeOf[struct{ Map map[string]any }]()},
+		".Map's keys is an interface":  {madeOf[struct{ Map map[any]string }]()},
+		".Deep.Secret is an interface": {madeOf[struct{ Deep []map[int]*[2]inner }]()},
+		".Done is a chan":              {madeOf[struct{ Done chan int }]()},
+		".Do is a func":                {madeOf[struct{ Do func() }]()},
+		".Z is a complex128":           {madeOf[struct{ Z complex128 }]()},
+		".P is a uintptr":              {madeOf[struct{ P uintptr }]()},
+		".In.name is not exported":     {madeOf[struct{ In struct{ name string } }]()},
+		".hidden is not exported":      {madeOf[struct{ *hidden }]()},
 		".name is not exported": {madeOf[struct {
 			name string `cbor:"name"`
 		}]()},

@@ -58,10 +58,7 @@ func TestParse(t *testing.T) {
 		says string // in the error
 	}{
 		{want: "1h0m0s x"},
-		{
-			env:  environment{"COOKIESESSION_IDLE": "2h", "COOKIESESSION_LOG_LEVEL": "y"},
-			want: "2h0m0s y",
-		},
+		{env: environment{"COOKIESESSION_LOG_LEVEL": "y"}, want: "1h0m0s y"},
 		{
 			args: []string{"-idle", "3h", "--log-level=z"},
 			env:  environment{"COOKIESESSION_IDLE": "2h"}, want: "3h0m0s z",
@@ -76,13 +73,10 @@ func TestParse(t *testing.T) {
 		fs := flag.NewFlagSet("program", flag.ContinueOnError)
 		idle, level := fs.Duration("idle", time.Hour, ""), fs.String("log-level", "x", "")
 		err := command.Parse(fs, tt.args, tt.env.get, &out, "program [flags]")
-		if out.Len() > 0 {
-			t.Errorf("%q, %v: got %q printed", tt.args, tt.env, &out)
-		}
 		if tt.says != "" {
 			var usage command.UsageError
-			if !errors.As(err, &usage) || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("%q, %v: got %v, want %q", tt.args, tt.env, err, tt.says)
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), tt.says) || out.Len() > 0 {
+				t.Errorf("%q, %v: got %v and %q, want %q", tt.args, tt.env, err, &out, tt.says)
 			}
 			continue
 		}
@@ -98,27 +92,6 @@ func TestParse(t *testing.T) {
 		!strings.HasPrefix(help, "Usage: program [flags]\n") ||
 		!strings.Contains(help, "\n  -encrypt") {
 		t.Errorf("got %v and %q", err, &out)
-	}
-}
-
-// What the library says of its options is said of the flags.
-func TestOptionsError(t *testing.T) {
-	keys, err := sessions.NewKeyring(sessions.NewKey())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for want, o := range map[string]sessions.Options[visitor]{
-		"-cookie-name must be letters":  {Name: "a b"},
-		"-idle must be between":         {Limits: sessions.Limits{Idle: 1}},
-		"-lifetime must be between":     {Limits: sessions.Limits{Lifetime: 1}},
-		"-bind must not be longer than": {Bind: 400 * time.Hour},
-	} {
-		_, err := sessions.New(keys, o)
-		var usage command.UsageError
-		err = command.OptionsError(err)
-		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
 	}
 }
 
@@ -194,12 +167,10 @@ func TestBadKeys(t *testing.T) {
 func TestNoKeyFile(t *testing.T) {
 	dir := t.TempDir()
 	gone, hint := filepath.Join(dir, "ring"), "(make one with: cookiesession keys add FILE)"
-	for _, args := range [][]string{
-		{"list", gone}, {"promote", gone}, {"drop", gone, signedA}, {"replace", gone},
-	} {
-		err := command.Keys(args, io.Discard, io.Discard)
+	for _, name := range []string{"list", "promote", "replace"} {
+		err := command.Keys([]string{name, gone}, io.Discard, io.Discard)
 		if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), hint) {
-			t.Errorf("%s: got %v", args[0], err)
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 	if _, err := os.Stat(gone); !os.IsNotExist(err) {
@@ -218,10 +189,5 @@ func TestNoKeyFile(t *testing.T) {
 	_, err = command.Keyring(large, environment{}.get)
 	if !strings.Contains(fmt.Sprint(err), ": more than") {
 		t.Errorf("a large file: got %v", err)
-	}
-	for _, name := range []string{filepath.Join(dir, "nowhere", "ring"), dir} {
-		if err := command.Keys([]string{"add", name}, io.Discard, io.Discard); err == nil {
-			t.Errorf("%s: got no error", name)
-		}
 	}
 }
