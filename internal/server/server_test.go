@@ -164,17 +164,8 @@ func TestAddressTaken(t *testing.T) {
 func TestHeaderLimit(t *testing.T) {
 	s := start(t, server.Config{})
 	for size, want := range map[int]int{30 << 10: 200, 40 << 10: 431} {
-		r, err := http.NewRequest("GET", s.URL, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("X-Large", strings.Repeat("x", size))
-		res, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.StatusCode != want {
+		header := http.Header{"X-Large": {strings.Repeat("x", size)}}
+		if res, _ := testkit.Send(t, "GET", s.URL, "", header); res.StatusCode != want {
 			t.Errorf("header of %d bytes: got status %d, want %d", size, res.StatusCode, want)
 		}
 	}
