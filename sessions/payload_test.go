@@ -56,7 +56,6 @@ type kinds struct {
 	Int     int
 	Large   uint64
 	Float   float64
-	Short   float32
 	Bytes   []byte
 	Array   [4]byte
 	Time    time.Time
@@ -68,7 +67,6 @@ type kinds struct {
 	Place   place
 	Home    *place
 	Maybe   *bool
-	Places  []place
 	Friends []*place
 	Address netip.Addr
 	Code    code
@@ -83,13 +81,13 @@ func someKinds() kinds {
 	when := time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)
 	return kinds{
 		Base: Base{Embedded: "x"}, Text: "Žofia \x00\n\"", Int: math.MinInt,
-		Large: math.MaxUint64, Float: math.Pi, Short: math.SmallestNonzeroFloat32,
+		Large: math.MaxUint64, Float: math.Pi,
 		Bytes: []byte{0, 255}, Array: [4]byte{1, 2, 3, 4},
 		Time: when, Length: time.Minute, List: []string{"", "a", "b"},
 		Map: map[string]int{"": 0, "a": 1, "b": -1}, Years: map[int]string{-44: "Caesar"},
 		Grid:  map[[2]int]string{{1, 2}: "x", {3, 4}: "o"},
 		Place: place{City: "Praha", Seen: []time.Time{when}}, Home: &place{City: "Brno"},
-		Maybe: new(bool), Places: []place{{City: "Oslo"}, {City: "Rome"}},
+		Maybe:   new(bool),
 		Friends: []*place{{City: "Bonn"}, nil},
 		Address: netip.MustParseAddr("::1"), Code: code{"c"}, Flash: sessions.Flash{"Hello."},
 		Named: "named", Number: 7, JSON: "json",
@@ -109,9 +107,6 @@ func TestEveryKindOfFieldSurvives(t *testing.T) {
 		got := look(t, m, begun(t, m, want))
 		// A slice that is empty may come back as nil or not.
 		got.Home.Seen, got.Friends[0].Seen = nil, nil
-		for i := range got.Places {
-			got.Places[i].Seen = nil
-		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
@@ -139,7 +134,6 @@ func TestChangesAreFound(t *testing.T) {
 			"the same time elsewhere":    func(s *kinds) { s.Time = s.Time.In(elsewhere) },
 			"there and back":             func(s *kinds) { s.List[0] = "x"; s.List[0] = "" },
 			"nil for an empty slice":     func(s *kinds) { s.Home.Seen = nil },
-			"an empty slice, not nil":    func(s *kinds) { s.Places[0].Seen = []time.Time{} },
 			"the same entries elsewhere": func(s *kinds) { s.Map = maps.Clone(s.Map) },
 		},
 	} {
@@ -444,17 +438,6 @@ func FuzzPayload(f *testing.F) {
 		_, why, err := saveOf(t, m, s, c.Value)
 		if s.Verdict() != sessions.Valid || why != sessions.Unchanged || err != nil {
 			t.Fatalf("got %v, %v and %v for %x", s.Verdict(), why, err, content)
-		}
-		s = m.Open(c)
-		s.Data.Text += "x"
-		want := notation(s.Data)
-		value, why, err := saveOf(t, m, s, c.Value)
-		var over *sessions.TooLargeError
-		if errors.As(err, &over) {
-			return
-		}
-		if why != sessions.Changed || err != nil || notation(valueOf(m, value).Data) != want {
-			t.Fatalf("got %v and %v for %x, want %s", why, err, content, want)
 		}
 	})
 }

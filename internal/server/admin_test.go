@@ -1,13 +1,10 @@
 package server
 
 import (
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 )
 
 // adminOn returns the admin's server for a listener on addr.
@@ -52,12 +49,10 @@ func TestProfilesFromElsewhere(t *testing.T) {
 	for site, want := range map[string]int{
 		"": 200, "none": 200, "same-origin": 200, "same-site": 403, "cross-site": 403,
 	} {
-		w := ask("localhost:9090", "/debug/pprof/cmdline", "localhost", site)
-		if w.Code != want {
-			t.Errorf("from %q: got status %d, want %d", site, w.Code, want)
-		}
-		if got := ask("localhost:9090", "/metrics", "localhost", site).Code; got != 200 {
-			t.Errorf("metrics from %q: got status %d", site, got)
+		got := ask("localhost:9090", "/debug/pprof/cmdline", "localhost", site).Code
+		metrics := ask("localhost:9090", "/metrics", "localhost", site).Code
+		if got != want || metrics != 200 {
+			t.Errorf("from %q: got status %d, and %d of the metrics", site, got, metrics)
 		}
 	}
 }
@@ -75,28 +70,5 @@ func TestProfilesOnLoopbackAlone(t *testing.T) {
 		if got := strings.Contains(page, `href="/debug/pprof/"`); got != (want == 200) {
 			t.Errorf("%s: got a link to profiles: %v", addr, got)
 		}
-	}
-}
-
-// A profile may take longer than any other response: net/http/pprof moves the limit.
-func TestLongProfile(t *testing.T) {
-	srv := adminOn("localhost:0")
-	if srv.WriteTimeout == 0 {
-		t.Error("got an admin listener without a limit")
-	}
-	srv.WriteTimeout = 300 * time.Millisecond // so much the machine may dawdle
-	ln, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Serve(ln)
-	defer srv.Close()
-	res, err := http.Get("http://" + ln.Addr().String() + "/debug/pprof/trace?seconds=0.5")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if body, err := io.ReadAll(res.Body); res.StatusCode != 200 || len(body) == 0 || err != nil {
-		t.Errorf("got status %d, %d bytes and %v, want a profile", res.StatusCode, len(body), err)
 	}
 }
