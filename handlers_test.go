@@ -171,71 +171,57 @@ func TestRoutes(t *testing.T) {
 }
 
 // The form of the lesson: a labelled text field, a button, a post. It is what the second
-// page is for.
+// page is for, so that has the focus in it.
 func TestForm(t *testing.T) {
 	v := visitor{t: t, site: newTestApp(t), accept: testkit.Browser}
-	for _, path := range []string{"/", "/set_name"} {
-		for _, want := range []string{
-			`<form method="post" action="/set_name">`, `<label for="name">`,
-			`type="text" id="name" name="name" value=""`, `>Set Name</button>`,
-		} {
-			v.want("GET", path, "", 200, want)
-		}
-		_, page := v.send("GET", path, "")
-		if got := strings.Contains(page, "autofocus"); got != (path == "/set_name") {
-			t.Errorf("%s: got the focus in the form: %v", path, got)
-		}
+	for _, want := range []string{
+		`<form method="post" action="/set_name">`, `<label for="name">`, `>Set Name</button>`,
+		`type="text" id="name" name="name" value=""`,
+	} {
+		v.want("GET", "/", "", 200, want)
+		v.want("GET", "/set_name", "", 200, want)
+	}
+	v.want("GET", "/set_name", "", 200, "autofocus")
+	if _, page := v.send("GET", "/", ""); strings.Contains(page, "autofocus") {
+		t.Error("got the focus in the form of the first page")
 	}
 }
 
 func TestCheckName(t *testing.T) {
-	family := "\U0001F468\u200D\U0001F469\u200D\U0001F467"
-	for _, tt := range []struct{ typed, want string }{
-		{"Alice", "Alice"},
-		{"  Alice\t\r\n", "Alice"},
-		{"Ada  Lovelace", "Ada  Lovelace"},
-		{"Zoe\u0308", "Zoe\u0308"}, // shown as it was typed, not composed
-		{"שָׁלוֹם", "שָׁלוֹם"},
-		{"\u200fAlice\u200e", "\u200fAlice\u200e"},
-		{family, family},
-		{" " + strings.Repeat("\U0001F36A", 200) + " ", strings.Repeat("\U0001F36A", 200)},
-		{"Ali\u200bce\u00ad", "Ali\u200bce\u00ad"},
+	long, family := strings.Repeat("\U0001F36A", 200), "\U0001F468\u200D\U0001F469\u200D\U0001F467"
+	for _, name := range []string{ // none is composed, or looked at for what it may mean
+		"Alice", "Ada  Lovelace", "Zoe\u0308", "שָׁלוֹם", "\u200fAlice\u200e", "Ali\u200bce\u00ad",
+		family, long,
 	} {
-		if got, wrong := checkName([]string{tt.typed}); got != tt.want || wrong != "" {
-			t.Errorf("%q: got %q and %q, want %q", tt.typed, got, wrong, tt.want)
+		got, wrong := checkName([]string{" \u3000" + name + "\t\r\n"})
+		if got != name || wrong != "" {
+			t.Errorf("%q: got %q and %q", name, got, wrong)
 		}
 	}
-	const (
-		empty   = "The name is empty: type at least one character that can be seen."
-		control = "The name contains a control character, such as a line break: remove it."
-		turns   = "The name contains an invisible character that overrides the direction of " +
-			"text: remove it."
-		encoding = "The name is not valid UTF-8: send it in that encoding."
-		long     = "The name has 201 characters: shorten it to 200 at most."
-	)
-	for _, tt := range []struct {
-		typed []string
-		want  string
-	}{
-		{nil, "The field name is missing: send it once, in the body of the form."},
-		{[]string{"A", "B", "C"}, "The field name was sent 3 times: send it once."},
-		{[]string{""}, empty},
-		{[]string{"\u3164\u115f\u1160\uffa0"}, empty},
-		{[]string{" \u2060 \ufeff\u034f\u00ad"}, empty},
-		{[]string{"\ufe0f\u2800"}, empty},
-		{[]string{strings.Repeat("\U0001F36A", 201)}, long},
-		{[]string{"Ali\x00ce"}, control},
-		{[]string{"Ali\u0085ce"}, control},
-		{[]string{"Ali\u2028ce"}, control},
-		{[]string{"Ali\u2029ce"}, control},
-		{[]string{"Ali\u202ace"}, turns},
-		{[]string{"Ali\u202ece"}, turns},
-		{[]string{"Ali\u2066ce"}, turns},
-		{[]string{"Ali\u2069ce"}, turns},
-		{[]string{"Ali\xffce"}, encoding},
+	for want, names := range map[string][]string{
+		"The name is empty: type at least one character that can be seen.": {
+			"", "\u3164\u115f\u1160\uffa0", " \u2060 \ufeff\u034f\u00ad", "\ufe0f\u2800",
+		},
+		"The name contains a control character, such as a line break: remove it.": {
+			"Ali\x00ce", "Ali\u0085ce", "Ali\u2028ce", "Ali\u2029ce",
+		},
+		"The name contains an invisible character that overrides the direction of text: " +
+			"remove it.": {"Ali\u202ace", "Ali\u202ece", "Ali\u2066ce", "Ali\u2069ce"},
+		"The name is not valid UTF-8: send it in that encoding.":  {"Ali\xffce"},
+		"The name has 201 characters: shorten it to 200 at most.": {long + "x"},
 	} {
-		if got, wrong := checkName(tt.typed); got != "" || wrong != tt.want {
-			t.Errorf("%q: got %q and %q, want %q", tt.typed, got, wrong, tt.want)
+		for _, name := range names {
+			if got, wrong := checkName([]string{name}); got != "" || wrong != want {
+				t.Errorf("%q: got %q and %q, want %q", name, got, wrong, want)
+			}
+		}
+	}
+	for sent, want := range map[int]string{
+		0: "The field name is missing: send it once, in the body of the form.",
+		3: "The field name was sent 3 times: send it once.",
+	} {
+		if got, wrong := checkName([]string{"A", "B", "C"}[:sent]); got != "" || wrong != want {
+			t.Errorf("sent %d times: got %q and %q, want %q", sent, got, wrong, want)
 		}
 	}
 }
@@ -289,7 +275,6 @@ func TestPages(t *testing.T) {
 		{"GET", "/get_name", none, "Your browser sent no session cookie."},
 		{"GET", "/get_name", alice, "Your browser sent its session in a cookie, and the seal is"},
 		{"GET", "/get_name", bad, refused},
-		{"GET", "/get_name", two, "Your browser sent 2 good cookies of this name"},
 		{"POST", "/set_name", none, "The server has sent the name to your browser"},
 		{"POST", "/set_name", alice, "Your cookie has this name in it already, so no new one"},
 		{"POST", "/clear_name", none, "Your browser sent no session cookie, so there was nothing"},

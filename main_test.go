@@ -77,8 +77,8 @@ func TestFlags(t *testing.T) {
 		{want: func(*config) {}},
 		{env: environ{"PORT": "9000"}, want: func(c *config) { c.addr = ":9000" }},
 		{
-			env:  environ{"PORT": "9000", "COOKIESESSION_ADDR": "[::1]:1"},
-			want: func(c *config) { c.addr = "[::1]:1" },
+			env:  environ{"PORT": "9000", "COOKIESESSION_ADDR": ":1"},
+			want: func(c *config) { c.addr = ":1" },
 		},
 		{
 			args: "-addr :1 -idle 1h -lifetime 9600h",
@@ -242,7 +242,7 @@ func TestOrigin(t *testing.T) {
 // Without a key there is a warning, and a random one. A key that is no good is not quoted.
 func TestKeys(t *testing.T) {
 	a, b := startRun(t, nil), startRun(t, nil)
-	if !strings.Contains(a.Log.String(), `level=WARN msg="no key is configured: sessions end`) {
+	if !a.Log.Has(`level=WARN msg="no key is configured: sessions end`) {
 		t.Errorf("got no warning: %s", a.Log)
 	}
 	ring := filepath.Join(t.TempDir(), "ring")
@@ -348,8 +348,7 @@ func TestAdminAndShutdown(t *testing.T) {
 	}
 	p = startRun(t, withKeyA, "-shutdown-delay", "300ms", "-addr", ":0",
 		"-origin", "https://a.example") // so a proxy ends TLS, and there is no warning
-	if log := p.Log.String(); strings.Contains(log, "WARN") ||
-		!strings.Contains(log, "msg=listening url=https://a.example addr=") {
+	if p.Log.Has("WARN") || !p.Log.Has("msg=listening url=https://a.example addr=") {
 		t.Errorf("got the log %s", p.Log)
 	}
 	ended := make(chan error)
