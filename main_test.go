@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -223,20 +222,12 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// The site knows its origins, and offers to bind a session where it says that it does.
+// The site knows its origins.
 func TestOrigin(t *testing.T) {
-	v := visitor{t: t, site: newTestApp(t, "-origin", "http://localhost")}
+	v := visitor{t: t, site: newTestApp(t, "-origin", "https://localhost")}
 	v.want("POST", "/set_name", "name=Bob", 200, "Name Bob set in session")
 	v.site = newTestApp(t, "-origin", "https://a.example")
 	v.want("POST", "/set_name", "name=Bob", 421, "This server does not serve the host...")
-	r := httptest.NewRequest("POST", "https://a.example/set_name", strings.NewReader("name=Bob"))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	w := httptest.NewRecorder()
-	newTestApp(t, "-origin", "https://a.example", "-bind", "10m").ServeHTTP(w, r)
-	offer := w.Header().Get("Secure-Session-Registration")
-	if !strings.Contains(offer, `path="/session/register"`) {
-		t.Errorf("got the offer %q to bind the session", offer)
-	}
 }
 
 // Without a key there is a warning, and a random one. A key that is no good is not quoted.

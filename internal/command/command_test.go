@@ -52,36 +52,27 @@ func ringFile(t *testing.T, content string) string {
 // A flag wins over the environment, and an empty variable is none.
 func TestParse(t *testing.T) {
 	tests := []struct {
-		args []string
-		env  environment
-		want string
-		says string // in the error
+		args, idle, level string // the last two are in the environment
+		want, says        string // what they become, or the error
 	}{
 		{want: "1h0m0s x"},
-		{env: environment{"COOKIESESSION_LOG_LEVEL": "y"}, want: "1h0m0s y"},
-		{
-			args: []string{"-idle", "3h", "--log-level=z"},
-			env:  environment{"COOKIESESSION_IDLE": "2h"}, want: "3h0m0s z",
-		},
-		{env: environment{"COOKIESESSION_IDLE": "", "IDLE": "2h"}, want: "1h0m0s x"},
-		{args: []string{"-nonsense"}, says: "-nonsense: see program -h"},
-		{args: []string{"serve"}, says: `unexpected argument "serve": see program -h`},
-		{env: environment{"COOKIESESSION_IDLE": "soon"}, says: `"soon" of COOKIESESSION_IDLE`},
+		{args: "--log-level=z -idle 3h", idle: "2h", want: "3h0m0s z"},
+		{idle: "", level: "y", want: "1h0m0s y"},
+		{args: "-nonsense", says: "-nonsense: see program -h"},
+		{args: "serve", says: `unexpected argument "serve": see program -h`},
+		{idle: "soon", says: `"soon" of COOKIESESSION_IDLE`},
 	}
 	for _, tt := range tests {
+		env := environment{"COOKIESESSION_IDLE": tt.idle, "COOKIESESSION_LOG_LEVEL": tt.level}
 		var out bytes.Buffer
 		fs := flag.NewFlagSet("program", flag.ContinueOnError)
 		idle, level := fs.Duration("idle", time.Hour, ""), fs.String("log-level", "x", "")
-		err := command.Parse(fs, tt.args, tt.env.get, &out, "program [flags]")
-		if tt.says != "" {
-			var usage command.UsageError
-			if !errors.As(err, &usage) || !strings.Contains(err.Error(), tt.says) || out.Len() > 0 {
-				t.Errorf("%q, %v: got %v and %q, want %q", tt.args, tt.env, err, &out, tt.says)
-			}
-			continue
-		}
-		if got := fmt.Sprint(*idle, " ", *level); got != tt.want || err != nil {
-			t.Errorf("%q, %v: got %s and %v, want %s", tt.args, tt.env, got, err, tt.want)
+		err := command.Parse(fs, strings.Fields(tt.args), env.get, &out, "program [flags]")
+		var usage command.UsageError
+		isUsage := errors.As(err, &usage) && strings.Contains(err.Error(), tt.says)
+		got := fmt.Sprint(*idle, " ", *level)
+		if out.Len() > 0 || isUsage != (tt.says != "") || tt.says == "" && got != tt.want {
+			t.Errorf("%+v: got %s, %v and %q printed", tt, got, err, &out)
 		}
 	}
 	var out bytes.Buffer

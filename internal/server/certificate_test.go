@@ -2,8 +2,6 @@ package server_test
 
 import (
 	"crypto/tls"
-	"errors"
-	"log/slog"
 	"os"
 	"runtime"
 	"strings"
@@ -106,22 +104,6 @@ func endOf(t *testing.T, s *testkit.Server) time.Time {
 	}
 	defer conn.Close()
 	return conn.ConnectionState().PeerCertificates[0].NotAfter
-}
-
-// A certificate that can't be used stops the start, before anybody could think
-// that the program listens.
-func TestBadCertificateStopsTheStart(t *testing.T) {
-	c := certificate(t, time.Hour)
-	c.File += "x"
-	log := new(testkit.Buffer)
-	err := server.Run(t.Context(), server.Config{
-		Addr: "localhost:0", Handler: site, Certificate: c,
-		Log: slog.New(slog.NewTextHandler(log, nil)),
-	})
-	if !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "certificate: ") ||
-		log.String() != "" {
-		t.Errorf("got %v and %s", err, log)
-	}
 }
 
 // What has expired is taken, since it may be all that there is, but not in silence.

@@ -138,22 +138,26 @@ func signalSelf(t *testing.T, sig os.Signal) {
 	}
 }
 
-// An address that is taken stops the start, and the error names the flag.
-func TestAddressTaken(t *testing.T) {
+// An address that is taken stops the start, and the error names the flag. A certificate that
+// can't be used does so before anybody could think that the program listens.
+func TestNoStart(t *testing.T) {
 	ln, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	taken := ln.Addr().String()
+	taken, free := ln.Addr().String(), "localhost:0"
+	none := &server.Certificate{File: "none"}
 	for want, cfg := range map[string]server.Config{
-		"(choose another address with -addr)":       {Addr: taken, AdminAddr: "localhost:0"},
-		"(choose another address with -admin-addr)": {Addr: "localhost:0", AdminAddr: taken},
+		"(choose another address with -addr)":       {Addr: taken, AdminAddr: free},
+		"(choose another address with -admin-addr)": {Addr: free, AdminAddr: taken},
+		"certificate: ": {Addr: free, Certificate: none},
 	} {
-		cfg.Handler, cfg.Metrics, cfg.Log = site, site, slog.New(slog.DiscardHandler)
+		log := new(testkit.Buffer)
+		cfg.Handler, cfg.Metrics, cfg.Log = site, site, slog.New(slog.NewTextHandler(log, nil))
 		err := server.Run(t.Context(), cfg)
-		if err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("got %v, want it to end in %q", err, want)
+		if err == nil || !strings.Contains(err.Error(), want) || log.Has("msg=listening") {
+			t.Errorf("got %v and %s, want %q", err, log, want)
 		}
 	}
 }
