@@ -80,33 +80,23 @@ func TestFlags(t *testing.T) {
 			want: func(c *config) { c.addr = ":1" },
 		},
 		{
-			args: "-addr :1 -idle 1h -lifetime 9600h",
-			want: func(c *config) { c.addr, c.idle, c.lifetime = ":1", time.Hour, 9600*time.Hour },
-		},
-		{
-			args: "-encrypt=false -persist=false -cookie-name shop -version",
+			args: "-addr :1 -idle 1h -lifetime 9600h -encrypt=false -persist=false -version " +
+				"-cookie-name shop -log-format json -log-level warn",
 			want: func(c *config) {
-				c.encrypt, c.persist, c.cookie, c.version = false, false, "shop", true
+				c.addr, c.idle, c.lifetime = ":1", time.Hour, 9600*time.Hour
+				c.encrypt, c.persist, c.version = false, false, true
+				c.cookie, c.logFormat, c.logLevel = "shop", "json", 4
 			},
 		},
 		{
-			args: "-tls-cert c -tls-key k -bind 10m -admin-addr :3 -key-file f",
+			args: "-tls-cert c -tls-key k -bind 10m -admin-addr :3 -key-file f " +
+				"-shutdown-delay 5s -origin https://a.example -origin https://b.example",
+			env: environ{"COOKIESESSION_ORIGIN": "https://d.example"},
 			want: func(c *config) {
 				c.tlsCert, c.tlsKey, c.bind = "c", "k", 10*time.Minute
+				c.shutdownDelay = 5 * time.Second
 				c.adminAddr, c.keyFile = ":3", "f"
-			},
-		},
-		{
-			args: "-origin https://a.example -origin https://b.example",
-			env:  environ{"COOKIESESSION_ORIGIN": "https://d.example"},
-			want: func(c *config) {
 				c.origins = web.Origins{"https://a.example", "https://b.example"}
-			},
-		},
-		{
-			args: "-log-format json -log-level warn -shutdown-delay 5s",
-			want: func(c *config) {
-				c.logFormat, c.logLevel, c.shutdownDelay = "json", 4, 5*time.Second
 			},
 		},
 	} {

@@ -13,18 +13,17 @@ import (
 // An origin that no browser could name is refused at once, since it would have the site
 // answer to nobody.
 func TestOriginHosts(t *testing.T) {
-	for host, good := range map[string]bool{
-		"a.example": true, "A.Example": true, "a.example:8443": true, "localhost": true,
-		"xn--bcher-kva.example": true, "a_b.c-d.example.": true, "9.example": true, "_a": true,
-		"127.0.0.1": true, "127.0.0.1:8080": true, "[::1]": true, "[2001:db8::1]:443": true,
-		"a.example:": false, "a.example:0": false, "a.example:0443": false, "a.example:65535": true,
-		"bücher.example": false, "b%C3%BCcher.example": false, "*.example": false,
-		"a.example;b": false, "::1": false, "[fe80::1%25eth0]": false, "a,b": false,
-		"a.example/": false, "b@a.example": false,
+	for good, hosts := range map[bool]string{
+		true: "a.example A.Example a.example:8443 localhost xn--bcher-kva.example 9.example _a " +
+			"a_b.c-d.example. 127.0.0.1 127.0.0.1:8080 [::1] [2001:db8::1]:443 a.example:65535",
+		false: "a.example: a.example:0 a.example:0443 bücher.example b%C3%BCcher.example " +
+			"*.example a.example;b ::1 [fe80::1%25eth0] a,b a.example/ b@a.example",
 	} {
-		var o web.Origins
-		if err := o.Set("https://" + host); (err == nil) != good {
-			t.Errorf("%s: got error %v", host, err)
+		for _, host := range strings.Fields(hosts) {
+			var o web.Origins
+			if err := o.Set("https://" + host); (err == nil) != good {
+				t.Errorf("%s: got error %v", host, err)
+			}
 		}
 	}
 	var o web.Origins
@@ -127,9 +126,8 @@ func TestCrossOrigin(t *testing.T) {
 // There, the page for another host names the way.
 func TestLocal(t *testing.T) {
 	for host, local := range map[string]bool{
-		"localhost": true, "localhost:8080": true, "app.localhost": true, "127.0.0.1": true,
-		"127.8.8.8:1": true,
-		"[::1]:8080":  true, "localhost.example": false, "app.example": false, "10.0.0.7": false,
+		"localhost": true, "localhost:8080": true, "app.localhost": true, "127.8.8.8:1": true,
+		"[::1]:8080": true, "localhost.example": false, "10.0.0.7": false,
 	} {
 		s := newShop(t, sessions.Options[cart]{}, "https://"+host)
 		res, _ := s.do("GET", "/cart", "", "Host", host)
