@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"go/format"
 	"io"
 	"log/slog"
 	"maps"
@@ -16,7 +15,6 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -767,27 +765,5 @@ func TestPackageCommentTable(t *testing.T) {
 		if !strings.Contains(tests, "\nfunc "+name+"(t *testing.T)") {
 			t.Errorf("there is no %s", name)
 		}
-	}
-}
-
-func TestPackageCommentQuickStart(t *testing.T) {
-	if testing.Short() {
-		t.Skip("calls the go command")
-	}
-	_, program, _ := strings.Cut(readText("doc.go"), "//\tpackage main\n")
-	program, _, _ = strings.Cut(program, "\n//\n// A field")
-	program = "package main\n" + regexp.MustCompile(`(?m)^//\t?`).ReplaceAllString(program, "")
-	if lines := strings.Count(program, "\n") + 1; lines > 25 {
-		t.Errorf("it has %d lines, want 25 at most", lines)
-	}
-	if formatted, err := format.Source([]byte(program)); string(formatted) != program+"\n" {
-		t.Errorf("gofmt would change it, or fail: %v", err)
-	}
-	file := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "vet", file).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
 	}
 }

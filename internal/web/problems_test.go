@@ -188,6 +188,7 @@ func TestPlainHandlers(t *testing.T) {
 // ends its connection, as net/http has it, is not one that fails.
 func TestPanicInTheMiddle(t *testing.T) {
 	for name, begin := range map[string]func(http.ResponseWriter){
+		"header":  func(w http.ResponseWriter) { w.WriteHeader(200) },
 		"text":    func(w http.ResponseWriter) { io.WriteString(w, "some of it") },
 		"flush":   func(w http.ResponseWriter) { http.NewResponseController(w).Flush() },
 		"aborted": func(w http.ResponseWriter) { panic(http.ErrAbortHandler) },
