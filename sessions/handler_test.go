@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/format"
 	"io"
 	"log/slog"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -765,5 +767,23 @@ func TestPackageCommentTable(t *testing.T) {
 		if !strings.Contains(tests, "\nfunc "+name+"(t *testing.T)") {
 			t.Errorf("there is no %s", name)
 		}
+	}
+}
+
+func TestPackageCommentQuickStart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("calls the go command")
+	}
+	_, program, _ := strings.Cut(readText("doc.go"), "//\tpackage main\n")
+	program, _, _ = strings.Cut(program, "\n//\n// A field")
+	program = "package main\n" + regexp.MustCompile(`(?m)^//\t?`).ReplaceAllString(program, "")
+	formatted, err := format.Source([]byte(program))
+	if lines := strings.Count(program, "\n"); lines > 24 || string(formatted) != program+"\n" {
+		t.Errorf("it has %d lines, of 24 at most, gofmt would change it, or fails: %v", lines, err)
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	write(t, file, program)
+	if out, err := exec.Command("go", "vet", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
