@@ -85,7 +85,7 @@ func TestHandlerSaves(t *testing.T) {
 		{"write", "GET", 200, writeX},
 		{"empty write", "GET", 200, func(w http.ResponseWriter, _ *http.Request) { w.Write(nil) }},
 		{"204", "GET", 204, status(204)},
-		{"redirect", "POST", http.StatusSeeOther, http.RedirectHandler("/", 303).ServeHTTP},
+		{"redirect", "POST", 303, http.RedirectHandler("/", http.StatusSeeOther).ServeHTTP},
 		{"HEAD", "HEAD", 200, writeX},
 		{"Flusher", "GET", 200, func(w http.ResponseWriter, _ *http.Request) {
 			w.(http.Flusher).Flush()
