@@ -67,7 +67,7 @@ var inStates = map[string]struct {
 		part: "mac", want: []string{deleted, "By its own word, which nothing"},
 		not: append(refused, "How long it lasts"),
 	},
-	"unknown key":     {part: "id", want: []string{deleted, "does not have that key"}, not: refused},
+	"unknown key":     {part: "id", want: []string{deleted, "not have that key"}, not: refused},
 	"unfit":           {part: "payload", want: []string{deleted}, not: refused},
 	"another program": {want: []string{deleted, "So nothing of it"}, not: refused},
 	"too large":       {want: []string{deleted, "it is too large. So nothing"}, not: refused},
