@@ -27,7 +27,7 @@ func newTestApp(t testing.TB, args ...string) *app {
 		t.Fatal(err)
 	}
 	a := &app{cfg: cfg, log: slog.New(slog.DiscardHandler), keys: new(sessions.Keyring)}
-	a.metrics = metrics.New(a.keys, !cfg.encrypt)
+	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
 	withKey := func(string) string { return testkit.KeyA }
 	if err := errors.Join(a.takeKeys(t.Context(), withKey), a.open()); err != nil {
 		t.Fatal(err)

@@ -220,6 +220,25 @@ func TestOrigin(t *testing.T) {
 	v.want("POST", "/set_name", "name=Bob", 421, "This server does not serve the host...")
 }
 
+// Sessions are a host's own, which is said where there are several.
+func TestSeveralOrigins(t *testing.T) {
+	for origins, says := range map[string]bool{
+		"https://a.example": false, "https://a.example,https://b.example": true,
+	} {
+		p := testkit.Serve(t, func(ctx context.Context, log io.Writer) error {
+			args := []string{"-addr", "localhost:0", "-origin", origins}
+			env := environ{"COOKIESESSION_KEYS": testkit.KeyA}
+			return run(ctx, args, env.get, nil, io.Discard, log)
+		})
+		const line = `msg=listening url=https://a.example addr=`
+		_, rest, _ := strings.Cut(p.Log.String(), line)
+		rest, _, _ = strings.Cut(rest, "\n")
+		if strings.HasSuffix(rest, ` note="each host has sessions of its own"`) != says {
+			t.Errorf("%s: got %s", origins, p.Log)
+		}
+	}
+}
+
 // Without a key there is a warning, and a random one. A key that is no good is not quoted.
 func TestKeys(t *testing.T) {
 	a, b := startRun(t, nil), startRun(t, nil)
@@ -299,7 +318,8 @@ func TestKeyFile(t *testing.T) {
 			fmt.Sprintf("\ncookiesession_key_file_ok %d\n", tt.ok),
 			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n", tt.bad),
 			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"ok\"} %d\n", tt.good),
-			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,verdict=\"valid\"} 0\n", id),
+			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,session=\"session\","+
+				"verdict=\"valid\"} 0\n", id),
 		}
 		testkit.AwaitTrue(t, "the metrics of "+tt.log, func() bool {
 			_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})

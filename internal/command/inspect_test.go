@@ -196,6 +196,37 @@ func TestInspectAsTheSite(t *testing.T) {
 	})
 }
 
+// What a field's tag hides, its value, is hidden with -show as well, with a key or without.
+func TestInspectHides(t *testing.T) {
+	type account struct {
+		Name  string
+		Token string `cookiesession:"hidden"`
+	}
+	key, _ := sessions.ParseKey(keyA)
+	ring, _ := sessions.NewKeyring(key)
+	o := sessions.Options[account]{Insecure: true, SignOnly: true}
+	m, err := sessions.New(ring, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Seal(account{Name: "Alice", Token: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range []string{keyA, ""} {
+		var out bytes.Buffer
+		env := environment{}
+		if keys != "" {
+			env["COOKIESESSION_KEYS"] = keys
+		}
+		command.Inspect([]string{"-show"}, env.get, strings.NewReader(c.Value), &out, o)
+		const want = "\nname          \"Alice\"\ntoken         \"hidden, 7 bytes\"\n"
+		if !strings.HasSuffix(out.String(), want) || strings.Contains(out.String(), "secret") {
+			t.Errorf("got %s, want %s", &out, want)
+		}
+	}
+}
+
 // Whatever is on standard input, not more than a cookie needs is read of it.
 func TestInspectReadsALimitedInput(t *testing.T) {
 	in := strings.NewReader(strings.Repeat(" ", 1<<20))

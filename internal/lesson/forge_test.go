@@ -52,7 +52,7 @@ func TestForgedCharacterIsMarked(t *testing.T) {
 			before, rest, _ := strings.Cut(shown.FindStringSubmatch(page)[1], "<mark>")
 			letter, after, _ := strings.Cut(rest, "</mark>")
 			before = html.UnescapeString(tag.ReplaceAllString(before, ""))
-			at, p := len(before), report.Parts(value, sessions.Valid)[i]
+			at, p := len(before), report.Parts[cart](value, sessions.Valid)[i]
 			if !strings.HasPrefix(value, before) || at < p.Start || at >= p.Start+p.Chars ||
 				len(letter) != 1 || letter == value[at:at+1] || strings.Contains(after, "<mark>") {
 				t.Errorf("%s: got the mark %q at %d in %s", form, letter, at, page)

@@ -1,12 +1,20 @@
 package lesson_test
 
 import (
+	"html/template"
+	"log/slog"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gorilla/mux"
+
+	"cookiesession/internal/lesson"
+	"cookiesession/internal/metrics"
 	"cookiesession/internal/report"
+	"cookiesession/internal/web"
 	"cookiesession/sessions"
 )
 
@@ -23,7 +31,7 @@ func showsMAC(text, value string) bool {
 			return true
 		}
 	}
-	parts := report.Parts(value, sessions.Valid)
+	parts := report.Parts[cart](value, sessions.Valid)
 	for i := range 30 {
 		if parts != nil && strings.Contains(text, value[parts[3].Start+i:][:8]) {
 			return true
@@ -64,6 +72,54 @@ func TestNoMACIsShown(t *testing.T) {
 	}
 }
 
+// What a field's tag hides is on no page, in whichever spelling, though its size is.
+func TestHiddenField(t *testing.T) {
+	type account struct {
+		Owner string
+		Token string `cookiesession:"hidden"`
+	}
+	const token = "a token that nobody may see, not even in part"
+	for _, sign := range []bool{false, true} {
+		key, _ := sessions.ParseKey(secrets[0])
+		keys, _ := sessions.NewKeyring(key)
+		o := sessions.Options[account]{Insecure: true, SignOnly: sign}
+		w, err := web.New(keys, o, web.Config{
+			Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent[account]},
+			Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, sign, "session"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		router := mux.NewRouter()
+		lesson.Routes(router, w, account{Owner: "Zoe", Token: token})
+		router.HandleFunc("/change", w.Action(
+			func(_ *http.Request, s *sessions.Session[account]) (web.Answer, error) {
+				s.Data.Token = strings.ToUpper(token)
+				return web.Answer{Page: "done"}, nil
+			}))
+		s := &site{Handler: w.Handler(router), cookie: "session"}
+		c, err := w.Sessions.Seal(account{Owner: "Ada", Token: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, value := range []string{c.Value, ""} {
+			requests := append(s.visits(value), s.request("POST", "/change", value, ""))
+			for _, r := range requests {
+				res, page := s.do(r)
+				not := []string{token, "6e 6f 62 6f 64 79", c.Value[len(c.Value)/2:][:12]}
+				for _, sent := range res.Cookies() {
+					not = append(not, strings.ToUpper(token), sent.Value[len(sent.Value)/2:][:12])
+				}
+				says(t, r.URL.Path, page, nil, not)
+				if res.StatusCode != 200 {
+					t.Errorf("%s: got status %d", r.URL.Path, res.StatusCode)
+				}
+			}
+			says(t, "/session", s.page(value), []string{"hidden, 47 bytes"}, nil)
+		}
+	}
+}
+
 // It is said of a session that it is bound. The key of the device is shown nowhere.
 func TestBoundCookie(t *testing.T) {
 	for want, bind := range map[string]time.Duration{
@@ -73,7 +129,7 @@ func TestBoundCookie(t *testing.T) {
 		s := newSite(t, sessions.Options[cart]{SignOnly: true, Bind: bind})
 		cookie := s.seal(t, 0, append(session("Ada", 0, 0), device))
 		says(t, "bound", s.page(cookie), []string{want, "<strong>bound to a device</strong>"}, nil)
-		payload := report.Parts(cookie, sessions.Valid)[2]
+		payload := report.Parts[cart](cookie, sessions.Valid)[2]
 		end := payload.Start + payload.Chars
 		for _, r := range s.visits(cookie) {
 			_, page := s.do(r)

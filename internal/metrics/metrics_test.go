@@ -51,16 +51,17 @@ func value(t testing.TB, page, series string) float64 {
 }
 
 func cookies(id, verdict string) string {
-	return fmt.Sprintf("cookiesession_cookies_total{key_id=%q,verdict=%q}", id, verdict)
+	return fmt.Sprintf(`cookiesession_cookies_total{key_id=%q,session="session",verdict=%q}`,
+		id, verdict)
 }
 
 func written(reason string) string {
-	return fmt.Sprintf("cookiesession_cookies_written_total{reason=%q}", reason)
+	return fmt.Sprintf(`cookiesession_cookies_written_total{reason=%q,session="session"}`, reason)
 }
 
 // What can be foreseen is there from the start.
 func TestFromTheStart(t *testing.T) {
-	m := metrics.New(newRing(t, keyA, keyB), false)
+	m := metrics.New(newRing(t, keyA, keyB), false, "session")
 	page := scrape(m)
 	id, signed := keyA.IDs()
 	_, oldID := keyB.IDs()
@@ -92,7 +93,7 @@ func TestFromTheStart(t *testing.T) {
 
 // What becomes of a session is counted once, and without what a client has made up.
 func TestObserve(t *testing.T) {
-	m := metrics.New(newRing(t, keyA, keyB), false)
+	m := metrics.New(newRing(t, keyA, keyB), false, "session")
 	id, _ := keyA.IDs()
 	valid := sessions.Cookie{Verdict: sessions.Valid, KeyID: id}
 	saved := func(why sessions.Reason, size int) sessions.Event {
@@ -122,7 +123,7 @@ func TestObserve(t *testing.T) {
 		{step, cookies(id, "valid"), 0},
 	} {
 		before := value(t, scrape(m), tt.series)
-		m.Observe(tt.e)
+		m.Observe("session", tt.e)
 		if got := value(t, scrape(m), tt.series) - before; got != tt.want {
 			t.Errorf("row %d: got %v added to %s, want %v", i, got, tt.series, tt.want)
 		}
@@ -130,7 +131,7 @@ func TestObserve(t *testing.T) {
 }
 
 func TestServed(t *testing.T) {
-	m := metrics.New(newRing(t, keyA), false)
+	m := metrics.New(newRing(t, keyA), false, "session")
 	m.Served("/cart", "GET", 200, 2*time.Millisecond)
 	const labels = `{method="GET",route="/cart",status="200"}`
 	const name = "cookiesession_http_request_duration_seconds"
@@ -141,7 +142,7 @@ func TestServed(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	m := metrics.New(newRing(t, keyA), false)
+	m := metrics.New(newRing(t, keyA), false, "session")
 	bad := errors.New("bad")
 	for i, err := range []error{nil, bad, bad, nil} {
 		m.KeysLoaded(err)
@@ -172,7 +173,7 @@ func TestKeyInfo(t *testing.T) {
 	for signOnly, roles := range map[bool][2]string{
 		false: {"seals", "verifies"}, true: {"verifies", "seals"},
 	} {
-		page := scrape(metrics.New(newRing(t, keyA, keyB), signOnly))
+		page := scrape(metrics.New(newRing(t, keyA, keyB), signOnly, "session"))
 		for _, info := range [][3]string{
 			{encrypted, "encrypted", roles[0]}, {signed, "signed", roles[1]},
 			{other, "encrypted", "verifies"}, {otherSigned, "signed", "verifies"},
@@ -186,15 +187,34 @@ func TestKeyInfo(t *testing.T) {
 	}
 }
 
+// A second session of the site has the same metrics, under its name.
+func TestSecondSession(t *testing.T) {
+	m := metrics.New(newRing(t, keyA), false, "session")
+	m.Observe("basket", sessions.Event{
+		Cookie: sessions.Cookie{Verdict: sessions.None},
+		Saved:  sessions.Saved{Reason: sessions.Changed, Size: 300},
+	})
+	page := scrape(m)
+	for series, want := range map[string]float64{
+		cookies("", "none"): 0, written("changed"): 0, "cookiesession_cookie_bytes_sum": 300,
+		`cookiesession_cookies_total{key_id="",session="basket",verdict="none"}`: 1,
+		`cookiesession_cookies_written_total{reason="changed",session="basket"}`: 1,
+	} {
+		if got := value(t, page, series); got != want {
+			t.Errorf("got %v for %s, want %v", got, series, want)
+		}
+	}
+}
+
 // The counters of a key are there before its first cookie, and go with it. What has no
 // key has nothing to do with that.
 func TestCountersOfKeys(t *testing.T) {
 	keys := newRing(t, keyA)
-	m := metrics.New(keys, false)
+	m := metrics.New(keys, false, "session")
 	a, _ := keyA.IDs()
 	b, _ := keyB.IDs()
-	m.Observe(sessions.Event{Cookie: sessions.Cookie{Verdict: sessions.Valid, KeyID: a}})
-	m.Observe(sessions.Event{Cookie: sessions.Cookie{Verdict: sessions.UnknownKey,
+	m.Observe("session", sessions.Event{Cookie: sessions.Cookie{Verdict: sessions.Valid, KeyID: a}})
+	m.Observe("session", sessions.Event{Cookie: sessions.Cookie{Verdict: sessions.UnknownKey,
 		KeyID: "aaaaaa"}})
 	for _, step := range []struct {
 		first sessions.Key
@@ -222,7 +242,7 @@ func TestCountersOfKeys(t *testing.T) {
 // A scrape while keys change sees one set of them, never two that seal.
 func TestScrapesDuringReloads(t *testing.T) {
 	keys := newRing(t, keyA, keyB)
-	m := metrics.New(keys, false)
+	m := metrics.New(keys, false, "session")
 	var stop atomic.Bool
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -213,7 +213,8 @@ func TestEveryFieldIsShown(t *testing.T) {
 	if got := r.Text("inspect"); !strings.HasSuffix(got, inspected) {
 		t.Errorf("got  %s\nwant %s", got, inspected)
 	}
-	if got := report.Peek("session", value).Text("inspect"); !strings.HasSuffix(got, inspected) {
+	r = report.Peek[visitor]("session", value)
+	if got := r.Text("inspect"); !strings.HasSuffix(got, inspected) {
 		t.Errorf("without a key: got  %s\nwant %s", got, inspected)
 	}
 }
@@ -225,7 +226,7 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 		"Name": command, command: 1, "List": []string{command}, "Map": map[string]int{command: 1},
 	}
 	for _, p := range []map[string]any{data, {"Any": []any{data, command}}} {
-		r := report.Peek("session", made(encoded(t, []any{0, 0, p})))
+		r := report.Peek[visitor]("session", made(encoded(t, []any{0, 0, p})))
 		text := r.Text("inspect")
 		unsafe := func(c rune) bool { return unicode.IsControl(c) || c == '\u202e' }
 		if i := strings.IndexFunc(strings.ReplaceAll(text, "\n", ""), unsafe); i >= 0 {
@@ -244,7 +245,7 @@ func TestWhereThePartsAre(t *testing.T) {
 	for name, want := range map[string][]int{"Alice": {7, 15, 39, 42}, "Al": {7, 15, 33, 43}} {
 		var got []int
 		value, end := made(encoded(t, []any{1767225600, 0, visitor{Name: name}})), 0
-		for _, p := range report.Parts(value, sessions.Valid) {
+		for _, p := range report.Parts[visitor](value, sessions.Valid) {
 			got = append(got, p.Chars)
 			if p.Start != end || len(p.Text)+p.More != p.Chars {
 				t.Errorf("%s: got %+v, want it at %d", name, p, end)
@@ -284,7 +285,7 @@ func TestShorten(t *testing.T) {
 		}
 	}
 	value := made(encoded(t, []any{1767225600, 0, visitor{Name: strings.Repeat("x", 2000)}}))
-	r, parts := report.Peek("session", value), report.Parts(value, sessions.Valid)
+	r, parts := report.Peek[visitor]("session", value), report.Parts[visitor](value, sessions.Valid)
 	if len(r.Notation) > 300 || len(parts[2].Text) != 256 {
 		t.Errorf("got %+v and %+v", r, parts)
 	}
@@ -313,7 +314,7 @@ func TestDissect(t *testing.T) {
 			}
 			report.Of(report.Site{Keys: ring}, open(m, "aaaaaa."+sealed))
 			report.Of(report.Site{Keys: ring}, open(m, made([]byte(content))))
-			report.Peek("session", made([]byte(content)))
+			report.Peek[visitor]("session", made([]byte(content)))
 		}
 	}
 }
@@ -338,7 +339,7 @@ func TestPeek(t *testing.T) {
 		{"random bytes", made(append([]byte("\x84\xff\xff\xff\x58\x21"), device...)), "",
 			"encrypted, or another program's", "", false, false},
 	} {
-		r := report.Peek("session", tt.value)
+		r := report.Peek[visitor]("session", tt.value)
 		text := r.Text("inspect")
 		_, mode, _ := strings.Cut(text, "\nmode          ")
 		mode, _, _ = strings.Cut(mode, "\n")
@@ -351,12 +352,12 @@ func TestPeek(t *testing.T) {
 			t.Errorf("%s: got %s", tt.name, text)
 		}
 	}
-	r := report.Peek("session", made(plain))
+	r := report.Peek[visitor]("session", made(plain))
 	if !r.Written.Equal(at.Add(-time.Hour)) || !r.Began.Equal(at.Add(-2*time.Hour)) {
 		t.Errorf("got began %v and written %v", r.Began, r.Written)
 	}
 	// The key of a device is shown in no form.
-	for _, p := range report.Parts(made(bound), sessions.Valid) {
+	for _, p := range report.Parts[visitor](made(bound), sessions.Valid) {
 		if p.Class == "payload" && p.More < 60 {
 			t.Errorf("got %d characters of the payload and %d hidden", len(p.Text), p.More)
 		}
@@ -448,7 +449,8 @@ func TestDevice(t *testing.T) {
 // A Set-Cookie header is taken apart. One that is none is left out.
 func TestSent(t *testing.T) {
 	value := made(encoded(t, visitor{Name: "Alice"}))
-	all := report.Sent([]string{"session=" + value + "; Path=/", "=", "session=; Max-Age=0"})
+	lines := []string{"session=" + value + "; Path=/", "=", "session=; Max-Age=0"}
+	all := report.Sent[visitor](lines)
 	if len(all) != 2 || len(all[0].Parts) != 4 || all[1].Parts != nil ||
 		all[0].Attributes != " Path=/" || all[1].Attributes != " Max-Age=0" {
 		t.Fatalf("got %+v, want one cookie and one that is deleted", all)

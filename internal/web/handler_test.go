@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cookiesession/internal/testkit"
+	"cookiesession/internal/web"
 	"cookiesession/sessions"
 )
 
@@ -57,13 +58,46 @@ func TestOptionsOfTheSite(t *testing.T) {
 	o.Observe = func(*http.Request, sessions.Event) { heard++ }
 	s := newShop(t, o, "")
 	s.device(t).Ask("POST", "/add", "item=milk")
-	for _, path := range []string{"/film/", "/style.css", "/robots.txt", "/healthz"} {
+	for _, path := range []string{"/film/", "/style.css", "/static/", "/healthz"} {
 		if !strings.Contains(s.said, `"path":"`+path+`"`) {
 			t.Errorf("got no %s in %s", path, s.said)
 		}
 	}
 	if heard == 0 || heard != len(s.record.events) {
 		t.Errorf("got %d events, and %d recorded", heard, len(s.record.events))
+	}
+}
+
+// A second session of the site is counted and logged as the first one is, by its name.
+func TestSecondSession(t *testing.T) {
+	type basket struct{ Things int }
+	keys, _ := sessions.NewKeyring(key)
+	var baskets *sessions.Manager[basket]
+	s := newShop(t, insecure(), "", func(s *shop) {
+		var err error
+		baskets, err = sessions.New(keys, sessions.Options[basket]{
+			Name: "basket", Insecure: true, Observe: s.Observe("basket"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.router.Use(baskets.Handler)
+	}, action(func(r *http.Request, _ *session) (web.Answer, error) {
+		baskets.Get(r.Context()).Data.Things++
+		return web.Redirect("/cart"), nil
+	}))
+	res, _ := s.do("POST", "/test-only", "", "Cookie", "basket=aaaaaa.AAAA")
+	if c := res.Cookies(); len(c) != 1 || c[0].Name != "basket" {
+		t.Errorf("got the cookies %v", c)
+	}
+	slices.Sort(s.record.names)
+	if got := s.record.names; !slices.Equal(got, []string{"basket", "session"}) {
+		t.Errorf("got sessions of %q counted", got)
+	}
+	const line = `msg="cookie refused" verdict="unknown key" key_id=aaaaaa route=/test-only ` +
+		`session=basket`
+	if !strings.Contains(s.log.String(), line) {
+		t.Errorf("got %s, want %s", s.log, line)
 	}
 }
 

@@ -27,8 +27,11 @@ func TestOriginHosts(t *testing.T) {
 		}
 	}
 	var o web.Origins
-	if err := o.Set("https://*.example"); err == nil || !strings.Contains(err.Error(), "wildcard") {
-		t.Errorf("got error %v, want it to say that there are no wildcards", err)
+	for _, text := range []string{"https://*.example", "*.example", "*", "https://*:8443/"} {
+		err := o.Set(text)
+		if err == nil || !strings.Contains(err.Error(), "no wildcards: name each origin") {
+			t.Errorf("%s: got error %v, want it to say what to do", text, err)
+		}
 	}
 	err := o.Set("https://a.example:443, https://b.example:80")
 	if err != nil || o.String() != "https://a.example,https://b.example:80" || !o.Secure() {

@@ -238,3 +238,12 @@ func TestResponseController(t *testing.T) {
 		t.Errorf("got %s counted", got)
 	}
 }
+
+// A session that no request has brought is saved like any other, with what is observed.
+func TestSessionWithoutARequest(t *testing.T) {
+	s := newShop(t, sessions.Options[cart]{Bind: 10 * time.Minute}, "https://shop.example")
+	v := &session{Data: cart{Items: []string{"tea"}}}
+	if _, err := s.Sessions.Save(httptest.NewRecorder(), v); err != nil {
+		t.Error(err)
+	}
+}

@@ -23,6 +23,7 @@ import (
 type cart struct {
 	Items []string
 	Owner string
+	Flash sessions.Flash
 }
 
 // page returns the text of a page's file.
@@ -36,7 +37,7 @@ func files() fstest.MapFS {
 	for name, text := range map[string]string{
 		"layout.html": `<!DOCTYPE html><html><title>{{block "title" .}}{{end}} - shop</title>` +
 			`<link href="{{asset "/style.css"}}">` +
-			`<p class="cart">{{template "count" .Session}}</p>` +
+			`{{range .Flash}}<b>{{.}}</b>{{end}}<p class="cart">{{template "count" .Session}}</p>` +
 			`<i>{{.Route}}, {{.Cookie.Verdict}}, {{.Shared}}</i>{{block "content" .}}{{end}}` +
 			`{{range .SetCookie}}<code>sent</code>{{end}}</html>`,
 		"parts.html": `{{define "count"}}{{len .Items}} things{{end}}`,
@@ -45,11 +46,14 @@ func files() fstest.MapFS {
 		"error.html": page("Sorry",
 			`<p>{{.Text}}</p>{{if .TryAgain}}<form action="/empty">{{end}}`+
 				`{{with .Shared}}{{if eq . "broken"}}{{.Nowhere}}{{end}}{{end}}`),
-		"broken.html":      page("Half", `half a page {{.Nowhere}}`),
-		"help/help.html":   page("Help", `{{template "tip"}} {{shout "me"}}`),
+		"broken.html": page("Half", `half a page {{.Nowhere}}`),
+		"help/help.html": page("Help",
+			`{{template "tip"}} {{shout "me"}}<img src="{{asset "/static/img/dot"}}">`),
 		"help/parts.html":  `{{define "tip"}}a tip{{end}}`,
 		"style.css":        ":root {}",
 		"help/robots.text": "User-agent: *",
+		"static/app.js":    "alert(1)",
+		"static/img/dot":   "GIF89a",
 	} {
 		all["templates/"+name] = &fstest.MapFile{Data: []byte(text + "\n")}
 	}
@@ -60,9 +64,12 @@ func files() fstest.MapFS {
 type record struct {
 	served []string
 	events []sessions.Event
+	names  []string // of their sessions
 }
 
-func (rec *record) Observe(e sessions.Event) { rec.events = append(rec.events, e) }
+func (rec *record) Observe(session string, e sessions.Event) {
+	rec.events, rec.names = append(rec.events, e), append(rec.names, session)
+}
 
 func (rec *record) Served(route, method string, status int, _ time.Duration) {
 	rec.served = append(rec.served, fmt.Sprint(method, " ", route, " ", status))
@@ -94,6 +101,7 @@ func newShop(t testing.TB, o sessions.Options[cart], origins string, more ...fun
 		Assets: []web.Asset{
 			{Path: "/style.css", File: "style.css", Kind: "text/css; charset=utf-8"},
 			{Path: "/robots.txt", File: "help/robots.text", Kind: "text/plain; charset=utf-8"},
+			{Path: "/static/", File: "static"},
 		},
 		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -436,6 +444,45 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+// A folder of assets is like so many assets, with one route.
+func TestFolderOfAssets(t *testing.T) {
+	s := newShop(t, insecure(), "http://shop.example")
+	for path, kind := range map[string]string{
+		"/static/app.js": "text/javascript; charset=utf-8", "/static/img/dot": "image/gif",
+	} {
+		res, _ := s.do("GET", path, "")
+		again, _ := s.do("GET", path, "", "If-None-Match", res.Header.Get("ETag"))
+		if res.StatusCode != 200 || res.Header.Get("Content-Type") != kind ||
+			res.Header.Get("Cache-Control") != "no-cache" || again.StatusCode != 304 {
+			t.Errorf("%s: got status %d, %v, then %d", path, res.StatusCode, res.Header,
+				again.StatusCode)
+		}
+	}
+	for path, want := range map[string]int{
+		"/static/": 404, "/static/img": 404, "/static/other.js": 404, "/static/../cart": 404,
+	} {
+		res, body := s.do("GET", path, "", "Host", "shop.example")
+		if res.StatusCode != want || !strings.Contains(body, "There is no page") {
+			t.Errorf("%s: got status %d and %q, want %d", path, res.StatusCode, body, want)
+		}
+	}
+	want := []string{"GET /static/ 200", "GET /static/ 304", "GET other 404"}
+	for _, got := range s.record.served {
+		if !slices.Contains(want, got) {
+			t.Errorf("got %q counted", got)
+		}
+	}
+	// Its addresses change with the files, too.
+	_, page := s.do("GET", "/help", "", "Host", "shop.example")
+	_, address, _ := strings.Cut(page, `<img src="`)
+	address, _, _ = strings.Cut(address, `"`)
+	res, _ := s.do("GET", address, "")
+	if !strings.Contains(address, "?v=") || !strings.Contains(res.Header.Get("Cache-Control"),
+		"immutable") {
+		t.Errorf("%s: got %v", address, res.Header)
+	}
+}
+
 // What is wrong with a site is found before it answers anybody.
 func TestNew(t *testing.T) {
 	keys, _ := sessions.NewKeyring(key)
@@ -453,6 +500,9 @@ func TestNew(t *testing.T) {
 		"shout":        func(s *site) { s.config.Funcs = nil },
 		"none.css":     func(s *site) { s.config.Assets = []web.Asset{{File: "none.css"}} },
 		"Insecure":     func(s *site) { s.options.Bind = time.Hour },
+		"slash": func(s *site) {
+			s.config.Assets = []web.Asset{{Path: "/static", File: "static"}}
+		},
 	} {
 		s := site{options: insecure(), files: files()}
 		s.config = web.Config{Files: s.files, Funcs: template.FuncMap{"shout": strings.ToUpper}}
