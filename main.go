@@ -112,7 +112,7 @@ func runServer(ctx context.Context, args []string, getenv func(string) string,
 		return err
 	}
 	a := &app{cfg: cfg, log: newLogger(cfg, stderr), keys: new(sessions.Keyring)}
-	a.metrics = metrics.New(a.keys, !cfg.encrypt)
+	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
 	if err := a.takeKeys(ctx, getenv); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ var templates embed.FS
 func (a *app) open() error {
 	site, err := web.New(a.keys, a.cfg.options(), web.Config{
 		Origins: a.cfg.origins, Files: templates, Assets: assets,
-		Funcs: template.FuncMap{"why": report.Why, "sent": report.Sent},
+		Funcs: template.FuncMap{"why": report.Why, "sent": report.Sent[session]},
 		Log:   a.log, Record: a.metrics, Draining: a.draining.Load,
 	})
 	if err != nil {
@@ -163,6 +163,9 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	if len(cfg.origins) > 0 {
 		to.URL = cfg.origins[0]
+	}
+	if len(cfg.origins) > 1 && cfg.options().Domain == "" {
+		to.Started = []any{"note", "each host has sessions of its own"}
 	}
 	if cfg.tlsCert != "" {
 		to.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}

@@ -269,7 +269,8 @@ func TestWhoRenews(t *testing.T) {
 		r.Header.Set(name, value)
 		s := m.Load(r)
 		s.Passive = passive
-		if _, why, err := saveOf(t, m, s, due); why != want || err != nil {
+		if _, why, err := saveOf(t, m, s, due); why != want || err != nil ||
+			s.Quiet() != (want == sessions.Unchanged) {
 			t.Errorf("%s %s: %s: got %v and %v, want %v", method, name, value, why, err, want)
 		}
 	}

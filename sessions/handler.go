@@ -29,7 +29,9 @@ func (m *Manager[T]) Handler(next http.Handler) http.Handler {
 		}
 		v := &visit[T]{ResponseWriter: w, m: m, outside: r}
 		if outer != nil { // it comes from With
-			v.load(outer.session())
+			s := outer.session()
+			s.visit = v
+			v.loaded.Store(s)
 		}
 		v.r = r.WithContext(context.WithValue(r.Context(), m, v))
 		if !m.detour(v) {
@@ -60,14 +62,10 @@ func (v *visit[T]) session() *Session[T] {
 		return s
 	}
 	s := v.m.load(v.outside)
-	v.load(s)
-	return s
-}
-
-// load makes s the session of the request.
-func (v *visit[T]) load(s *Session[T]) {
-	s.visit = v
-	v.loaded.Store(s)
+	if s.visit = v; v.loaded.CompareAndSwap(nil, s) {
+		return s
+	}
+	return v.loaded.Load() // another goroutine has asked at the same time
 }
 
 // serve has next answer, and does what remains when it has returned.
@@ -82,7 +80,11 @@ func (v *visit[T]) serve(next http.Handler) {
 	returned = true
 	v.begin(http.StatusOK)
 	s := v.loaded.Load()
-	if s == nil || v.failed != nil {
+	if v.failed != nil {
+		dropContent(v.Header()) // the trailers that the handler has set since
+		return
+	}
+	if s == nil {
 		return
 	}
 	if !v.told { // it was first asked for after the response had begun
@@ -120,9 +122,12 @@ func (v *visit[T]) save(status int) (saved Saved, err error) {
 	if s == nil {
 		return saved, nil
 	}
-	if status >= 500 {
+	switch {
+	case status >= 500:
 		v.takeBack()
-	} else {
+	case status >= 400 && s.sent != nil && s.sent.err != nil && !v.m.isLate(s):
+		// Save has told the handler of this, which answers itself.
+	default:
 		saved, err = v.m.save(v.Header(), s)
 	}
 	forCaches(v.Header(), saved.Reason != Unchanged)
@@ -157,6 +162,9 @@ var ofContent = regexp.MustCompile(
 
 // tell tells Observe of a session, and of the offer to bind it that was sent along.
 func (m *Manager[T]) tell(r *http.Request, s *Session[T], saved Saved, err error) {
+	if errors.Is(err, ErrUnstorable) {
+		err = ErrUnstorable // without what may quote the data
+	}
 	m.o.Observe(r, Event{Cookie: s.Cookie(), Saved: saved, Err: err})
 	if saved.Reason != Unchanged && s.sent.header[registrationHeader] != nil {
 		m.o.Observe(r, Event{Cookie: s.Cookie(), Step: stepOffered})
@@ -189,6 +197,8 @@ func (v *visit[T]) Unwrap() http.ResponseWriter { return v.ResponseWriter }
 func (v *visit[T]) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		v.begin(status)
+	} else if !v.begun.Load() { // what the final status saves may be nothing
+		v.takeBack()
 	}
 	if v.failed == nil {
 		v.ResponseWriter.WriteHeader(status)

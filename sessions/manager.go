@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -211,8 +212,10 @@ func (o *Options[T]) check() (wrong string) {
 		return "SameSite: None needs HTTPS, and contradicts Insecure"
 	case o.Partitioned && o.Insecure:
 		return "Partitioned needs HTTPS, and contradicts Insecure"
-	case o.Path[0] != '/':
-		return "Path must begin with a slash"
+	case !isPath(o.Path):
+		return "Path must be a path that begins with a slash"
+	case strings.HasSuffix(o.Domain, "."):
+		return "Domain must not end with a dot, which browsers never match"
 	case o.Idle < time.Second || o.Idle > maxLimit:
 		return "Idle must be between a second and 400 days"
 	case o.Lifetime < time.Second || o.Lifetime > maxLimit:
@@ -239,11 +242,15 @@ func (o *Options[T]) check() (wrong string) {
 	return ""
 }
 
-// isPath reports whether s is the path of a URL as it may stand in a header.
+// isPath reports whether s is the path of a URL in the one spelling in which browsers send
+// it, so that it can stand in a header.
 func isPath(s string) bool {
-	return strings.HasPrefix(s, "/") && !strings.ContainsFunc(s, func(c rune) bool {
-		return c <= ' ' || c > '~' || strings.ContainsRune(`"\;?#`, c)
-	})
+	clean := path.Clean(s)
+	return strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") &&
+		(s == clean || s == clean+"/") &&
+		!strings.ContainsFunc(s, func(c rune) bool {
+			return c <= ' ' || c > '~' || strings.ContainsRune(`"\;?#%`, c)
+		})
 }
 
 // cookieNames returns the names of the session's cookie and of its ticket's. Chromium

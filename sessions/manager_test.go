@@ -2,6 +2,7 @@ package sessions_test
 
 import (
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,9 +21,11 @@ func TestNewRefusesOptions(t *testing.T) {
 	for says, bad := range map[string][]options{ // how the error begins
 		"SameSite": {{SameSite: http.SameSiteNoneMode, Insecure: true}, {SameSite: 5},
 			{SameSite: -1}},
-		"Partitioned ":   {{Partitioned: true, Insecure: true}},
-		"Path ":          {{Path: "shop"}},
-		"Domain or Path": {{Path: "/a;b"}, {Domain: "a b"}, {Domain: "http://a"}},
+		"Partitioned ": {{Partitioned: true, Insecure: true}},
+		"Path ": {{Path: "shop"}, {Path: "/a;b"}, {Path: "/a?b"}, {Path: "//"}, {Path: "/a/../b"},
+			{Path: "/%61"}},
+		"Domain ":        {{Domain: "example.com."}},
+		"Domain or Path": {{Domain: "a b"}, {Domain: "http://a"}},
 		"Idle ": {{Limits: limits(time.Second-1, 0)}, {Limits: limits(-time.Hour, 0)},
 			{Limits: limits(400*day+1, 0)}},
 		"Lifetime ": {{Limits: limits(0, time.Second-1)}, {Limits: limits(0, 400*day+1)}},
@@ -31,6 +34,7 @@ func TestNewRefusesOptions(t *testing.T) {
 			{Bind: bind, Limits: limits(0, bind-1)}},
 		"BindPath ": {{Bind: bind, BindPath: "bind"}, {Bind: bind, BindPath: "/"},
 			{Bind: bind, BindPath: "/a b"}, {Bind: bind, BindPath: `/a"b`},
+			{Bind: bind, BindPath: "//evil.example/x"}, {Bind: bind, BindPath: "/%41"},
 			{Bind: bind, BindPath: "/shopping", Path: "/shop"}},
 		"Assets ": {{Bind: bind, Assets: []string{"/a", "b"}},
 			{Bind: bind, Assets: []string{"/ä"}}, {Bind: bind, Assets: []string{"/a?b"}},
@@ -74,8 +78,10 @@ type (
 		Up       *tree
 		ByName   map[string]*tree
 	}
-	inner  struct{ Secret any }
-	hidden struct{ Shown string }
+	inner    struct{ Secret any }
+	numbered struct{ ID int }
+	Marked   struct{ ID string }
+	hidden   struct{ Shown string }
 )
 
 // A type whose sessions could not be read back is refused, with the field's name.
@@ -100,6 +106,29 @@ func TestNewRefusesTypes(t *testing.T) {
 		".name is not exported": {madeOf[struct {
 			name string `cbor:"name"`
 		}]()},
+		// What marshals itself, embedded, stands for the whole struct.
+		".Time is embedded": {madeOf[struct {
+			time.Time
+			Name string
+		}]()},
+		"can't be both written and read": {madeOf[struct{ Key sessions.Key }]()},
+		".Big is a big.Int":              {madeOf[struct{ Big *big.Int }]()},
+		"two fields called ID": {
+			madeOf[struct {
+				A int `cbor:"ID"`
+				B int `json:"ID,omitempty"`
+			}](),
+			madeOf[struct {
+				numbered
+				*Marked
+			}](), madeOf[struct {
+				numbered
+				ID string
+			}](), madeOf[struct {
+				List []struct {
+					A, ID int `cbor:"ID"`
+				}
+			}]()},
 		"Forget": {madeOf[kinds]("Embedded"), madeOf[kinds]("n")},
 		"": {madeOf[kinds]("Named", "1"), madeOf[tree](), madeOf[time.Time](), madeOf[struct{}](),
 			madeOf[struct {

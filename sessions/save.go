@@ -108,6 +108,8 @@ func (a state) equals(b state) bool {
 // Save fails with a [*TooLargeError] if the session doesn't fit into a cookie, with
 // [ErrTryAgain], or with [ErrUnstorable] if the data can't be encoded or decoded again, as
 // with text that isn't UTF-8. It then sets no cookie, and the visitor keeps the old one.
+// Within Handler, if the handler ignores this and answers with a status below 400,
+// Options.Failed answers instead.
 func (m *Manager[T]) Save(w http.ResponseWriter, s *Session[T]) (Saved, error) {
 	v := s.visit
 	switch {
@@ -165,7 +167,7 @@ func (s *Session[T]) state(m *Manager[T]) (state, error) {
 func (m *Manager[T]) isLate(s *Session[T]) bool {
 	now, err := s.state(m)
 	if err != nil {
-		return true
+		return s.sent == nil || s.sent.err == nil
 	}
 	if s.sent != nil {
 		return !s.sent.state.equals(now)
@@ -181,6 +183,7 @@ func (m *Manager[T]) reasonTo(s *Session[T], now state) Reason {
 	isNew := !s.continues() || !bytes.Equal(now.data, s.origin)
 	isEmpty := bytes.Equal(now.data, m.zero)
 	came := s.cookie.facts()
+	isStale := len(s.origin) < len(came.Data) // there are fields to forget
 	switch {
 	case !isEmpty && isNew, now.renewed:
 		return Changed
@@ -188,11 +191,13 @@ func (m *Manager[T]) reasonTo(s *Session[T], now state) Reason {
 		return Cleared
 	case s.binding != nil:
 		return Bound
-	case isNew || s.Passive || s.quiet:
+	case isNew || s.Quiet():
 		return Unchanged
 	case s.cookie.KeyID != m.sealing().id:
 		return Resealed
-	case len(s.origin) < len(came.Data), 4*(s.now-came.written()) >= seconds(came.limits.Idle):
+	case isStale && (isEmpty || len(s.origin) == 1): // an empty map is a byte
+		return Cleared
+	case isStale, 4*(s.now-came.written()) >= seconds(came.limits.Idle):
 		return Renewed
 	}
 	return Unchanged
@@ -232,7 +237,7 @@ func (m *Manager[T]) write(t *sent, s *Session[T]) error {
 	}
 	t.saved.Reason = why
 	t.header = http.Header{"Set-Cookie": {c.String()}}
-	m.deleteOld(t.header, s)
+	m.deleteOld(t.header, s, why == Cleared)
 	m.offer(t.header, s, t.payload)
 	return nil
 }
@@ -291,9 +296,9 @@ func (m *Manager[T]) newCookie(name, value string, maxAge int) *http.Cookie {
 
 // deleteOld deletes the cookie of another library, whose session was adopted or would be
 // adopted again.
-func (m *Manager[T]) deleteOld(h http.Header, s *Session[T]) {
+func (m *Manager[T]) deleteOld(h http.Header, s *Session[T], ends bool) {
 	old := s.old
-	if !s.adopted && (s.cleared || s.renewed) && m.o.Adopt != nil && s.r != nil {
+	if !s.adopted && (ends || s.cleared || s.renewed) && m.o.Adopt != nil && s.r != nil {
 		if _, c, ok := m.o.Adopt(s.r); ok {
 			old = c
 		}
@@ -306,7 +311,9 @@ func (m *Manager[T]) deleteOld(h http.Header, s *Session[T]) {
 		Secure:   old.Secure || strings.HasPrefix(old.Name, "__"), // as a prefix wants it
 		HttpOnly: true, SameSite: old.SameSite, Partitioned: old.Partitioned,
 	}
-	h.Add("Set-Cookie", c.String())
+	if line := c.String(); line != "" { // its name or the like is no good
+		h.Add("Set-Cookie", line)
+	}
 }
 
 // forCaches says that the response depends on the cookie. If it sets one, or is not to

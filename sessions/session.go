@@ -47,10 +47,19 @@ func (s *Session[T]) Clear() { s.Data, s.cleared, s.renewed = *new(T), true, fal
 // when an action has failed.
 func (s *Session[T]) Undo() {
 	s.Data, s.cleared, s.renewed = *new(T), false, false
-	if s.origin != nil {
-		decode(s.origin, &s.Data) // as it was before
+	if s.origin == nil {
+		return
+	}
+	// What Adopt has brought may not be storable, and is lost then: never half of it.
+	if err := decode(s.origin, &s.Data); err != nil {
+		s.Data, s.adopted = *new(T), false
 	}
 }
+
+// Quiet reports whether this request never renews the session, because the visitor isn't
+// waiting to see the answer: Passive is set, or the request is a HEAD, a prefetch, or for a
+// part of a page. Messages that are shown once should wait for another request.
+func (s *Session[T]) Quiet() bool { return s.Passive || s.quiet }
 
 // Verdict returns the verdict on the cookie. It is None for a new session.
 func (s *Session[T]) Verdict() Verdict { return s.cookie.verdict() }
@@ -101,8 +110,15 @@ func (s *Session[T]) device() []byte { return s.cookie.facts().Device }
 // after a redirect.
 type Flash []string
 
-// Add adds a message.
-func (f *Flash) Add(message string) { *f = append(*f, message) }
+// maxFlash is how many messages a Flash keeps. A script that posts and follows no redirect
+// would fill the cookie with them.
+const maxFlash = 5
+
+// Add adds a message. Of more than five, the last ones are kept.
+func (f *Flash) Add(message string) {
+	*f = append(*f, message)
+	*f = (*f)[max(0, len(*f)-maxFlash):]
+}
 
 // Take returns the messages, and removes them. Call it before the response begins.
 func (f *Flash) Take() []string {

@@ -91,10 +91,10 @@ func inspect[T any](managers []*sessions.Manager[T], text string, keys *sessions
 			case rep.Size > 0 && !counts(c, best):
 				continue
 			case keys == nil:
-				rep = report.Peek(site.Cookie, value)
+				rep = report.Peek[T](site.Cookie, value)
 			default:
 				rep = report.Of(site, s)
-				rep.Fields = report.Fields(c.Payload())
+				rep.Fields = report.Fields[T](c.Payload())
 			}
 			best = c
 		}

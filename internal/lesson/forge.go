@@ -41,7 +41,7 @@ func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 			"Send the field part once: id, stamp, payload, mac or key.")
 	}
 	original := s
-	f.Apart = report.Parts(s.Cookie().Value(), f.Own) != nil
+	f.Apart = report.Parts[T](s.Cookie().Value(), f.Own) != nil
 	if !f.Apart || f.Part == "key" && f.Own != sessions.Valid {
 		original, f.Sample = l.sample(), true
 	}
@@ -72,7 +72,7 @@ func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 
 // change returns value with one character of a part changed.
 func (l *lesson[T]) change(f *forgery, part int, value string) string {
-	p := report.Parts(value, sessions.Valid)[part]
+	p := report.Parts[T](value, sessions.Valid)[part]
 	at := p.Start + len(p.Text)/2
 	for _, letter := range "abcdefghijklmnopqrstuvwxyz" {
 		changed := value[:at] + string(letter) + value[at+1:]

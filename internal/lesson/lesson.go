@@ -137,8 +137,12 @@ type specimen struct {
 	Steps     []string // what decoding makes of the payload: text, bytes, and what they say
 }
 
-// specimens seals data in both modes, to be compared, so far as it fits into a cookie.
+// specimens seals data in both modes, to be compared, so far as it fits into a cookie, and
+// has nothing that is hidden.
 func (l *lesson[T]) specimens(data T) (both []specimen) {
+	if report.Hides[T]() {
+		return nil
+	}
 	for _, m := range []*sessions.Manager[T]{l.signed, l.encrypted} {
 		c, err := m.Seal(data)
 		if err != nil { // it is longer when it is encrypted
@@ -146,7 +150,7 @@ func (l *lesson[T]) specimens(data T) (both []specimen) {
 		}
 		_, inner, _ := report.Dissect(c.Value)
 		content, _ := base64.URLEncoding.DecodeString(inner) // which m has encoded
-		s := specimen{Encrypted: m == l.encrypted, Parts: report.Parts(c.Value, sessions.Valid)}
+		s := specimen{Encrypted: m == l.encrypted, Parts: report.Parts[T](c.Value, sessions.Valid)}
 		s.Steps = []string{report.Shorten(inner), report.Shorten(fmt.Sprintf("% x", content))}
 		if !s.Encrypted {
 			s.Steps = append(s.Steps, report.Shorten(report.Notation(content)))

@@ -63,8 +63,8 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 		t.Fatal(err)
 	}
 	w, err := web.New(keys, o, web.Config{
-		Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent},
-		Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, false),
+		Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent[cart]},
+		Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, false, "session"),
 	})
 	if err != nil {
 		t.Fatal(err)

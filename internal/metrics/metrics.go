@@ -30,14 +30,15 @@ type Metrics struct {
 	// a key file or a certificate there is nothing to tell.
 	fileOK, certOK, certEnd *prometheus.GaugeVec
 
-	keys *sessions.Keyring
-	mu   sync.Mutex
-	ids  map[string]bool // that have counters
+	keys    *sessions.Keyring
+	session string // the name of the one that the site has from the start
+	mu      sync.Mutex
+	ids     map[string]bool // that have counters
 }
 
 // New returns the metrics of a site whose sessions are sealed with keys, and only
-// signed if signOnly.
-func New(keys *sessions.Keyring, signOnly bool) *Metrics {
+// signed if signOnly. The session is the name of their cookie, without its prefix.
+func New(keys *sessions.Keyring, signOnly bool, session string) *Metrics {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(keyInfo{keys: keys, signOnly: signOnly}, collectors.NewGoCollector(),
 		collectors.NewBuildInfoCollector(),
@@ -50,13 +51,13 @@ func New(keys *sessions.Keyring, signOnly bool) *Metrics {
 		return with.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, nil)
 	}
 	m := &Metrics{
-		registry: registry, keys: keys,
+		registry: registry, keys: keys, session: session,
 		cookies: counter("cookiesession_cookies_total", "Requests to pages, by the verdict on "+
-			"their cookie and the id of its key, which is empty where none was found.",
-			"verdict", "key_id"),
+			"their cookie, the id of its key, which is empty where none was found, and the "+
+			"session's name.", "verdict", "key_id", "session"),
 		written: counter("cookiesession_cookies_written_total",
-			"Cookies that were written, by reason: changed, renewed, re-sealed, bound or cleared.",
-			"reason"),
+			"Cookies that were written, by reason: changed, renewed, re-sealed, bound or cleared, "+
+				"and by the session's name.", "reason", "session"),
 		bindings: counter("cookiesession_bindings_total", "Steps of binding sessions to "+
 			"devices, by what became of them, and requests by why a browser has skipped its "+
 			"ticket.", "event"),
@@ -90,7 +91,7 @@ func (m *Metrics) foresee() {
 	for _, why := range []sessions.Reason{
 		sessions.Changed, sessions.Renewed, sessions.Resealed, sessions.Bound, sessions.Cleared,
 	} {
-		m.written.WithLabelValues(string(why))
+		m.written.WithLabelValues(string(why), m.session)
 	}
 	for _, step := range sessions.Steps() {
 		m.bindings.WithLabelValues(step)
@@ -112,9 +113,9 @@ func (m *Metrics) KeysChanged() {
 	}
 	for id := range ids {
 		for _, check := range sessions.Checks() {
-			m.cookies.WithLabelValues(string(check.Verdict), id)
+			m.cookies.WithLabelValues(string(check.Verdict), id, m.session)
 		}
-		m.cookies.WithLabelValues(string(sessions.Valid), id)
+		m.cookies.WithLabelValues(string(sessions.Valid), id, m.session)
 	}
 	for id := range m.ids {
 		if !ids[id] {
@@ -153,8 +154,8 @@ func (i keyInfo) Collect(to chan<- prometheus.Metric) {
 }
 
 // Observe counts the cookie that came with a visit and the one that was written, or a
-// step of device binding.
-func (m *Metrics) Observe(e sessions.Event) {
+// step of device binding. The session is the name of the cookie, without its prefix.
+func (m *Metrics) Observe(session string, e sessions.Event) {
 	if e.Step != "" {
 		m.bindings.WithLabelValues(e.Step).Inc()
 	} else if !errors.Is(e.Err, sessions.ErrLate) { // or the cookie was counted before
@@ -162,10 +163,10 @@ func (m *Metrics) Observe(e sessions.Event) {
 		if e.Cookie.Verdict == sessions.UnknownKey {
 			id = "" // it is whatever the client has made up
 		}
-		m.cookies.WithLabelValues(string(e.Cookie.Verdict), id).Inc()
+		m.cookies.WithLabelValues(string(e.Cookie.Verdict), id, session).Inc()
 	}
 	if why := e.Saved.Reason; why != "" && why != sessions.Unchanged {
-		m.written.WithLabelValues(string(why)).Inc()
+		m.written.WithLabelValues(string(why), session).Inc()
 	}
 	if e.Saved.Size > 0 {
 		m.size.Observe(float64(e.Saved.Size))

@@ -39,8 +39,9 @@ func Dissect(value string) (stamp, payload string, ok bool) {
 }
 
 // Parts takes apart the value of a cookie that got the verdict v, if it has the form.
-// Nothing of it needs to be verified.
-func Parts(value string, v sessions.Verdict) (parts []Part) {
+// Nothing of it needs to be verified. If T has hidden fields, no more of the payload is
+// shown than when the session began.
+func Parts[T any](value string, v sessions.Verdict) (parts []Part) {
 	stamp, payload, ok := Dissect(value)
 	if !ok || v == sessions.TooLarge {
 		return nil
@@ -57,6 +58,9 @@ func Parts(value string, v sessions.Verdict) (parts []Part) {
 	chars := func(bytes int) int { return (4*bytes + 1) / 3 }
 	stampChars, payloadChars := chars(len(stamp)+1), chars(len(payload)+1)
 	shown := chars(max(4, len(payload)-deviceChars(payload)) + 1)
+	if Hides[T]() {
+		shown = chars(7)
+	}
 	add("id", idLen+1, idLen+1, sessions.UnknownKey)
 	add("stamp", stampChars, stampChars)
 	add("payload", payloadChars, min(payloadChars, maxShown, shown), sessions.Malformed)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,8 +29,9 @@ type payload struct {
 	device       []byte
 }
 
-// parse returns the payload that content encodes. Nothing of it needs to be verified.
-func parse(content []byte) (p payload, ok bool) {
+// parse returns the payload that content encodes, without the values of T's hidden
+// fields. Nothing of it needs to be verified.
+func parse[T any](content []byte) (p payload, ok bool) {
 	if cbor.Unmarshal(content, &p.elements) != nil || len(p.elements) < 3 || len(p.elements) > 4 {
 		return payload{}, false
 	}
@@ -38,6 +40,7 @@ func parse(content []byte) (p payload, ok bool) {
 			return payload{}, false
 		}
 	}
+	p.hide(hidden(reflect.TypeFor[T]()))
 	return p, true
 }
 
@@ -63,8 +66,8 @@ func (f Field) Label() string {
 
 // Fields returns the fields of a payload, sorted, or nil if it can't be read. Those of a
 // cookie that was refused are for whoever has the keys: they belong on no page.
-func Fields(content []byte) (fields []Field) {
-	p, _ := parse(content)
+func Fields[T any](content []byte) (fields []Field) {
+	p, _ := parse[T](content)
 	for name, content := range p.data {
 		quoted := Notation(content)
 		f := Field{Name: fmt.Sprint(name), Value: quoted, Quoted: quoted}

@@ -69,14 +69,14 @@ func Of[T any](site Site, s *sessions.Session[T]) Report {
 	if c.Verdict == sessions.Malformed && !r.Verified() {
 		blames = sessions.None // no part of it: nobody has looked at them
 	}
-	r.Parts = Parts(c.Value(), blames)
+	r.Parts = Parts[T](c.Value(), blames)
 	r.findKey(site)
 	if !c.Written.IsZero() {
 		r.Began, r.Written, r.IdleEnd = s.Began(), s.Written(), s.Ends()
 		r.End = r.Began.Add(s.Limits().Lifetime)
 	}
 	if c.Verdict == sessions.Valid {
-		r.read(c.Payload())
+		read[T](&r, c.Payload())
 	}
 	return r
 }
@@ -99,16 +99,16 @@ func (r *Report) findKey(site Site) {
 	}
 }
 
-// read adds what a payload says, if it can be read.
-func (r *Report) read(content []byte) {
-	if p, ok := parse(content); ok {
-		r.Readable, r.Notation, r.Fields = true, Shorten(p.notation()), Fields(content)
+// read adds to r what a payload says, if it can be read.
+func read[T any](r *Report, content []byte) {
+	if p, ok := parse[T](content); ok {
+		r.Readable, r.Notation, r.Fields = true, Shorten(p.notation()), Fields[T](content)
 	}
 }
 
 // Peek returns what can be seen of the cookie name=value without a key. Nothing of it is
 // verified.
-func Peek(name, value string) Report {
+func Peek[T any](name, value string) Report {
 	r := Report{Cookie: name, Size: len(name) + len(value), MaxSize: sessions.MaxSize}
 	stamp, inner, ok := Dissect(value)
 	switch {
@@ -124,11 +124,11 @@ func Peek(name, value string) Report {
 		r.Sealed = time.Unix(sealed, 0).UTC()
 	}
 	content := decoded(inner)
-	if p, ok := parse(content); ok {
+	if p, ok := parse[T](content); ok {
 		r.Bound = p.device != nil
 		r.Began = time.Unix(int64(p.began), 0).UTC()
 		r.Written = r.Began.Add(time.Duration(p.since) * time.Second)
-		r.read(content)
+		read[T](&r, content)
 	}
 	return r
 }

@@ -15,7 +15,7 @@ type SentCookie struct {
 }
 
 // Sent takes apart the Set-Cookie headers of a response.
-func Sent(headers []string) (all []SentCookie) {
+func Sent[T any](headers []string) (all []SentCookie) {
 	for _, header := range headers {
 		c, err := http.ParseSetCookie(header)
 		if err != nil {
@@ -23,7 +23,7 @@ func Sent(headers []string) (all []SentCookie) {
 		}
 		_, attributes, _ := strings.Cut(header, ";")
 		all = append(all, SentCookie{
-			Cookie: c, Parts: Parts(c.Value, sessions.Valid), Attributes: attributes,
+			Cookie: c, Parts: Parts[T](c.Value, sessions.Valid), Attributes: attributes,
 		})
 	}
 	return all

@@ -30,6 +30,7 @@ type Config struct {
 	Handler http.Handler // the site
 	URL     string       // where visitors reach it; empty if that is Addr
 	Secure  bool         // visitors come over HTTPS, even if a proxy ends TLS
+	Started []any        // attributes of the line that says where it listens
 
 	Certificate *Certificate // nil for plain HTTP
 	// CertificateLoaded is told what came of each loading, and when the certificate
@@ -74,7 +75,8 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	go func() { failed <- cfg.serve(srv, ln) }()
-	cfg.Log.Info("listening", "url", cfg.url(ln.Addr()), "addr", ln.Addr().String())
+	started := []any{"url", cfg.url(ln.Addr()), "addr", ln.Addr().String()}
+	cfg.Log.Info("listening", append(started, cfg.Started...)...)
 	if !cfg.Secure && cfg.Certificate == nil && !isLoopback(ln.Addr().String()) {
 		cfg.Log.Warn("this listens beyond loopback without HTTPS, so cookies can be read and " +
 			"copied on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")

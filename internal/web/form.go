@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"mime"
 	"mime/multipart"
@@ -8,12 +9,12 @@ import (
 	"net/url"
 )
 
-// MaxBody is how many bytes of a request's body are read.
+// MaxBody is how many bytes of a request's body are read, unless its route is an Exception.
 const MaxBody = 64 << 10
 
 // Form reads the form in r's body, and nothing from its query. FormValue would read
 // both, and hide what is wrong with them. Its errors are for the visitor. Files are
-// left out, and never touch the disk.
+// left out, and never touch the disk: for those there is r.MultipartReader.
 func Form(r *http.Request) (url.Values, error) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	isMultipart := kind == "multipart/form-data"
@@ -22,14 +23,15 @@ func Form(r *http.Request) (url.Values, error) {
 		return nil, Problemf(http.StatusUnsupportedMediaType, "Send a form: "+
 			"application/x-www-form-urlencoded or multipart/form-data, not compressed.")
 	}
-	if r.ContentLength > MaxBody { // or the server would wait until it is too large
-		return nil, formError(new(http.MaxBytesError))
+	limit := cmp.Or(responseOf(r).maxBody, MaxBody)
+	if r.ContentLength > limit { // or the server would wait until it is too large
+		return nil, formError(&http.MaxBytesError{Limit: limit})
 	}
 	body := *r
 	body.URL = new(url.URL) // without the query
 	err = body.ParseForm()
 	if err == nil && isMultipart {
-		err = body.ParseMultipartForm(MaxBody) // with room for all of it, so none goes to the disk
+		err = body.ParseMultipartForm(limit) // with room for all of it, so none goes to the disk
 	}
 	if err != nil {
 		return nil, formError(err)
@@ -43,7 +45,7 @@ func formError(err error) error {
 	switch {
 	case errors.As(err, &tooLarge):
 		return Problemf(http.StatusRequestEntityTooLarge,
-			"The form is too large: at most %d bytes are read.", MaxBody)
+			"The form is too large: at most %d bytes are read.", tooLarge.Limit)
 	case errors.Is(err, multipart.ErrMessageTooLarge):
 		return Problemf(http.StatusRequestEntityTooLarge, "The form has too many parts.")
 	}

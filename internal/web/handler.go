@@ -1,11 +1,14 @@
 package web
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,7 +26,7 @@ func (s *Site[T]) Handler(router *mux.Router) http.Handler {
 	s.addRoutes(router)
 	next := s.Sessions.Handler(router)
 	return http.HandlerFunc(func(rw http.ResponseWriter, outer *http.Request) {
-		w := &response{ResponseWriter: rw}
+		w := &response{ResponseWriter: rw, body: outer.Body}
 		// It is a copy. The server must find its own body in the original, to see that
 		// nobody has read it.
 		r := outer.WithContext(context.WithValue(outer.Context(), responseKey{}, w))
@@ -59,8 +62,12 @@ func (s *Site[T]) addRoutes(router *mux.Router) {
 	router.MethodNotAllowedHandler = s.Action(s.notAllowed)
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc(healthPath, s.health).Methods(get...)
-	for path, a := range s.assets {
-		router.HandleFunc(path, a.serve).Methods(get...)
+	for _, a := range s.config.Assets {
+		route := router.Path(a.Path)
+		if strings.HasSuffix(a.Path, "/") {
+			route = router.PathPrefix(a.Path)
+		}
+		route.HandlerFunc(s.serveAsset).Methods(get...)
 	}
 }
 
@@ -83,7 +90,11 @@ func (s *Site[T]) check(r *http.Request) error {
 			return err
 		}
 	}
-	return s.config.Origins.checkSender(r)
+	err := s.config.Origins.checkSender(r)
+	if err != nil && s.exceptions[s.match(r)].CrossOrigin {
+		return nil
+	}
+	return err
 }
 
 // setHeaders sets what holds for every response, unless a handler knows better.
@@ -112,9 +123,9 @@ func (s *Site[T]) notAllowed(r *http.Request, _ *sessions.Session[T]) (Answer, e
 	try := *r
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		try.Method = method
-		if route := s.match(&try); route != "" {
+		if route := s.match(&try); route != nil {
 			allowed = append(allowed, method)
-			responseOf(r).route = route
+			responseOf(r).route = label(route)
 		}
 	}
 	list := strings.Join(allowed, ", ")
@@ -129,9 +140,50 @@ func (s *Site[T]) notAllowed(r *http.Request, _ *sessions.Session[T]) (Answer, e
 func (s *Site[T]) routed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.recovered(w, r, true)
-		responseOf(r).route, _ = mux.CurrentRoute(r).GetPathTemplate()
+		route := mux.CurrentRoute(r)
+		responseOf(r).route = label(route)
+		s.exceptions[route].apply(w, r)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Exception says what is otherwise for one route. What is zero is as it is for all.
+type Exception struct {
+	// MaxBody is how many bytes of a body are read, such as of an upload.
+	MaxBody int64
+
+	// Policy is the Content-Security-Policy.
+	Policy string
+
+	// Timeout is for how long the rest of the request may come, and the response go out,
+	// such as a stream.
+	Timeout time.Duration
+
+	// CrossOrigin lets pages of other sites send forms here, such as a login provider's
+	// answer. It comes without the session, as the cookie's SameSite has it, and may be
+	// anybody's forgery: verify what it says, and answer with a Redirect, behind which the
+	// session is there.
+	CrossOrigin bool
+}
+
+// Except makes route an exception.
+func (s *Site[T]) Except(route *mux.Route, e Exception) { s.exceptions[route] = e }
+
+// apply does for a request what can wait until it is routed.
+func (e Exception) apply(w http.ResponseWriter, r *http.Request) {
+	if e.MaxBody > 0 {
+		own := responseOf(r)
+		own.maxBody = e.MaxBody
+		r.Body = http.MaxBytesReader(own.ResponseWriter, own.body, e.MaxBody)
+	}
+	if e.Policy != "" {
+		w.Header().Set("Content-Security-Policy", e.Policy)
+	}
+	if e.Timeout > 0 {
+		c, end := http.NewResponseController(w), time.Now().Add(e.Timeout)
+		c.SetReadDeadline(end)
+		c.SetWriteDeadline(end)
+	}
 }
 
 // otherRoute is the label of a request without a route.
@@ -143,16 +195,24 @@ func (s *Site[T]) routeOf(r *http.Request) string {
 	if route := responseOf(r).route; route != "" && route != otherRoute {
 		return route
 	}
-	return cmp.Or(s.match(r), otherRoute)
+	return label(s.match(r))
 }
 
-// match returns the path of the route that the router has for r, or "".
-func (s *Site[T]) match(r *http.Request) (path string) {
-	var match mux.RouteMatch
-	if s.router.Match(r, &match) && match.MatchErr == nil {
-		path, _ = match.Route.GetPathTemplate()
+// label returns the path of a route, or "other" if there is none.
+func label(route *mux.Route) (path string) {
+	if route != nil {
+		path, _ = route.GetPathTemplate()
 	}
-	return path
+	return cmp.Or(path, otherRoute)
+}
+
+// match returns the route that the router has for r, or nil.
+func (s *Site[T]) match(r *http.Request) *mux.Route {
+	var match mux.RouteMatch
+	if !s.router.Match(r, &match) || match.MatchErr != nil {
+		return nil
+	}
+	return match.Route
 }
 
 // methodLabel returns a method, or "other": a client may call its method what it likes.
@@ -166,8 +226,10 @@ func methodLabel(method string) string {
 // response remembers what there is to tell of a response.
 type response struct {
 	http.ResponseWriter
-	status int    // 0 until it begins
-	route  string // its label; empty until it is known
+	status  int           // 0 until it begins
+	route   string        // its label; empty until it is known
+	body    io.ReadCloser // the request's, without a limit
+	maxBody int64         // the route's own limit; 0 if it has none
 }
 
 type responseKey struct{}
@@ -201,6 +263,15 @@ func (w *response) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
+// Hijack hands over the connection.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.status = cmp.Or(w.status, http.StatusSwitchingProtocols)
+	}
+	return conn, rw, err
+}
+
 // observe tells what became of a request. It must be deferred.
 func (s *Site[T]) observe(w *response, r *http.Request, began time.Time) {
 	took, method := time.Since(began), methodLabel(r.Method)
@@ -229,11 +300,20 @@ func (w *response) isRefusal(method string) bool {
 	return w.status == http.StatusMisdirectedRequest || w.status/100 == 4 && !safe
 }
 
+// Observe returns what is Options.Observe of another manager on the site: it has its
+// sessions counted and logged like the site's own, under the name of their cookie.
+func (s *Site[T]) Observe(session string) func(*http.Request, sessions.Event) {
+	return func(r *http.Request, e sessions.Event) { s.observeSession(session, r, e) }
+}
+
 // observeSession tells what became of a session, with nothing that is in it.
-func (s *Site[T]) observeSession(r *http.Request, e sessions.Event) {
-	s.config.Record.Observe(e)
+func (s *Site[T]) observeSession(session string, r *http.Request, e sessions.Event) {
+	s.config.Record.Observe(session, e)
 	if e.Step != "" {
 		s.config.Log.Debug("device binding", "event", e.Step)
+		if r == nil { // no request has brought the session
+			return
+		}
 		if w := responseOf(r); w.route == "" && r.Method == http.MethodPost {
 			w.route = r.URL.Path // unless the router says otherwise, it is the step's own
 		}
@@ -248,9 +328,11 @@ func (s *Site[T]) observeSession(r *http.Request, e sessions.Event) {
 	}
 	if verdict != sessions.None && verdict != sessions.Valid {
 		s.config.Log.Log(r.Context(), level, "cookie refused",
-			"verdict", string(verdict), "key_id", e.Cookie.KeyID, "route", s.routeOf(r))
+			"verdict", string(verdict), "key_id", e.Cookie.KeyID, "route", s.routeOf(r),
+			"session", session)
 	}
 	if e.Cookie.Good > 1 {
-		s.config.Log.Info("several good cookies", "count", e.Cookie.Good, "route", s.routeOf(r))
+		s.config.Log.Info("several good cookies", "count", e.Cookie.Good, "route", s.routeOf(r),
+			"session", session)
 	}
 }

@@ -23,10 +23,10 @@ func (o *Origins) Set(list string) error {
 	for text := range strings.SplitSeq(list, ",") {
 		u, err := url.Parse(strings.TrimSpace(text))
 		switch {
+		case strings.Contains(text, "*"):
+			return errors.New("there are no wildcards: name each origin, with commas between them")
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 			return errors.New("want an origin such as https://app.example.com")
-		case strings.Contains(u.Host, "*"):
-			return errors.New("there are no wildcards: name each origin, with commas between them")
 		case !originHosts.MatchString(strings.ToLower(u.Host)):
 			return errors.New("want the host and the port as browsers send them, such as " +
 				"xn--bcher-kva.example:8443 or [::1]")

@@ -32,6 +32,7 @@ type Page[T any] struct {
 	Binds     bool            // this site binds sessions to devices
 	TryAgain  bool            // the session can't be changed for now, unless it is cleared
 	Shared    any             // what Site.Shared has returned
+	Flash     []string        // messages of before, which are shown this once
 }
 
 // page returns what the template of ans is to see. The session v is nil if it was not
@@ -45,15 +46,24 @@ func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page
 		p.Cookie.Verdict = sessions.None
 		return p
 	}
+	shows := p.isHTML(r) && ans.Location == "" && ans.Status < 500 && !v.Quiet()
 	if ans.Status >= 400 {
 		v.Undo()
 		v.Passive = true
+	}
+	if shows && s.Flash != nil {
+		p.Flash = s.Flash(&v.Data).Take()
 	}
 	if s.Shared != nil {
 		p.Shared = s.Shared(r, v)
 	}
 	p.Session, p.Cookie, p.Ends = v.Data, v.Cookie(), v.Ends()
 	return p
+}
+
+// isHTML reports whether p is sent as a page.
+func (p *Page[T]) isHTML(r *http.Request) bool {
+	return p.Page != "" && (p.Text == "" || prefersHTML(r))
 }
 
 // policy forbids a page everything but its own stylesheet, icon and forms.
@@ -63,7 +73,7 @@ const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-actio
 // send sends p in the form that the client prefers, whole or not at all.
 func (s *Site[T]) send(w http.ResponseWriter, r *http.Request, p Page[T]) error {
 	body, kind, h := []byte(p.Text+"\n"), "text/plain; charset=utf-8", w.Header()
-	if p.Page != "" && (p.Text == "" || prefersHTML(r)) {
+	if p.isHTML(r) {
 		var err error
 		p.SetCookie = h["Set-Cookie"]
 		if body, err = s.html(p); err != nil {
@@ -161,12 +171,12 @@ func prefersHTML(r *http.Request) bool {
 	return quality["text/html"] > 0 && quality["text/html"] >= plain
 }
 
-// Asset is a file that is the same for every visitor. Its route comes with it, and a
-// request for it never waits for a device's ticket.
+// Asset is a file that is the same for every visitor, or a folder of such files. Its
+// route comes with it, and a request for it never waits for a device's ticket.
 type Asset struct {
-	Path string // in the site's addresses, such as /style.css
+	Path string // in the site's addresses: /style.css, or /static/ for a folder
 	File string // in templates/
-	Kind string // its media type
+	Kind string // its media type; empty is what its name or its content says
 
 	content []byte
 	hash    string // the address changes with the content, to be cached for ever
@@ -175,14 +185,31 @@ type Asset struct {
 func (s *Site[T]) readAssets() error {
 	s.assets = make(map[string]*Asset)
 	for _, a := range s.config.Assets {
-		var err error
-		if a.content, err = fs.ReadFile(s.config.Files, folder+a.File); err != nil {
+		root := path.Join(folder, a.File)
+		err := fs.WalkDir(s.config.Files, root, func(file string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && !strings.HasSuffix(a.Path, "/"):
+				return fmt.Errorf("%s is a folder: end its Path with a slash", file)
+			case d.IsDir():
+				return nil
+			}
+			return s.readAsset(path.Join(a.Path, strings.TrimPrefix(file, root)), file, a.Kind)
+		})
+		if err != nil {
 			return err
 		}
-		a.hash = fmt.Sprintf("%.8x", sha256.Sum256(a.content))
-		s.assets[a.Path] = &a
 	}
 	return nil
+}
+
+func (s *Site[T]) readAsset(at, file, kind string) error {
+	content, err := fs.ReadFile(s.config.Files, file)
+	kind = cmp.Or(kind, mime.TypeByExtension(path.Ext(file)), http.DetectContentType(content))
+	hash := fmt.Sprintf("%.8x", sha256.Sum256(content))
+	s.assets[at] = &Asset{File: file, Kind: kind, content: content, hash: hash}
+	return err
 }
 
 // assetURL returns the address of the asset at path.
@@ -194,8 +221,12 @@ func (s *Site[T]) assetURL(path string) (string, error) {
 	return path + "?v=" + a.hash, nil
 }
 
-func (a *Asset) serve(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
+func (s *Site[T]) serveAsset(w http.ResponseWriter, r *http.Request) {
+	a, h := s.assets[r.URL.Path], w.Header()
+	if a == nil { // in a folder of assets
+		s.Action(s.notFound)(w, r)
+		return
+	}
 	h.Set("Content-Type", a.Kind)
 	h.Set("ETag", `"`+a.hash+`"`)
 	h.Set("Cache-Control", "no-cache")

@@ -30,7 +30,9 @@ func (s *Site[T]) notSaved(w http.ResponseWriter, r *http.Request, err error) {
 		s.config.Log.Warn("session changed too late", "route", s.routeOf(r))
 		return
 	}
-	s.fail(w, r, s.Sessions.Get(r.Context()), err, nil)
+	v := s.Sessions.Get(r.Context())
+	v.Passive = true // messages stay, since this can't be saved either
+	s.fail(w, r, v, err, nil)
 }
 
 // fail answers a request that came to nothing. The visitor keeps the session that was
@@ -67,6 +69,9 @@ func (s *Site[T]) explain(r *http.Request, err error) error {
 	switch {
 	case errors.As(err, new(*problem)):
 		return err
+	case errors.As(err, new(*http.MaxBytesError)), // of what the action reads by itself
+		errors.Is(err, http.ErrNotMultipart), errors.Is(err, http.ErrMissingBoundary):
+		return formError(err)
 	case errors.As(err, &over):
 		return Problemf(http.StatusUnprocessableEntity, "This does not fit into your cookie: "+
 			"it is %d bytes too much. Your session is as it was.", over.Over)

@@ -50,8 +50,9 @@ type Config struct {
 
 // Recorder counts what happens. It must be safe for concurrent use.
 type Recorder interface {
-	// Observe is told what [sessions.Options] tells its own Observe.
-	Observe(e sessions.Event)
+	// Observe is told what [sessions.Options] tells its own Observe, and of which session:
+	// the name of its cookie, without the prefix.
+	Observe(session string, e sessions.Event)
 
 	// Served is told of each request that was answered. The route is its path as the
 	// router has it, or other; the method is GET, HEAD, POST or other.
@@ -66,16 +67,22 @@ type Site[T any] struct {
 	Keys    *sessions.Keyring
 	Options sessions.Options[T]
 
+	// Flash, if not nil, returns where a session keeps messages that are shown once. The
+	// next page takes them, as Page.Flash: also an error page below 500, but no answer
+	// to a visit that is Quiet, no redirect and no text.
+	Flash func(*T) *sessions.Flash
+
 	// Shared, if not nil, returns what the layout shows on each page, such as a menu. It
-	// is called before the session is saved, so it may take messages out of it that are
-	// shown once. Its result is nil on the pages for requests that were refused before
-	// their session was looked at, and where Shared itself has panicked.
+	// is called before the session is saved. Its result is nil on the pages for requests
+	// that were refused before their session was looked at, and where Shared itself has
+	// panicked.
 	Shared func(*http.Request, *sessions.Session[T]) any
 
-	config Config
-	assets map[string]*Asset // by their paths
-	pages  map[string]*template.Template
-	router *mux.Router
+	config     Config
+	assets     map[string]*Asset // by their paths
+	exceptions map[*mux.Route]Exception
+	pages      map[string]*template.Template
+	router     *mux.Router
 }
 
 // New returns a site whose sessions are sealed with keys. Each file of templates/ and of
@@ -85,15 +92,17 @@ type Site[T any] struct {
 // which defines what all pages share.
 func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[T], error) {
 	c.Log = cmp.Or(c.Log, slog.Default())
-	s := &Site[T]{Keys: keys, Options: o, config: c}
+	s := &Site[T]{Keys: keys, Options: o, config: c, exceptions: map[*mux.Route]Exception{}}
 	if err := s.readAssets(); err != nil {
 		return nil, fmt.Errorf("web: %w", err)
 	}
-	o.Assets = slices.AppendSeq(slices.Clone(o.Assets), maps.Keys(s.assets))
-	o.Assets = append(o.Assets, healthPath)
-	theirs := o.Observe
+	o.Assets = append(slices.Clone(o.Assets), healthPath)
+	for _, a := range c.Assets {
+		o.Assets = append(o.Assets, a.Path)
+	}
+	ours, theirs := s.Observe(cmp.Or(o.Name, "session")), o.Observe
 	o.Observe = func(r *http.Request, e sessions.Event) {
-		s.observeSession(r, e)
+		ours(r, e)
 		if theirs != nil {
 			theirs(r, e)
 		}

@@ -1,0 +1,159 @@
+package sessions_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"cookiesession/sessions"
+)
+
+// What was saved and then announced by a 103 may not be what the final answer keeps.
+func TestSavedBeforeEarlyHints(t *testing.T) {
+	m := managerOf(options{})
+	for _, status := range []int{200, 500} {
+		overBoth(t, http.StatusText(status), func(t *testing.T, http2 bool) {
+			hinted := ""
+			x := exchange{http2: http2, trace: httptrace.ClientTrace{
+				Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
+					hinted = h.Get("Set-Cookie")
+					return nil
+				},
+			}}
+			response := x.do(t, handle(m, func(w http.ResponseWriter, s *session) {
+				s.Data.Name = "Ada"
+				if _, err := m.Save(w, s); err != nil {
+					t.Error(err)
+				}
+				w.WriteHeader(http.StatusEarlyHints)
+				w.WriteHeader(status)
+			}))
+			want := map[int]string{200: "Ada", 500: "(none)"}[status]
+			if wantKept(t, m, response, status, want); hinted != "" {
+				t.Errorf("got %q with 103", hinted)
+			}
+		})
+	}
+}
+
+// A handler that was told by Save answers itself, if it says that it has failed.
+func TestHandlerAnswersItself(t *testing.T) {
+	for name, text := range map[string]string{
+		"too large": strings.Repeat("x", 5000), "no UTF-8": "\xff",
+	} {
+		for _, status := range []int{422, 200} {
+			answered := 0
+			m := managerOf(options{Failed: func(w http.ResponseWriter, _ *http.Request, _ error) {
+				answered++
+				w.WriteHeader(500)
+			}})
+			response := exchange{}.do(t, handle(m, func(w http.ResponseWriter, s *session) {
+				s.Data.Name = text
+				if _, err := m.Save(w, s); err == nil {
+					t.Errorf("%s: got no error", name)
+				}
+				w.WriteHeader(status)
+			}))
+			want, failed := 422, 0
+			if status == 200 {
+				want, failed = 500, 1
+			}
+			if wantKept(t, m, response, want, "(none)"); answered != failed {
+				t.Errorf("%s, %d: Failed was called %d times", name, status, answered)
+			}
+		}
+	}
+}
+
+// Trailers are of the content that Failed's answer replaces.
+func TestFailedHasNoTrailers(t *testing.T) {
+	m := managerOf(options{})
+	response := exchange{http2: true}.do(t, handle(m, func(w http.ResponseWriter, s *session) {
+		s.Data.Name = strings.Repeat("x", 5000)
+		io.WriteString(w, "x")
+		w.Header().Set(http.TrailerPrefix+"Sum", "1")
+	}))
+	if wantKept(t, m, response, 500, "(none)"); len(response.Trailer) > 0 {
+		t.Errorf("got the trailers %v", response.Trailer)
+	}
+}
+
+// Several goroutines of a request get one session.
+func TestGetAtOnce(t *testing.T) {
+	m := managerOf(options{})
+	h := m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var wg sync.WaitGroup
+		got := make([]*session, 8)
+		for i := range got {
+			wg.Go(func() { got[i] = m.Get(r.Context()) })
+		}
+		wg.Wait()
+		if len(slices.Compact(got)) > 1 {
+			t.Error("got several sessions")
+		}
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), comes(m))
+}
+
+// adopter takes over a session with this name, which a cookie called old stands for.
+func adopter(name, old string) *manager {
+	return managerOf(options{Adopt: func(r *http.Request) (fixed, *http.Cookie, bool) {
+		return fixed{Name: name}, &http.Cookie{Name: old}, true
+	}})
+}
+
+// What was adopted and can't be stored is never stored in part, nor is the old cookie
+// deleted for it.
+func TestAdoptedButUnstorable(t *testing.T) {
+	m := adopter("caf\xe9", "old")
+	s, w := m.Load(comes(m)), httptest.NewRecorder()
+	s.Undo()
+	if saved, err := m.Save(w, s); saved.Reason != sessions.Unchanged || err != nil ||
+		w.Header()["Set-Cookie"] != nil {
+		t.Errorf("got %v, %v and %v", saved, err, w.Header())
+	}
+}
+
+// A session that ends because its data is zero isn't adopted again either.
+func TestZeroDataEndsTheOldSessionToo(t *testing.T) {
+	for old, want := range map[string]int{"old": 2, "no name": 1} {
+		m := adopter("Ada", old)
+		w, s := httptest.NewRecorder(), m.Load(comes(m, cookieOf(m, "Ada").Value))
+		s.Data = fixed{}
+		if saved, err := m.Save(w, s); saved.Reason != sessions.Cleared || err != nil {
+			t.Errorf("got %v and %v", saved, err)
+		}
+		if got := w.Header()["Set-Cookie"]; len(got) != want {
+			t.Errorf("got %q, want %d lines", got, want)
+		}
+	}
+}
+
+// When all that was left of a session is forgotten, so is the session.
+func TestForgetTheLastField(t *testing.T) {
+	m := managerOf(options{Forget: []string{"Mail"}})
+	for _, data := range []map[string]string{{"Mail": "a"}, {"Mail": "a", "Name": ""}} {
+		value := forge(hexA, false, m.CookieName(), payloadOf(5, 5, data))
+		if got, why, err := saveOf(t, m, m.Load(comes(m, value)), value); got != "" ||
+			why != sessions.Cleared || err != nil {
+			t.Errorf("%v: got %q, %v and %v", data, got, why, err)
+		}
+	}
+}
+
+// Messages that nobody looks at don't fill the cookie.
+func TestFlashIsBounded(t *testing.T) {
+	var f sessions.Flash
+	for _, message := range strings.Fields("1 2 3 4 5 6 7") {
+		f.Add(message)
+	}
+	if got := strings.Join(f.Take(), " "); got != "3 4 5 6 7" || len(f) > 0 {
+		t.Errorf("got %q, and %q is left", got, f)
+	}
+}
