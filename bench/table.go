@@ -153,7 +153,8 @@ var limits = []struct {
 	{name: "POST, CPU", value: postCPU, over: gorilla, most: 0.74},
 	{name: "GET, CPU", value: getCPU, over: scs, most: 0.83},
 	{name: "POST, CPU", value: postCPU, over: scs, most: 0.82},
-	{name: "resident memory", value: resident, over: bare, most: 1.5},
+	// The program collects at 400 %, the others at Go's 100 %.
+	{name: "resident memory", value: resident, over: bare, most: 2.5},
 }
 
 // printLimits prints a server's ratios beside their limits, as far as the servers
