@@ -101,8 +101,13 @@ func (f *follower) follow(b block) (ran int) {
 		f.tryProgram(b.text)
 	case b.kind == "go":
 		f.edit(b.text)
-		if strings.Contains(b.text, "/badge") {
+		switch {
+		case strings.Contains(b.text, "func TestBadge"):
+			f.run("said=$(go test -run TestBadge .)", nil)
+		case strings.Contains(b.text, "/badge"):
 			f.tryActions()
+		case strings.Contains(b.text, "site.Shared"):
+			f.run("go vet .", nil)
 		}
 	case b.kind == "html":
 		files := regexp.MustCompile("`(templates/[a-z]+\\.html)`").
@@ -319,7 +324,10 @@ func (f *follower) tryRenamed() {
 	f.t.Helper()
 	f.expect("go list .", "example.com/you/cookiesession")
 	f.run("go vet ./...", nil)
-	f.expect("grep -rn '\"cookiesession/' --include='*.go' . || echo none", "none")
+	f.expect("gofmt -l .", "")
+	f.run("said=$(go test -short -run 'TestImports|TestQuickStart' . ./e2e)", nil)
+	f.expect("grep -rn '\"cookiesession/[a-z]' --include='*.go' . || echo none", "none")
+	f.expect("grep -n '[[:space:]]cookiesession' */go.mod || echo none", "none")
 }
 
 // checkIgnored finds files that the commands have made and git would commit.

@@ -269,10 +269,13 @@ func programIn(t *testing.T) string {
 	return ""
 }
 
-// The library's own documentation begins with the README's program.
+// The library's own documentation begins with the README's program, which imports it under
+// the name that the project has been given.
 func TestQuickStart(t *testing.T) {
+	module := strings.Fields(read(t, "go.mod"))[1]
+	program := strings.Replace(programIn(t), `"cookiesession`, `"`+module, 1)
 	comment := regexp.MustCompile(`(?m)^//\t?`).ReplaceAllString(read(t, "sessions/doc.go"), "")
-	if !strings.Contains(comment, "\n"+programIn(t)) {
+	if !strings.Contains(comment, "\n"+program) {
 		t.Error("sessions/doc.go has another program than the README")
 	}
 }

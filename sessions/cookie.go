@@ -28,28 +28,28 @@ const (
 	maxAhead = 3600
 )
 
-// Verdict is what became of the cookie that a request brought.
+// Verdict is the result of the checks of a cookie.
 type Verdict string
 
-// The verdicts, in the order of the checks, but for Valid.
+// The verdicts. [Checks] has the order in which a cookie gets them.
 const (
 	None       Verdict = "none"            // no cookie of the manager's name
-	Malformed  Verdict = "malformed"       // not of the form that the manager makes
+	Malformed  Verdict = "malformed"       // not in the form that the manager writes
 	TooLarge   Verdict = "too large"       // more than MaxSize bytes
 	UnknownKey Verdict = "unknown key"     // sealed under a key that is not in the ring
 	Tampered   Verdict = "tampered"        // the MAC does not match
 	Expired    Verdict = "expired"         // not written for longer than Limits.Idle
 	TooOld     Verdict = "too old"         // began longer than Limits.Lifetime ago
 	FromFuture Verdict = "from the future" // written more than a minute ahead of our clock
-	Unproven   Verdict = "unproven"        // bound to a device, and no live ticket of it came
+	Unproven   Verdict = "unproven"        // bound to a device, and no live ticket came with it
 	Revoked    Verdict = "revoked"         // Options.Accept said no
-	Valid      Verdict = "valid"
+	Valid      Verdict = "valid"           // it has passed all checks
 )
 
-// Check is one of the checks that a cookie has to pass.
+// Check is one of the checks that a cookie must pass.
 type Check struct {
-	Text    string  // what is so if it has passed, as a sentence
-	Verdict Verdict // what it gets if it fails
+	Text    string  // a sentence that is true if the check passed
+	Verdict Verdict // of a cookie that fails it
 }
 
 // checks are made in this order: the cheap ones first, and nothing that the cookie
@@ -57,7 +57,7 @@ type Check struct {
 var checks = []Check{
 	{Text: "A cookie with this name came.", Verdict: None},
 	{Text: "Name and value are 4,096 bytes at most.", Verdict: TooLarge},
-	{Text: "It is a key id, a dot, and base64.", Verdict: Malformed},
+	{Text: "Its value is a key id, a dot, and base64url.", Verdict: Malformed},
 	{Text: "The server has the key that it names.", Verdict: UnknownKey},
 	{Text: "Its MAC fits what is in it.", Verdict: Tampered},
 	{Text: "What is in it can be read as a session.", Verdict: Malformed},
@@ -71,22 +71,23 @@ var checks = []Check{
 // passedMAC is how many checks a cookie has passed when its MAC has matched.
 const passedMAC = 5
 
-// Checks returns the checks of a cookie in their order. [Cookie.Passed] counts them.
+// Checks returns the checks in the order in which they are made. [Cookie.Passed] counts
+// them.
 func Checks() []Check { return slices.Clone(checks) }
 
-// Cookie is what is known of a cookie once it was judged. It shows nothing secret
-// when it is printed. The zero Cookie is none.
+// Cookie describes the cookie that a request brought. Printing it shows nothing secret.
+// The zero Cookie stands for none.
 type Cookie struct {
 	Verdict   Verdict
-	KeyID     string    // as the cookie names it; empty if it has not that form
-	Encrypted bool      // known once its key is
-	Written   time.Time // when it was sealed; zero before the MAC has matched
+	KeyID     string    // of the key that the value names; empty if it names none
+	Encrypted bool      // meaningful only if the key is known
+	Written   time.Time // when it was sealed; zero unless the MAC matches
 	Size      int       // bytes of name and value
-	Passed    int       // how many of Checks it has passed
-	Good      int       // how many valid cookies of the name came with the request
+	Passed    int       // how many of Checks it passed
+	Good      int       // how many valid cookies of this name came with the request
 
 	Bound      bool      // the session is bound to a device
-	TicketEnds time.Time // until when the device's ticket is good that came along, or zero
+	TicketEnds time.Time // when the ticket that came with the request expires, or zero
 
 	*judged
 }
@@ -118,13 +119,13 @@ func (c Cookie) facts() known {
 // verdict returns the verdict also of the zero Cookie.
 func (c Cookie) verdict() Verdict { return cmp.Or(c.Verdict, None) }
 
-// Payload returns what the cookie carries, in CBOR, also that of a session that has
-// ended. It is for tools: show nobody what is in a cookie that was refused. It is nil
-// before the MAC has matched.
+// Payload returns the session in the cookie, in CBOR, even if it has ended. It returns
+// nil unless the MAC matches. It is for tools: never show a visitor what is in a refused
+// cookie.
 func (c Cookie) Payload() []byte { return bytes.Clone(c.facts().content) }
 
-// Value returns the cookie's value as it came. Whoever has it has the session:
-// never log it, and never show it whole.
+// Value returns the cookie's value as it came. Never log it, and never show it whole:
+// whoever has it has the session.
 func (c Cookie) Value() string { return c.facts().value }
 
 // judge judges the value of one cookie at the time now, in Unix seconds. Whether a

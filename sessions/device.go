@@ -67,8 +67,8 @@ const (
 	refusedChallenge = "refused_challenge" // what was signed is too old, or another
 )
 
-// Steps returns all that [Event.Step] may say, for metrics that are to be there from
-// the start.
+// Steps returns all values of [Event.Step] but the empty one, so that a metric can have
+// them from the start.
 func Steps() []string {
 	return []string{
 		stepOffered, stepRegistered, stepChallenged, stepBound, stepRefreshed, stepEnded,
@@ -207,7 +207,7 @@ type deviceStep[T any] struct {
 	proof, id string
 }
 
-// DevicePaths returns the paths to which browsers post the steps of device binding.
+// DevicePaths returns the paths of the endpoints of device binding.
 func (m *Manager[T]) DevicePaths() (register, refresh string) {
 	return m.o.BindPath + "/register", m.o.BindPath + "/refresh"
 }

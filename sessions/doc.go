@@ -1,18 +1,18 @@
 // Package sessions keeps a visitor's session in the visitor's own cookie. There is no
-// store: the session is a struct of yours, which is encoded, encrypted and signed into
-// one cookie, and read back and verified with each request. The server needs nothing but
-// a key, and any number of copies of it can share the work.
+// store: a session is a struct that you declare. It is encoded, encrypted and signed into
+// one cookie, and verified and decoded with each request. The server needs only a key, so
+// any number of copies of it can share the work.
 //
-// So a session is small: cookie and name have room for [MaxSize] bytes, of which some
-// 2,200 are left for your data. And it can't be taken back from whoever has a copy of the cookie
-// before it ends by itself, unless [Options.Accept] or a bound device says no.
+// A session must be small: the cookie's name and value have room for [MaxSize] bytes, of
+// which some 2,200 are left for your data. And a copied cookie stays valid until it
+// expires, unless [Options.Accept] refuses it or the session is bound to a device.
 //
 // # Quick start
 //
-// Declare a struct for what you want to remember, make a [Manager] for it, and put
-// [Manager.Handler] around your handlers. They get the session with [Manager.Get], and
-// change its Data as they like. It is saved when the response begins. (The error that
-// isn't looked at says that a key was no key or came twice.)
+// Declare a struct for what you want to remember, make a [Manager] for it, and wrap your
+// handlers in [Manager.Handler]. In a handler, call [Manager.Get] and change the session's
+// Data as you like. The session is saved when the response begins. ([NewKeyring] fails
+// only for a zero or duplicate key, so the example ignores its error.)
 //
 //	package main
 //
@@ -40,107 +40,113 @@
 //		log.Fatal(http.ListenAndServe("localhost:8080", m.Handler(http.DefaultServeMux)))
 //	}
 //
-// A field may have any type that comes back as it went: [New] refuses the others, such as
-// interfaces, and says which field it is. A session whose fields are all zero is no
-// session, and has no cookie.
+// A field may have any type that survives encoding and decoding unchanged. [New] refuses
+// other types, such as interfaces, and names the field. A session whose fields are all
+// zero is empty, and has no cookie.
 //
-// Few programs need more than Handler and Get. [Manager.Load] and [Manager.Save] are for
-// those that can't have a handler around theirs, and [Manager.With] is for unit tests.
+// Most programs need only Handler and Get. Use [Manager.Load] and [Manager.Save] where you
+// can't wrap the handlers, and [Manager.With] in unit tests.
 //
 // # Keys
 //
-// Sessions are as safe as their keys. The quick start makes a new key at each start, which
-// ends all sessions, and which no second copy has. A site keeps its keys in a file: one a
-// line, in 64 hexadecimal digits as [Key.Secret] has them, or as openssl rand -hex 32
-// makes them. [ReadKeyring] reads it, and [Keyring.Watch] follows its changes.
+// Whoever has a key can forge any session. The quick start makes a new key at each start,
+// which ends all sessions, and which no other copy of the server has. Keep the keys of a
+// site in a file instead, one per line, in 64 hexadecimal digits: [Key.Secret] returns
+// them, and openssl rand -hex 32 prints them. [ReadKeyring] reads the file, and
+// [Keyring.Watch] follows its changes.
 //
-// The first key seals, and all of them verify. So a key is changed without ending a
-// session: add the new one as the second, and wait until each copy of the server has it;
-// make it the first; drop the old one when the last session under it has ended, after
-// Limits.Idle at the latest, since what is in use is sealed again with the first key. A
-// key that has leaked is dropped at once, and with it go its sessions.
+// The first key seals cookies, and all keys verify them. To change the key without ending
+// a session:
+//
+//  1. Add the new key as the second one, and wait until every copy of the server has it.
+//  2. Make it the first one. Sessions in use are now sealed again with it.
+//  3. When Limits.Idle has passed, drop the old key. No session under it is left.
+//
+// If a key has leaked, drop it at once. The sessions under it end.
 //
 // # Limits
 //
-// A session ends when it was not written for [Limits].Idle, 14 days, or when Lifetime, 90
-// days, have passed since it began. The times are in the cookie, where only the server can
-// change them. A session in use is written again after a quarter of Idle, for a page or a
-// fetch; images, prefetches and HEAD don't count as use, nor does a visit that is
-// [Session].Passive. [Options].LimitsFor gives a session limits of its own, by what is in
-// it: "remember me".
+// A session ends when it has not been written for [Limits.Idle] (14 days by default), or
+// [Limits.Lifetime] (90 days) after it began. For a session of exactly 30 days, set both.
+// The times are in the cookie, where only the server can change them.
 //
-// Two requests at once are two copies of one session, and the answer that arrives last is
-// what the browser keeps. Don't count in a session what must not be lost.
+// A session in use is written again when a quarter of Idle has passed. Pages and fetches
+// count as use. Images, prefetches and HEAD requests don't, nor does a visit that is
+// [Session.Passive]. [Options.LimitsFor] chooses the limits of one session by its data, as
+// for "remember me".
+//
+// Two requests at the same time change two copies of the session, and the browser keeps
+// the one that arrives last. So don't keep a counter in a session that must be exact.
 //
 // # A login
 //
-// Call [Session.Renew] when a visitor logs in, so that the limits count from now, and
-// [Session.Clear] at logout. Copies of a cookie stay good after Clear. If that is too
-// little, keep a number for each user in your database and in the session, compare them
-// in [Options].Accept, and count it up to end all of the user's sessions.
+// Call [Session.Renew] when a visitor logs in, so that the limits count from then on, and
+// [Session.Clear] when the visitor logs out. Copies of the cookie stay valid after Clear.
+// If that is not enough, keep a number for each user in your database and in the session.
+// Compare the two in [Options.Accept], and increment the one in the database to end all of
+// the user's sessions.
 //
-// Cookies are SameSite=Lax unless you say otherwise, which doesn't protect from other
-// sites' forms in all cases: use [http.CrossOriginProtection] too.
+// Cookies are SameSite=Lax by default. That doesn't keep out every form of another site,
+// so use [http.CrossOriginProtection] too.
 //
 // # Device binding
 //
-// With [Options].Bind, browsers that know Device Bound Session Credentials bind a session
-// to the device it began on: a key that can't leave the device has to sign every few
-// minutes, so that a stolen cookie is soon worthless. Other browsers notice nothing.
-// Handler answers the two addresses that browsers call, which are below BindPath. It needs
-// HTTPS, and is best on a domain with no other sites below it.
+// With [Options.Bind], browsers that support Device Bound Session Credentials bind a
+// session to the device on which it began. Every few minutes they have to sign with a key
+// that can't leave the device, so a stolen cookie is soon worthless. Other browsers notice
+// nothing. Handler serves the two endpoints that browsers call, under BindPath. Device
+// binding needs HTTPS, and a domain with no other sites below it is best.
 //
-// A session that is bound and whose device hasn't proved itself is empty, and its
-// [Verdict] is Unproven. To change it is [ErrTryAgain], since the browser mostly succeeds
-// the next time. Assets are the paths that a page needs meanwhile.
+// Until the device has proved itself, a bound session is empty and its [Verdict] is
+// Unproven. Saving a change to it fails with [ErrTryAgain]; the browser usually succeeds
+// on the next request. List the paths that a page needs meanwhile in [Options.Assets].
 //
 // # What Handler keeps
 //
-// Handler decides what becomes of a session when the response begins, at whatever moment
-// and in whatever way. Beside each line is the test that holds it.
+// Handler saves the session when the response begins, in whatever way it does. Beside each
+// row is the test that holds it.
 //
-//	It saves the session
-//	    at WriteHeader, Write, ReadFrom, Flush, or
-//	    when next has returned                     TestHandlerSaves
-//	    after a 103, not with it                   TestHandlerSavesAfter103
-//	    with a status of 101                       TestHandlerSavesAt101
-//	    before Hijack, which fails if that does    TestHandlerSavesBeforeHijack
-//	    if Hijack has failed, later                TestHandlerHijackFails
-//	    if Hijack or Flush can't be had, later     TestHandlerNoHijack, TestHandlerNoFlush
-//	    once, also after Save                      TestHandlerSecondSave
-//	It doesn't save it
-//	    if it is as it was                         TestHandlerUnchanged
-//	    with a status of 500 and above             TestHandlerServerError
-//	    when http.TimeoutHandler has answered      TestHandlerTimeout
-//	    after a panic                              TestHandlerPanic
-//	If it can't be saved
-//	    Failed answers instead of the handler      TestHandlerFailed, TestHandlerFailedAnswers
-//	    or asks for another try, with 503          TestHandlerFailedForNow
-//	    and hears of a change that came too late   TestHandlerLate, TestHandlerLateIsLogged
-//	It can be used
-//	    in layers, which share the session         TestHandlerTwoLayers
-//	    with other managers, also of the same type TestHandlerTwoManagers
-//	It leaves alone
-//	    sendfile, deadlines, full duplex           TestHandlerSendfile, TestHandlerWriter
-//	    a cookie that nobody asks for              TestHandlerDecodesWhenAsked
-//	    what Vary and Cache-Control say, mostly    TestHandlerVary, TestHandlerCacheControl
+//	Handler saves
+//	    at WriteHeader, Write, ReadFrom or Flush,
+//	    or when the handler returns                 TestHandlerSaves
+//	    after a 103, not with it                    TestHandlerSavesAfter103
+//	    with a status of 101                        TestHandlerSavesAt101
+//	    before Hijack, which fails if saving does   TestHandlerSavesBeforeHijack
+//	    later, if Hijack fails                      TestHandlerHijackFails
+//	    later, if Hijack or Flush isn't supported   TestHandlerNoHijack, TestHandlerNoFlush
+//	    once, even after Save                       TestHandlerSecondSave
+//	Handler doesn't save
+//	    a session that is unchanged                 TestHandlerUnchanged
+//	    with a status of 500 or above               TestHandlerServerError
+//	    when http.TimeoutHandler has answered       TestHandlerTimeout
+//	    after a panic                               TestHandlerPanic
+//	If saving fails
+//	    Failed answers instead of the handler       TestHandlerFailed, TestHandlerFailedAnswers
+//	    with 503 by default for ErrTryAgain         TestHandlerFailedForNow
+//	    and is told of changes that came too late   TestHandlerLate, TestHandlerLateIsLogged
+//	Handler works
+//	    in layers, which share the session          TestHandlerTwoLayers
+//	    with other managers, even of the same type  TestHandlerTwoManagers
+//	    with sendfile, deadlines and full duplex    TestHandlerSendfile, TestHandlerWriter
+//	    without decoding unless Get is called       TestHandlerDecodesWhenAsked
+//	    beside the handler's Vary, Cache-Control    TestHandlerVary, TestHandlerCacheControl
 //
-// A response whose session was asked for has Vary: Cookie. One that sets or deletes the
-// cookie has Cache-Control: no-store, unless the handler has said no-store or private, and
-// so has one of Failed. What the handler said of its own content is not sent then: the
-// status, the body, the headers Content-*, but for policies, Etag, Last-Modified, Location,
+// A response has Vary: Cookie if the session was asked for. If it sets or deletes the
+// cookie, or comes from Failed, it has Cache-Control: no-store, unless the handler has set
+// no-store or private. When Failed answers, the handler's own status, body and content
+// headers are dropped: Content-* except for policies, Etag, Last-Modified, Location,
 // Accept-Ranges, and trailers.
 //
 // # Compatibility
 //
 // Programs with different fields can run side by side. A field that a program doesn't know
-// stays in the cookie as it is, and one that the cookie doesn't have is zero. To take a
-// field out of all cookies, name it in [Options].Forget. A field whose type no longer fits
-// makes a session Malformed: give it a new name instead.
+// stays in the cookie, and a field that the cookie doesn't have is zero. To remove a field
+// from all cookies, name it in [Options.Forget]. If a field's type changes so that stored
+// values no longer fit, their sessions are Malformed: give the field a new name instead.
 //
-// A cookie's value is a key's id, a dot, and what gorilla/securecookie makes of the
-// session in CBOR (RFC 8949), without padding: letters, digits, -, _ and one dot, which no
-// client quotes or escapes. Cookies of this version, v1, are bound to it, as keys are
-// derived with its name: another version would have other key ids, so that both can be
-// read side by side. Until the first release v1 may still change.
+// A cookie's value is a key id, a dot, and the session in CBOR (RFC 8949), sealed by
+// gorilla/securecookie, without padding. It has only letters, digits, -, _ and one dot,
+// which no client quotes or escapes. This format is called v1. Keys are derived with that
+// name, so a later version would have other key ids, and a program could read both. Until
+// the first release, v1 may still change.
 package sessions

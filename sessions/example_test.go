@@ -41,7 +41,7 @@ func Example() {
 	// This is your visit number 2.
 }
 
-// A file has the keys, and the program follows its changes.
+// The keys are in a file, whose changes the program follows.
 func ExampleKeyring_Watch() {
 	folder, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -104,7 +104,7 @@ func ExampleLimits() {
 	// Max-Age 31536000 and the session ends after 2160h0m0s
 }
 
-// At login, the session begins anew. Until the user's sessions are ended, it is good.
+// At login, the session begins anew. It stays valid until the user's sessions are ended.
 func ExampleSession_Renew() {
 	type session struct {
 		User string
@@ -152,7 +152,7 @@ func ExampleSession_Renew() {
 	// revoked: user ""
 }
 
-// Along with a session's cookie, a browser is offered to bind it.
+// With a session's cookie comes an offer to bind it to the device.
 func ExampleOptions_deviceBinding() {
 	type session struct{ Name string }
 
@@ -176,7 +176,7 @@ func ExampleOptions_deviceBinding() {
 	// (ES256);path="/session/register"
 }
 
-// What can't be saved is answered by the site.
+// The site itself answers when a session can't be saved.
 func ExampleManager_Handler() {
 	type session struct{ Draft string }
 
@@ -210,7 +210,7 @@ func ExampleManager_Handler() {
 	// 413 This draft is too long for us.
 }
 
-// An older copy of the program keeps what a newer one has stored.
+// An older copy of the program keeps the fields that a newer one has stored.
 func ExampleOptions_newFields() {
 	type older struct{ Name string }
 	type newer struct {

@@ -14,9 +14,9 @@ import (
 	"sync/atomic"
 )
 
-// Handler returns a handler that gives next the session of each request, by
-// [Manager.Get], and saves it when the response begins. It answers the steps of device
-// binding itself. The package documentation says what is kept under which conditions.
+// Handler returns a handler that calls next, where [Manager.Get] returns the request's
+// session, and saves the session when the response begins. It serves the endpoints of
+// device binding itself. The package documentation has the details.
 func (m *Manager[T]) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		outer, _ := r.Context().Value(m).(*visit[T])

@@ -17,17 +17,16 @@ const (
 	watchInterval = 3 * time.Second
 )
 
-// KeyLine is a key and the line of a key file, from 1, on which it stands.
+// KeyLine is a key and its line in a key file, counted from 1.
 type KeyLine struct {
 	Key  Key
 	Line int
 }
 
-// ParseKeys returns the keys in the text of a key file: one a line, in 64
-// hexadecimal digits. There may be blank lines, comments from a # to the end of
-// the line, and the byte order mark that some editors put at the head. A text
-// without keys is no error. Errors have the form "sessions: name:line: reason" and
-// never quote the text.
+// ParseKeys returns the keys in the text of a key file: one per line, in 64 hexadecimal
+// digits. Blank lines, comments from # to the end of the line, and a byte order mark at
+// the beginning are allowed. A text without keys is no error. Errors have the form
+// "sessions: name:line: reason" and never quote the text.
 func ParseKeys(name, text string) ([]KeyLine, error) {
 	var keys []KeyLine
 	lines := make(map[string]int) // by id
@@ -52,8 +51,8 @@ func ParseKeys(name, text string) ([]KeyLine, error) {
 	return keys, nil
 }
 
-// ReadKeyring returns a Keyring with the keys of a file, for which [ParseKeys] has
-// the form. It must be a regular file of at most 1 MiB with a key in it.
+// ReadKeyring returns a Keyring with the keys of a file, whose format is that of
+// [ParseKeys]. It must be a regular file of at most 1 MiB with at least one key.
 func ReadKeyring(file string) (*Keyring, error) {
 	text, err := ReadKeyFile(file)
 	if err != nil {
@@ -63,8 +62,8 @@ func ReadKeyring(file string) (*Keyring, error) {
 	return k, k.take(file, text)
 }
 
-// ReadKeyFile returns the text of a key file, which must be a regular one of at most
-// 1 MiB: reading a pipe could wait for ever, and the second time there is nothing in it.
+// ReadKeyFile returns the text of a key file. It must be a regular file of at most 1 MiB.
+// Reading a pipe could block forever, and would find nothing the second time.
 func ReadKeyFile(file string) (text string, err error) {
 	info, err := os.Stat(file)
 	switch {
@@ -98,11 +97,10 @@ func (k *Keyring) take(file, text string) error {
 	return k.Replace(keys[0], keys[1:]...)
 }
 
-// Watch keeps the ring as a file says until ctx ends: it reads the file at once
-// and every few seconds, also one that is replaced, or that a symbolic link leads
-// to. While the file is bad or gone, the ring stays as it is. If told isn't nil,
-// it is called with nil for each set of keys that was taken, and with an error once
-// for each state of the file that was bad.
+// Watch keeps the keys in the ring those of a file, until ctx is done. It reads the file
+// at once and every few seconds, and follows symbolic links. While the file is bad or
+// missing, the ring stays as it is. If told is not nil, it is called with nil when new
+// keys have been taken, and with an error once for each bad state of the file.
 //
 //	go keys.Watch(ctx, "ring", func(err error) { slog.Info("keys read", "err", err) })
 func (k *Keyring) Watch(ctx context.Context, file string, told func(error)) {

@@ -76,15 +76,14 @@ var oneSpelling = base64.RawURLEncoding.Strict()
 
 const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// IsKeyID reports whether s has the form of a key id. Only then may it stand in
-// a log: whatever a client sends is six harmless characters at most.
+// IsKeyID reports whether s has the form of a key id: six lower-case letters and digits.
+// Don't log a key id that a client has sent unless it has this form.
 func IsKeyID(s string) bool {
 	return len(s) == idLen && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
-// Key is a secret of 32 random bytes and what is derived from it. The zero Key
-// is none: a [Keyring] refuses it. However a Key is printed or logged, only its
-// ids are shown.
+// Key is a secret of 32 random bytes, from which the keys of cookies are derived. A
+// [Keyring] refuses the zero Key. Printing or logging a Key shows only its ids.
 type Key struct{ *derived }
 
 // derived has a codec for either mode, with separate ids and subkeys. So a
@@ -102,9 +101,9 @@ func NewKey() Key {
 	return newKey(secret)
 }
 
-// ParseKey returns the key that 64 hexadecimal digits spell. It refuses what is
-// too regular to be random, such as a text or a series of numbers. Its errors
-// never quote the key.
+// ParseKey returns the key that 64 hexadecimal digits spell. It refuses a key that is too
+// regular to be random, such as text or a series of numbers. Its errors never quote the
+// key.
 func ParseKey(digits string) (Key, error) {
 	if len(digits) != 2*keyBytes {
 		return Key{}, fmt.Errorf("sessions: want a key of %d hexadecimal digits, "+
@@ -161,8 +160,8 @@ func newKey(secret [keyBytes]byte) Key {
 	}}
 }
 
-// Secret returns the key as 64 hexadecimal digits, for a key file and nothing
-// else: who has them can make any session. It is empty for the zero Key.
+// Secret returns the key as 64 hexadecimal digits. Write it into a key file and nowhere
+// else: whoever has it can forge any session. It is empty for the zero Key.
 func (k Key) Secret() string {
 	if k.derived == nil {
 		return ""
@@ -170,8 +169,9 @@ func (k Key) Secret() string {
 	return hex.EncodeToString(k.secret[:])
 }
 
-// IDs returns the ids at the head of the cookies that are sealed with k, signed and
-// encrypted or only signed. They are no secrets. Those of the zero Key are empty.
+// IDs returns the ids that stand in cookies sealed with k: in those that are signed and
+// encrypted, and in those that are only signed. They are not secret. Those of the zero Key
+// are empty.
 func (k Key) IDs() (encrypted, signed string) {
 	if k.derived == nil {
 		return "", ""
@@ -185,20 +185,20 @@ type ring struct {
 	codecs map[string]*codec // by id, two for each key
 }
 
-// Keyring is a set of keys of which the first seals and all verify. Several
-// managers may share one, and all its methods may be called while they work. The
-// zero Keyring has no keys: [New] refuses it until [Keyring.Replace] was called.
+// Keyring is a list of keys: the first seals cookies, and all verify them. It is safe for
+// concurrent use, and several managers may share one. The zero Keyring has no keys. Call
+// [Keyring.Replace] before you pass it to [New].
 type Keyring struct{ current atomic.Pointer[ring] }
 
-// NewKeyring returns a Keyring that seals with first. It refuses a zero Key, and
-// one that is there twice.
+// NewKeyring returns a Keyring that seals with first. It fails only for a zero or
+// duplicate key.
 func NewKeyring(first Key, more ...Key) (*Keyring, error) {
 	k := new(Keyring)
 	return k, k.Replace(first, more...)
 }
 
-// Replace puts other keys in the place of those in the ring, for all of its
-// managers at once. If it fails, as [NewKeyring] does, the ring stays as it was.
+// Replace replaces the keys in the ring, for all of its managers at once. It fails as
+// [NewKeyring] does, and then the ring stays as it was.
 func (k *Keyring) Replace(first Key, more ...Key) error {
 	r := &ring{keys: append([]Key{first}, more...), codecs: make(map[string]*codec)}
 	for i, key := range r.keys {
@@ -216,7 +216,7 @@ func (k *Keyring) Replace(first Key, more ...Key) error {
 	return nil
 }
 
-// Keys returns the keys in the ring. The first one seals.
+// Keys returns the keys in the ring. The first one seals cookies.
 func (k *Keyring) Keys() []Key {
 	if r := k.current.Load(); r != nil {
 		return slices.Clone(r.keys)

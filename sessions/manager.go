@@ -24,110 +24,114 @@ const (
 	maxLimit = 400 * day
 )
 
-// Limits say when a session ends by itself. The server keeps them: when a browser
-// deletes its cookie is a matter of its own.
+// Limits say when a session ends by itself. The server enforces them. When a browser
+// deletes its cookie is up to the browser.
 type Limits struct {
-	// Idle ends a session that was not written for this long. A session in use is
-	// written again after a quarter of it. Zero means 14 days.
+	// Idle ends a session that has not been written for this long. A session in use is
+	// written again after a quarter of Idle. Zero means 14 days.
 	Idle time.Duration
 
 	// Lifetime ends a session this long after it began, however busy. Zero means 90 days.
 	Lifetime time.Duration
 
-	// BrowserSession has browsers delete the cookie when they are closed, though many
-	// restore it with their windows.
+	// BrowserSession tells browsers to delete the cookie when they are closed. Many
+	// restore it together with their windows.
 	BrowserSession bool
 }
 
-// Options are what a site decides about its sessions. The zero value is right for a
-// site on HTTPS. [New] refuses what contradicts itself.
+// Options configure the sessions of a site. The zero value is right for a site on HTTPS.
+// [New] refuses options that contradict each other.
 type Options[T any] struct {
-	// Name is that of the cookie, to which New adds the prefix that fits the rest:
-	// __Host-Http- over HTTPS, or __Http- with a Domain or a Path. With it browsers
-	// take the cookie only from a secure page's response (RFC 6265bis, 4.1.3). Empty
-	// means "session".
+	// Name is the cookie's name. Empty means "session". Unless Insecure is set, New adds
+	// a prefix, with which browsers accept the cookie only from a secure response (RFC
+	// 6265bis, 4.1.3): __Host-Http-, or __Http- if Domain or Path is set.
 	Name string
 
-	// Insecure is for plain http: no Secure, no prefix.
+	// Insecure allows plain HTTP: the cookie has no Secure attribute and no prefix.
 	Insecure bool
 
-	// SignOnly leaves the session readable for whoever has the cookie. Nobody can
-	// change it all the same.
+	// SignOnly signs the session without encrypting it. Whoever has the cookie can read
+	// it, but not change it.
 	SignOnly bool
 
-	// Domain shares the session with the hosts below a domain. Empty means that only
-	// the host that has set the cookie gets it.
+	// Domain shares the session with all hosts in this domain. Empty means that only the
+	// host that set the cookie gets it.
 	Domain string
 
-	// Path is the part of the site that gets the cookie. Empty means "/".
+	// Path limits the cookie to this part of the site. Empty means "/".
 	Path string
 
-	// SameSite says with which requests from other sites the cookie comes. Zero means
-	// Lax: with links from there, not with forms and frames. None needs HTTPS.
+	// SameSite limits the requests from other sites that bring the cookie. Zero means Lax:
+	// links bring it, posted forms and frames don't. None needs HTTPS.
 	SameSite http.SameSite
 
-	// Partitioned gives each site that embeds this one a session of its own. It needs
+	// Partitioned keeps a separate session for each site that embeds this one. It needs
 	// HTTPS.
 	Partitioned bool
 
-	// Limits hold for all sessions.
+	// Limits apply to all sessions, unless LimitsFor says otherwise.
 	Limits
 
-	// LimitsFor, if not nil, returns the limits of one session by its data. A duration
-	// of zero is that of Options; others are brought between a second and 400 days.
-	// BrowserSession is as it says. Who shortens a session's limits calls Renew with it.
+	// LimitsFor, if not nil, returns the limits of the session with this data. A zero
+	// duration means the one in Options. Others are clamped between a second and 400 days.
+	// BrowserSession is taken as it is. To shorten a live session's limits, change its data
+	// and call Renew.
 	LimitsFor func(data *T) Limits
 
-	// Accept, if not nil, is asked about each session that is good by itself. False ends
-	// it: its verdict is Revoked, its data is empty. Where the answer can't be known,
-	// because a database is down, it should panic: then nothing is saved.
+	// Accept, if not nil, is called once per request, by the first Get or Load, for a
+	// session whose cookie is otherwise good, including one with no user logged in. If it
+	// returns false, the session is empty and its verdict is Revoked. If it can't tell,
+	// because a database is down, it should panic, so that nothing is saved. Don't hold a
+	// lock that it needs while you call Get.
 	Accept func(*http.Request, *Session[T]) bool
 
-	// Adopt, if not nil, is asked where the verdict is None. If ok, its data is the
-	// session, and is saved with the first answer below 500, which deletes the cookie
-	// old, with the Path and the Domain that it has. For a session that is ours it is
-	// asked for old alone, at Clear and at Renew. Where old is nil nothing is deleted:
-	// programs that know the other session alone may still be running.
+	// Adopt, if not nil, takes over a session of another library or with other Options.
+	// It is called if the verdict is None. If ok is true, data becomes the session, which
+	// the first response below 500 saves. The response also deletes the cookie old, with
+	// its Path and Domain. At Clear and Renew, Adopt is called for old alone, which goes
+	// too. If old is nil, nothing is deleted: return nil while programs that know only the
+	// other session are still running.
 	Adopt func(*http.Request) (data T, old *http.Cookie, ok bool)
 
-	// Forget are fields that T no longer has and that are to go from cookies. Others
+	// Forget names fields that T no longer has, to remove them from cookies. Other fields
 	// that T doesn't have are kept, since a newer program may have them.
 	Forget []string
 
-	// Bind turns on device binding, and is how long a ticket is good: ten minutes or
-	// more, since browsers limit how often they sign. Zero turns it off.
+	// Bind turns on device binding. It is how long a ticket, the device's proof, is valid:
+	// use ten minutes or more, because browsers limit how often they sign. Zero turns
+	// device binding off.
 	Bind time.Duration
 
-	// BindPath is below which path browsers find register and refresh. It must be
-	// within Path. Empty means Name within Path, such as /session.
+	// BindPath is the path under which the endpoints register and refresh are served. It
+	// must be within Path. Empty means Name within Path, such as /session.
 	BindPath string
 
-	// Assets are paths that never wait for a ticket. One that ends in / means all
-	// below it.
+	// Assets are paths that browsers request without waiting for a ticket. One that ends
+	// in / stands for all paths under it.
 	Assets []string
 
-	// Failed answers where a session can't be saved, in place of the handler, or is
-	// told of ErrLate, with w nil since it is too late to answer. If Failed is nil, the
-	// answer is 500, or 503 for ErrTryAgain, and there is a line in slog's default log.
+	// Failed answers instead of the handler if the session can't be saved. For ErrLate, w
+	// is nil, because it is too late to answer. If Failed is nil, the answer is 500, or 503
+	// for ErrTryAgain, and slog's default logger gets a line without the data.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
 
-	// Observe, if not nil, is called for metrics and logs: once for each request whose
-	// session was asked for, when its response begins, again for a late change, and for
-	// each step of a device; without Handler at each Save, with a nil request for a
-	// session that none has brought. It must be safe for concurrent use.
+	// Observe, if not nil, is called for metrics and logs. Within Handler, it is called
+	// when a response begins whose session was asked for, again for a change that comes
+	// too late, and for each step of device binding. Without Handler, each Save calls it;
+	// r is nil if the session was made by hand. It must be safe for concurrent use.
 	Observe func(r *http.Request, e Event)
 }
 
-// Event is what [Options.Observe] is told. It carries nothing of a session's data.
+// Event is what [Options.Observe] gets. It has nothing of a session's data.
 type Event struct {
 	Cookie Cookie // that came with the request
 	Saved  Saved  // what was written
-	Err    error  // why it could not be
-	Step   string // of device binding, one of Steps; empty if it is none
+	Err    error  // why the session could not be saved
+	Step   string // of device binding: one of Steps, or empty
 }
 
-// Manager reads sessions of type T from cookies and writes them back. It keeps none
-// itself. It may be used by many goroutines at once.
+// Manager reads sessions with data of type T from cookies and writes them back. It stores
+// nothing itself. It is safe for concurrent use.
 type Manager[T any] struct {
 	keys   *Keyring
 	o      Options[T] // complete
@@ -137,9 +141,9 @@ type Manager[T any] struct {
 	forget []rawKey   // Options.Forget, as it is encoded
 }
 
-// New returns a Manager whose sessions are sealed with the first of keys. It refuses
-// to begin without a key, with options that contradict each other, and with a T that
-// can't be read back as it was stored.
+// New returns a Manager that seals sessions with the first key in keys. It fails if there
+// is no key, if the options contradict each other, and if a T can't be read back as it was
+// stored.
 func New[T any](keys *Keyring, o Options[T]) (*Manager[T], error) {
 	if keys == nil || keys.current.Load() == nil {
 		return nil, errors.New("sessions: there are no keys: New needs a Keyring with one")
@@ -276,9 +280,9 @@ func (m *Manager[T]) limitsOf(data *T) Limits {
 // CookieName returns the name of the cookie, with its prefix.
 func (m *Manager[T]) CookieName() string { return m.name }
 
-// Load returns the session that r brings. It cannot fail: a cookie that is not good is
-// an empty session, and its verdict tells why. Most sites need only [Manager.Handler]
-// and [Manager.Get]. Within Handler, it returns the same session as Get.
+// Load returns the session that r brings. It never fails: if the cookie is not good, the
+// session is empty and its verdict tells why. Within [Manager.Handler], Load returns the
+// same session as [Manager.Get], which is all that most programs need.
 func (m *Manager[T]) Load(r *http.Request) *Session[T] {
 	if v, ok := r.Context().Value(m).(*visit[T]); ok {
 		return v.session()
@@ -286,8 +290,9 @@ func (m *Manager[T]) Load(r *http.Request) *Session[T] {
 	return m.load(r)
 }
 
-// Get returns the session of the request that ctx belongs to: the same one for each
-// call. It panics outside of [Manager.Handler], unless ctx comes from [Manager.With].
+// Get returns the session of the request that ctx belongs to. The first call verifies the
+// cookie, and calls Options.Accept. Further calls return the same session. Get panics
+// unless ctx comes from [Manager.Handler] or [Manager.With].
 func (m *Manager[T]) Get(ctx context.Context) *Session[T] {
 	v, ok := ctx.Value(m).(*visit[T])
 	if !ok {
@@ -297,9 +302,9 @@ func (m *Manager[T]) Get(ctx context.Context) *Session[T] {
 	return v.session()
 }
 
-// With returns a context for unit tests of handlers, from which [Manager.Get] and, by
-// way of a request, [Manager.Load] get a session with data in it, as if its cookie had
-// come. It panics if data can't be stored.
+// With returns a context with a session that has data in it, as if its cookie had come.
+// Use it in unit tests of handlers: [Manager.Get], and [Manager.Load] for a request with
+// this context, return the session. With panics if data can't be stored.
 func (m *Manager[T]) With(ctx context.Context, data T) (context.Context, *Session[T]) {
 	s := m.Open(nil)
 	if c := must(m.Seal(data)); !slices.Equal(must(encode(data)), m.zero) {
@@ -310,8 +315,8 @@ func (m *Manager[T]) With(ctx context.Context, data T) (context.Context, *Sessio
 	return context.WithValue(ctx, m, v), s
 }
 
-// Seal returns a cookie with data in a session that begins now. It is for tests and
-// tools. It fails as Save does.
+// Seal returns a cookie for a session that begins now and has data in it. It fails as
+// [Manager.Save] does. It is for tests and tools.
 func (m *Manager[T]) Seal(data T) (*http.Cookie, error) {
 	encoded, err := encode(data)
 	if err != nil {
@@ -321,9 +326,9 @@ func (m *Manager[T]) Seal(data T) (*http.Cookie, error) {
 	return m.bake(s.next(encoded), m.limitsOf(&data), s.now)
 }
 
-// Open judges the value of one cookie. It judges neither the name, since the MAC has the
-// manager's, nor does it ask Accept or for a device's ticket. A nil cookie is none. It
-// is for tests and tools.
+// Open returns the session in c, with the verdict on its value alone: it ignores the name
+// of c, which the MAC covers, and asks neither Accept nor for a device's ticket. If c is
+// nil, the verdict is None. Open is for tests and tools.
 func (m *Manager[T]) Open(c *http.Cookie) *Session[T] {
 	if c == nil {
 		return new(Session[T])

@@ -66,13 +66,13 @@ func (c Cookie) LogValue() slog.Value { return slog.StringValue(c.text()) }
 
 func (s Session[T]) text() string { return "session of " + s.cookie.text() }
 
-// Format prints what is known of the session's cookie, and nothing of its data.
+// Format prints the verdict on the session's cookie, its size and the key's id.
 func (s Session[T]) Format(f fmt.State, _ rune) { print(f, s.text()) }
 
-// MarshalText returns what is known of the session's cookie, and nothing of its data.
+// MarshalText returns the verdict on the session's cookie, its size and the key's id.
 func (s Session[T]) MarshalText() ([]byte, error) { return []byte(s.text()), nil }
 
-// LogValue returns what is known of the session's cookie, and nothing of its data.
+// LogValue returns the verdict on the session's cookie, its size and the key's id.
 func (s Session[T]) LogValue() slog.Value { return slog.StringValue(s.text()) }
 
 func (m *Manager[T]) text() string { return "manager of " + m.name + ", " + m.keys.text() }

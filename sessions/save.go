@@ -11,40 +11,40 @@ import (
 	"time"
 )
 
-// Reason is why a response writes the cookie.
+// Reason is why Save or Handler wrote the cookie.
 type Reason string
 
 // The reasons.
 const (
-	Unchanged Reason = "unchanged" // it doesn't
-	Changed   Reason = "changed"   // the data has changed, or was adopted or renewed
-	Renewed   Reason = "renewed"   // a quarter of Limits.Idle has passed, or a field was forgotten
-	Resealed  Reason = "re-sealed" // it was sealed under another key, or in another mode
+	Unchanged Reason = "unchanged" // no cookie was written
+	Changed   Reason = "changed"   // the data has changed or was adopted, or Renew was called
+	Renewed   Reason = "renewed"   // a quarter of Limits.Idle has passed, or Forget removes a field
+	Resealed  Reason = "re-sealed" // the cookie was sealed with another key or in another mode
 	Bound     Reason = "bound"     // the session was bound to a device
-	Cleared   Reason = "cleared"   // the session is empty: the cookie is deleted
+	Cleared   Reason = "cleared"   // the session is empty: the cookie was deleted
 )
 
-// Saved is what became of saving a session.
+// Saved is the result of saving a session.
 type Saved struct {
 	Reason Reason
 	Size   int // bytes of the cookie's name and value; 0 if none was written
 }
 
-// ErrLate says that a session was changed after the response had begun, so that the
-// change is lost.
+// ErrLate says that a session was changed after its response had begun. The change is
+// lost.
 var ErrLate = errors.New("sessions: the session was changed after the response had begun, " +
 	"so the change is lost")
 
-// ErrTryAgain says that a session can't be changed for now: its cookie is good, but a
-// device's ticket is missing, or a clock is wrong. Nothing was written, so that
-// nothing is lost. After Clear a session can always be saved.
+// ErrTryAgain says that a session can't be changed for now: its cookie is good, but the
+// device's ticket is missing, or a clock is wrong. Nothing was written, and nothing is
+// lost. After [Session.Clear], saving never fails with ErrTryAgain.
 var ErrTryAgain = errors.New("sessions: the session can't be changed for now, try again")
 
-// ErrUnstorable says that the data can't be encoded, or not be decoded again, such as
-// text that isn't UTF-8. What it comes with in an error may quote the data.
+// ErrUnstorable says that the data can't be encoded, or can't be decoded again, as with
+// text that isn't UTF-8. An error that wraps it may quote the data.
 var ErrUnstorable = errors.New("sessions: the data can't be stored")
 
-// TooLargeError says that a session does not fit into a cookie.
+// TooLargeError says that a session doesn't fit into a cookie.
 type TooLargeError struct {
 	Over int // bytes too many
 }
@@ -101,14 +101,15 @@ func (a state) equals(b state) bool {
 }
 
 // Save adds the session's cookie to the header of w if there is a reason to, such as a
-// change. The header must not have been written yet: within [Manager.Handler], which
-// saves by itself, it fails with [ErrLate] then; elsewhere the cookie is lost. A second
-// Save replaces the first one's cookie, or takes it back.
+// change. Call it before the response begins. After that, it fails with [ErrLate] within
+// [Manager.Handler], which saves by itself; elsewhere the cookie is lost. A second Save
+// replaces the cookie of the first, or takes it back.
 //
-// It fails with a [*TooLargeError] when the session doesn't fit into a cookie, with
-// [ErrTryAgain], and with [ErrUnstorable]. Then no cookie is set, and the visitor keeps
-// the old one. Within Handler, a handler that then answers with a status below 400 is
-// answered for by Options.Failed.
+// Save fails with a [*TooLargeError] if the session doesn't fit into a cookie, with
+// [ErrTryAgain], or with [ErrUnstorable] if the data can't be encoded or decoded again, as
+// with text that isn't UTF-8. It then sets no cookie, and the visitor keeps the old one.
+// Within Handler, a handler that then answers with a status below 400 is answered for by
+// Options.Failed.
 func (m *Manager[T]) Save(w http.ResponseWriter, s *Session[T]) (Saved, error) {
 	v := s.visit
 	switch {

@@ -5,17 +5,18 @@ import (
 	"time"
 )
 
-// Session is what a site remembers of a visitor during one request, and what became
-// of the cookie that brought it. A Session that is made by hand, like
-// &Session[T]{Data: data}, is a new one. A Session belongs to one goroutine, and is
-// not to be copied. However it is printed, it shows nothing of its data, but in an
-// unexported field of another struct, where fmt can't ask it.
+// Session is what a site remembers of a visitor, during one request. [Manager.Get]
+// returns it; one made by hand, like &Session[T]{Data: data}, is a new session.
+//
+// A Session must not be copied, nor used by several goroutines at once. Printing it never
+// shows its data, except when it is in an unexported field of another struct, because fmt
+// then can't call its methods.
 type Session[T any] struct {
-	// Data is what the site keeps. Change it as you like: Save and Handler notice.
+	// Data is yours. Change it as you like: Handler and Save notice.
 	Data T
 
-	// Passive says that the visitor isn't there to see the answer, as with a poll. The
-	// session is then not renewed, only saved if it has changed.
+	// Passive says that the visitor isn't waiting for the answer, as with a poll. The
+	// session is then not renewed, and saved only if it changes.
 	Passive bool
 
 	r      *http.Request // nil for one that no request has brought
@@ -32,18 +33,18 @@ type Session[T any] struct {
 	sent             *sent        // what Save has put into a header; nil if it hasn't
 }
 
-// Renew begins the session anew with the same data, so that Limits count from now, and
-// so that no cookie from before it is this session. Call it at login. A session that
-// is bound to a device stays bound. Renew does nothing for an empty session.
+// Renew begins the session anew with the same data, so that its limits count from now.
+// Call it when a visitor logs in. It does not invalidate copies of the old cookie. A
+// session that is bound to a device stays bound. On an empty session Renew does nothing.
 func (s *Session[T]) Renew() { s.renewed = true }
 
-// Clear ends the session. Call it at logout. The cookie is deleted, even if it was
-// refused; copies of it that somebody has made are as good as before. What is put into
-// Data afterwards begins a new session.
+// Clear ends the session, and deletes the cookie, even a refused one. Call it when a
+// visitor logs out. It does not invalidate copies of the cookie. Data that is set after
+// Clear begins a new session.
 func (s *Session[T]) Clear() { s.Data, s.cleared, s.renewed = *new(T), true, false }
 
-// Undo makes Data again what the cookie brought, and forgets Clear and Renew. It is
-// for an action that has failed.
+// Undo resets Data to what the cookie brought, and takes back Clear and Renew. Call it
+// when an action has failed.
 func (s *Session[T]) Undo() {
 	s.Data, s.cleared, s.renewed = *new(T), false, false
 	if s.origin == nil {
@@ -60,10 +61,10 @@ func (s *Session[T]) Undo() {
 // Messages that are shown once should wait for another one.
 func (s *Session[T]) Quiet() bool { return s.Passive || s.quiet }
 
-// Verdict tells what became of the cookie. It is None for a new session.
+// Verdict returns the verdict on the cookie. It is None for a new session.
 func (s *Session[T]) Verdict() Verdict { return s.cookie.verdict() }
 
-// Cookie returns what is known of the cookie that was judged.
+// Cookie describes the cookie that brought the session.
 func (s *Session[T]) Cookie() Cookie {
 	c := s.cookie
 	c.Verdict = c.verdict()
@@ -79,15 +80,15 @@ func (s *Session[T]) sealed() sealed {
 	return s.cookie.facts().sealed
 }
 
-// Began returns when the session began, in UTC and whole seconds, also where its cookie
-// was refused after its MAC had matched, and, after it was saved, when what was saved
-// began. It is zero for a new session.
+// Began returns when the session began, in UTC and whole seconds. It is zero for a new
+// session. If the cookie was refused although its MAC matches, Began returns the time in
+// it. Once the session has been saved, Began returns the time that was saved.
 func (s *Session[T]) Began() time.Time { return unix(int64(s.sealed().Began)) }
 
-// Written returns when the session was last written, in the way of Began.
+// Written returns when the session was last written. It follows the rules of Began.
 func (s *Session[T]) Written() time.Time { return unix(s.sealed().written()) }
 
-// Ends returns when the session ends if nothing is written until then, in the way of
+// Ends returns when the session ends unless it is written before. It follows the rules of
 // Began.
 func (s *Session[T]) Ends() time.Time {
 	last := s.sealed()
@@ -95,8 +96,8 @@ func (s *Session[T]) Ends() time.Time {
 		int64(last.Began)+seconds(last.limits.Lifetime)))
 }
 
-// Limits returns the limits of this session, which LimitsFor may have set. They are
-// zero for a new session.
+// Limits returns the limits of this session, from LimitsFor if that is set. They are zero
+// for a new session.
 func (s *Session[T]) Limits() Limits { return s.sealed().limits }
 
 // continues reports whether the session is the one that the cookie brought.
@@ -105,7 +106,8 @@ func (s *Session[T]) continues() bool { return s.cookie.Verdict == Valid && !s.c
 // device returns the key of the device that the cookie's session is bound to, or nil.
 func (s *Session[T]) device() []byte { return s.cookie.facts().Device }
 
-// Flash is a field for messages that are shown once, such as after a redirect.
+// Flash is the type of a field for messages that are shown once, such as on the page
+// after a redirect.
 type Flash []string
 
 // maxFlash is how many messages a Flash keeps. A script that posts and follows no redirect
