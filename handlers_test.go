@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"html"
 	"io"
 	"log/slog"
@@ -93,20 +92,18 @@ func visitors(t testing.TB, site http.Handler) []*visitor {
 	}
 }
 
-// The Django lesson, with what it says. A slash at the end makes no difference.
+// The Django lesson, with what it says.
 func TestLesson(t *testing.T) {
 	for _, v := range visitors(t, newTestApp(t)) {
-		for _, slash := range []string{"", "/"} {
-			v.want("GET", "/get_name"+slash, "", 200, "Name not found in session")
-			v.want("POST", "/set_name"+slash, "name=+Alice+", 200, "Name Alice set in session")
-			v.want("GET", "/get_name"+slash, "", 200, "Name: Alice")
-			v.want("POST", "/set_name"+slash, "name=Bob&more=x", 200, "Name Bob set in session")
-			v.want("GET", "/get_name"+slash, "", 200, "Name: Bob")
-			v.want("POST", "/clear_name"+slash, "", 200, "Name cleared from session")
-			v.want("GET", "/get_name"+slash, "", 200, "Name not found in session")
-			v.want("POST", "/clear_name"+slash, "", 200, "Name cleared from session")
-		}
-		if v.sent != 6 { // two names and an end, twice
+		v.want("GET", "/get_name", "", 200, "Name not found in session")
+		v.want("POST", "/set_name", "name=+Alice+", 200, "Name Alice set in session")
+		v.want("GET", "/get_name", "", 200, "Name: Alice")
+		v.want("POST", "/set_name", "name=Bob&more=x", 200, "Name Bob set in session")
+		v.want("GET", "/get_name", "", 200, "Name: Bob")
+		v.want("POST", "/clear_name", "", 200, "Name cleared from session")
+		v.want("GET", "/get_name", "", 200, "Name not found in session")
+		v.want("POST", "/clear_name", "", 200, "Name cleared from session")
+		if v.sent != 3 { // two names and an end
 			t.Errorf("accept %q: got %d cookies", v.accept, v.sent)
 		}
 	}
@@ -114,89 +111,38 @@ func TestLesson(t *testing.T) {
 
 // The first page, the form, and what is no page.
 func TestAnswers(t *testing.T) {
-	const nowhere = "There is no page at this address. Start at / instead."
+	const about = "A session in a signed cookie: POST name=... to /set_name, then " +
+		"GET /get_name, POST to /clear_name. Name: Alice"
+	large := strings.Repeat("x", 65<<10)
 	for _, v := range visitors(t, newTestApp(t)) {
-		browser := v.accept != ""
 		v.want("POST", "/set_name", "name=Alice", 200, "Name Alice set in session")
-		cookie := v.cookie
 		for _, tt := range []struct {
 			method, path, form string
 			status             int
 			text, page         string
-			vary               string
 		}{
-			{
-				method: "GET", path: "/", status: 200,
-				text: "A session in a signed cookie: POST name=... to /set_name, then " +
-					"GET /get_name, POST to /clear_name. Name: Alice",
-				page: "Welcome back, Alice.", vary: "Accept, Cookie",
-			},
-			{
-				method: "GET", path: "/set_name", status: 200, text: "<!DOCTYPE html>...",
-				page: `value="Alice"`, vary: "Cookie",
-			},
-			{
-				method: "POST", path: "/set_name", form: "name=", status: 422,
-				text: "The name is empty: type at least one character that can be seen.",
-				page: "The name is empty", vary: "Accept, Cookie",
-			},
-			{
-				method: "POST", path: "/set_name?name=Eve", status: 422,
-				text: "The field name is missing: send it once, in the body of the form.",
-				page: "The field name is missing", vary: "Accept, Cookie",
-			},
-			{
-				method: "POST", path: "/set_name", form: "name=%zz", status: 400,
-				text: "The form is broken and was not read...", page: "That form could not be read",
-				vary: "Accept, Cookie",
-			},
-			{
-				method: "POST", path: "/set_name", form: strings.Repeat("x", 65<<10), status: 413,
-				text: "The form is too large: at most 65536 bytes are read.",
-				page: "That is too much", vary: "Accept, Cookie",
-			},
-			{
-				method: "GET", path: "/nowhere", status: 404, text: nowhere,
-				page: "There is no such page", vary: "Accept, Cookie",
-			},
-			{
-				method: "POST", path: "//set_name", form: "name=x", status: 404, text: nowhere,
-				page: "There is no such page", vary: "Accept, Cookie",
-			},
-			{
-				method: "PUT", path: "/get_name", status: 405,
-				text: "This address answers only to GET, HEAD.",
-				page: "That is not possible here", vary: "Accept, Cookie",
-			},
+			{"GET", "/", "", 200, about, "Welcome back, Alice."},
+			{"GET", "/set_name", "", 200, "<!DOCTYPE html>...", `value="Alice"`},
+			{"POST", "/set_name", "name=", 422, "The name is empty: ...", "The name is empty"},
+			{"POST", "/set_name?name=Eve", "", 422, "The field name is missing: ...",
+				"The field name is missing"},
+			{"POST", "/set_name", "name=%zz", 400, "The form is broken and was not read...",
+				"That form could not be read"},
+			{"POST", "/set_name", large, 413, "The form is too large...", "That is too much"},
+			{"GET", "/nowhere", "", 404, "There is no page at this address. ...",
+				"There is no such page"},
+			{"PUT", "/get_name", "", 405, "This address answers only to GET, HEAD.",
+				"That is not possible here"},
 		} {
 			text := tt.text
-			if browser {
+			if v.accept != "" {
 				text = tt.page
 			}
 			v.want(tt.method, tt.path, tt.form, tt.status, text)
-			res, _ := v.send(tt.method, tt.path, tt.form)
-			if got := res.Header.Get("Vary"); got != tt.vary { // error pages know the session
-				t.Errorf("%s %s: got Vary: %s, want %s", tt.method, tt.path, got, tt.vary)
-			}
-			if tt.method != "GET" {
-				continue
-			}
-			head, _ := v.send("HEAD", tt.path, "")
-			if got, want := fmt.Sprint(head.Header), fmt.Sprint(res.Header); got != want {
-				t.Errorf("HEAD %s: got %s, want %s", tt.path, got, want)
-			}
 		}
-		if v.cookie != cookie || v.sent != 1 {
+		if v.sent != 1 {
 			t.Errorf("accept %q: got another cookie of what changes nothing", v.accept)
 		}
-	}
-	v := visitor{t: t, site: newTestApp(t)}
-	r := httptest.NewRequest("POST", "/set_name", strings.NewReader(`{"name":"Bob"}`))
-	r.Header.Set("Content-Type", "application/json")
-	w := httptest.NewRecorder()
-	v.site.ServeHTTP(w, r)
-	if w.Code != 415 || !strings.HasPrefix(w.Body.String(), "Send a form: ") {
-		t.Errorf("JSON: got status %d and %s", w.Code, w.Body)
 	}
 }
 
@@ -205,22 +151,17 @@ func TestRoutes(t *testing.T) {
 	v := visitor{t: t, site: newTestApp(t)}
 	for path, want := range map[string]string{
 		"/": "GET, HEAD", "/set_name": "GET, HEAD, POST", "/get_name": "GET, HEAD",
-		"/clear_name": "POST", "/healthz": "GET, HEAD", "/style.css": "GET, HEAD",
-		"/icon.svg": "GET, HEAD", "/favicon.ico": "GET, HEAD", "/robots.txt": "GET, HEAD",
+		"/clear_name": "POST", "/favicon.ico": "GET, HEAD",
 	} {
-		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "get"} {
-			res, _ := v.send(method, path, "name=x")
-			allowed := strings.Contains(", "+want+",", ", "+method+",")
-			if got := res.Header.Get("Allow"); allowed && res.StatusCode != 200 ||
-				!allowed && (res.StatusCode != 405 || got != want) {
-				t.Errorf("%s %s: got status %d, Allow: %s", method, path, res.StatusCode, got)
-			}
+		res, _ := v.send("PUT", path, "")
+		if got := res.Header.Get("Allow"); res.StatusCode != 405 || got != want {
+			t.Errorf("%s: got status %d, Allow: %s", path, res.StatusCode, got)
 		}
 	}
 	for path, want := range map[string]string{
 		"/style.css": "text/css; charset=utf-8 :root", "/healthz": "text/plain; charset=utf-8 ok",
-		"/icon.svg":   "image/svg+xml; charset=utf-8 <svg ",
-		"/robots.txt": "text/plain; charset=utf-8 User-agent: *",
+		"/icon.svg":    "image/svg+xml; charset=utf-8 <svg ",
+		"/favicon.ico": "image/", "/robots.txt": "text/plain; charset=utf-8 User-agent: *",
 	} {
 		res, body := v.send("GET", path, "")
 		if got := res.Header.Get("Content-Type") + " " + body; !strings.HasPrefix(got, want) {
@@ -229,84 +170,58 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// The form of the lesson: a labelled text field, a button, a post.
+// The form of the lesson: a labelled text field, a button, a post. It is what the second
+// page is for, so that has the focus in it.
 func TestForm(t *testing.T) {
-	v := visitor{t: t, site: newTestApp(t)}
-	for _, path := range []string{"/", "/set_name"} {
-		v.accept = testkit.Browser
-		_, page := v.send("GET", path, "")
-		for _, want := range []string{
-			`<form method="post" action="/set_name">`, `<label for="name">`,
-			`type="text" id="name" name="name" value=""`, `>Set Name</button>`,
-		} {
-			if !strings.Contains(page, want) {
-				t.Errorf("%s: got no %s in %s", path, want, page)
-			}
-		}
-		// It is what the second page is for.
-		if got := strings.Contains(page, "autofocus"); got != (path == "/set_name") {
-			t.Errorf("%s: got the focus in the form: %v", path, got)
-		}
+	v := visitor{t: t, site: newTestApp(t), accept: testkit.Browser}
+	for _, want := range []string{
+		`<form method="post" action="/set_name">`, `<label for="name">`, `>Set Name</button>`,
+		`type="text" id="name" name="name" value=""`,
+	} {
+		v.want("GET", "/", "", 200, want)
+		v.want("GET", "/set_name", "", 200, want)
+	}
+	v.want("GET", "/set_name", "", 200, "autofocus")
+	if _, page := v.send("GET", "/", ""); strings.Contains(page, "autofocus") {
+		t.Error("got the focus in the form of the first page")
 	}
 }
 
 func TestCheckName(t *testing.T) {
-	family := "\U0001F468\u200D\U0001F469\u200D\U0001F467"
-	for _, tt := range []struct{ typed, want string }{
-		{"Alice", "Alice"},
-		{"  Alice\t\r\n", "Alice"},
-		{"\u00a0\u3000Alice\u2003", "Alice"},
-		{"Ada  Lovelace", "Ada  Lovelace"},
-		{"<script>alert(1)</script>", "<script>alert(1)</script>"},
-		{"Zoe\u0308", "Zoe\u0308"}, // shown as it was typed, not composed
-		{"שָׁלוֹם", "שָׁלוֹם"},
-		{"\u200fAlice\u200e", "\u200fAlice\u200e"},
-		{family, family},
-		{strings.Repeat("x", 200), strings.Repeat("x", 200)},
-		{" " + strings.Repeat("\U0001F36A", 200) + " ", strings.Repeat("\U0001F36A", 200)},
-		{"0", "0"},
-		{"Ali\u200bce\u00ad", "Ali\u200bce\u00ad"},
+	long, family := strings.Repeat("\U0001F36A", 200), "\U0001F468\u200D\U0001F469\u200D\U0001F467"
+	for _, name := range []string{ // none is composed, or looked at for what it may mean
+		"Alice", "Ada  Lovelace", "Zoe\u0308", "שָׁלוֹם", "\u200fAlice\u200e", "Ali\u200bce\u00ad",
+		family, long,
 	} {
-		if got, wrong := checkName([]string{tt.typed}); got != tt.want || wrong != "" {
-			t.Errorf("%q: got %q and %q, want %q", tt.typed, got, wrong, tt.want)
+		got, wrong := checkName([]string{" \u3000" + name + "\t\r\n"})
+		if got != name || wrong != "" {
+			t.Errorf("%q: got %q and %q", name, got, wrong)
 		}
 	}
-	const (
-		empty   = "The name is empty: type at least one character that can be seen."
-		control = "The name contains a control character, such as a line break: remove it."
-		turns   = "The name contains an invisible character that overrides the direction of " +
-			"text: remove it."
-		encoding = "The name is not valid UTF-8: send it in that encoding."
-		long     = "The name has 201 characters: shorten it to 200 at most."
-	)
-	for _, tt := range []struct {
-		typed []string
-		want  string
-	}{
-		{nil, "The field name is missing: send it once, in the body of the form."},
-		{[]string{"A", "B", "C"}, "The field name was sent 3 times: send it once."},
-		{[]string{""}, empty},
-		{[]string{" \t\u3000\n"}, empty},
-		{[]string{"\u200b"}, empty},
-		{[]string{"\u3164\u115f\u1160\uffa0"}, empty},
-		{[]string{" \u2060 \ufeff\u034f\u00ad"}, empty},
-		{[]string{"\ufe0f\u2800"}, empty},
-		{[]string{strings.Repeat("\U0001F36A", 201)}, long},
-		{[]string{"Ali\x00ce"}, control},
-		{[]string{"Alice\r\nSet-Cookie: x=y"}, control},
-		{[]string{"Ali\x7fce"}, control},
-		{[]string{"Ali\u0085ce"}, control},
-		{[]string{"Ali\u2028ce"}, control},
-		{[]string{"Ali\u2029ce"}, control},
-		{[]string{"Ali\u202ace"}, turns},
-		{[]string{"Ali\u202ece"}, turns},
-		{[]string{"Ali\u2066ce"}, turns},
-		{[]string{"Ali\u2069ce"}, turns},
-		{[]string{"Ali\xffce"}, encoding},
-		{[]string{"\xed\xa0\x80"}, encoding}, // half a surrogate pair
+	for want, names := range map[string][]string{
+		"The name is empty: type at least one character that can be seen.": {
+			"", "\u3164\u115f\u1160\uffa0", " \u2060 \ufeff\u034f\u00ad", "\ufe0f\u2800",
+		},
+		"The name contains a control character, such as a line break: remove it.": {
+			"Ali\x00ce", "Ali\u0085ce", "Ali\u2028ce", "Ali\u2029ce",
+		},
+		"The name contains an invisible character that overrides the direction of text: " +
+			"remove it.": {"Ali\u202ace", "Ali\u202ece", "Ali\u2066ce", "Ali\u2069ce"},
+		"The name is not valid UTF-8: send it in that encoding.":  {"Ali\xffce"},
+		"The name has 201 characters: shorten it to 200 at most.": {long + "x"},
 	} {
-		if got, wrong := checkName(tt.typed); got != "" || wrong != tt.want {
-			t.Errorf("%q: got %q and %q, want %q", tt.typed, got, wrong, tt.want)
+		for _, name := range names {
+			if got, wrong := checkName([]string{name}); got != "" || wrong != want {
+				t.Errorf("%q: got %q and %q, want %q", name, got, wrong, want)
+			}
+		}
+	}
+	for sent, want := range map[int]string{
+		0: "The field name is missing: send it once, in the body of the form.",
+		3: "The field name was sent 3 times: send it once.",
+	} {
+		if got, wrong := checkName([]string{"A", "B", "C"}[:sent]); got != "" || wrong != want {
+			t.Errorf("sent %d times: got %q and %q, want %q", sent, got, wrong, want)
 		}
 	}
 }
@@ -318,28 +233,18 @@ func TestTyped(t *testing.T) {
 	show := func(method, path, name, want string) {
 		t.Helper()
 		_, page := v.send(method, path, url.Values{"name": {name}}.Encode())
-		if !strings.Contains(html.UnescapeString(page), want) ||
-			foreign.MatchString(page) {
+		if !strings.Contains(html.UnescapeString(page), want) || foreign.MatchString(page) {
 			t.Errorf("%s %s with %q: got %s, want %s", method, path, name, page, want)
 		}
 	}
-	for _, name := range []string{
-		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, "{{.Name}}' or 1=1", "王小明",
-	} {
+	for _, name := range []string{`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`} {
 		show("POST", "/set_name", name, "Name "+name+" set in session")
 		show("GET", "/get_name", name, "Name: "+name)
 		show("GET", "/", name, "Welcome back, "+name+".")
 		show("GET", "/set_name", name, `value="`+name+`"`)
 	}
-	before := v.cookie
-	for name, shown := range map[string]string{
-		"\x00<script>": "\uFFFD<script>", "Ali\xffce": "Ali\uFFFDce", "\u202e\"": "\u202e\"",
-	} {
-		show("POST", "/set_name", name, `value="`+shown+`"`)
-	}
-	if v.cookie != before {
-		t.Error("got another cookie after names that won't do")
-	}
+	show("POST", "/set_name", "\x00<script>", "value=\"\uFFFD<script>\"")
+	show("POST", "/set_name", "Ali\xffce", "value=\"Ali\uFFFDce\"")
 }
 
 // changed returns a cookie whose MAC is another one.
@@ -370,7 +275,6 @@ func TestPages(t *testing.T) {
 		{"GET", "/get_name", none, "Your browser sent no session cookie."},
 		{"GET", "/get_name", alice, "Your browser sent its session in a cookie, and the seal is"},
 		{"GET", "/get_name", bad, refused},
-		{"GET", "/get_name", two, "Your browser sent 2 good cookies of this name"},
 		{"POST", "/set_name", none, "The server has sent the name to your browser"},
 		{"POST", "/set_name", alice, "Your cookie has this name in it already, so no new one"},
 		{"POST", "/clear_name", none, "Your browser sent no session cookie, so there was nothing"},
@@ -423,8 +327,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// A session that can't be changed for now stays, and so does what was typed. The page has
-// a button that ends it.
+// Where a session can't be changed for now, what was typed stays, and a button ends it.
 func TestTryAgain(t *testing.T) {
 	var cookie string
 	synctest.Test(t, func(t *testing.T) { // by another copy's clock, which is ahead
@@ -434,41 +337,10 @@ func TestTryAgain(t *testing.T) {
 		cookie = v.cookie
 	})
 	synctest.Test(t, func(t *testing.T) {
-		for _, v := range visitors(t, newTestApp(t)) {
-			v.cookie = cookie
-			const sorry = "Your session can't be changed right now, and is as it was. " +
-				"Try again in a moment."
-			v.want("POST", "/set_name", "name=Bob", 503, sorry)
-			if v.accept != "" {
-				v.want("POST", "/set_name", "name=Bob", 503, `value="Bob"`)
-				v.want("POST", "/set_name", "name=Bob", 503, ">End the Session</button>")
-			}
-			if v.sent != 0 {
-				t.Error("got another cookie")
-			}
-			v.want("POST", "/clear_name", "", 200, "Name cleared from session")
-			v.want("POST", "/set_name", "name=Bob", 200, "Name Bob set in session")
-		}
-	})
-}
-
-// An action that fails doesn't even renew the session.
-func TestFailedActionKeepsTheSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v := visitor{t: t, site: newTestApp(t, "-idle", "1h")}
-		v.send("POST", "/set_name", "name=Alice")
-		time.Sleep(30 * time.Minute)
-		v.want("POST", "/set_name", "name=", 422, "The name is empty...")
-		v.want("POST", "/set_name", "name=%zz", 400, "The form is broken...")
-		v.want("GET", "/nowhere", "", 404, "There is no page...")
-		if v.sent != 1 {
-			t.Errorf("got %d cookies, want the first one", v.sent)
-		}
-		v.want("GET", "/get_name", "", 200, "Name: Alice")
-		if v.sent != 2 {
-			t.Errorf("got %d cookies, want a renewal", v.sent)
-		}
-		time.Sleep(61 * time.Minute)
-		v.want("GET", "/get_name", "", 200, "Name not found in session")
+		v := visitor{t: t, site: newTestApp(t), accept: testkit.Browser, cookie: cookie}
+		v.want("POST", "/set_name", "name=Bob", 503, "Your session can't be changed right now")
+		v.want("POST", "/set_name", "name=Bob", 503, `value="Bob"`)
+		v.want("POST", "/set_name", "name=Bob", 503, ">End the Session</button>")
+		v.want("POST", "/clear_name", "", 200, "Name cleared from session")
 	})
 }

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,40 +76,27 @@ func TestFlags(t *testing.T) {
 		{want: func(*config) {}},
 		{env: environ{"PORT": "9000"}, want: func(c *config) { c.addr = ":9000" }},
 		{
-			env:  environ{"PORT": "9000", "COOKIESESSION_ADDR": "[::1]:1"},
-			want: func(c *config) { c.addr = "[::1]:1" },
+			env:  environ{"PORT": "9000", "COOKIESESSION_ADDR": ":1"},
+			want: func(c *config) { c.addr = ":1" },
 		},
 		{
-			args: "-addr :1 -idle 1h",
-			env:  environ{"COOKIESESSION_ADDR": ":2", "COOKIESESSION_LIFETIME": "9600h"},
-			want: func(c *config) { c.addr, c.idle, c.lifetime = ":1", time.Hour, 9600*time.Hour },
-		},
-		{
-			args: "-encrypt=false --persist=false -cookie-name shop -version",
+			args: "-addr :1 -idle 1h -lifetime 9600h -encrypt=false -persist=false -version " +
+				"-cookie-name shop -log-format json -log-level warn",
 			want: func(c *config) {
-				c.encrypt, c.persist, c.cookie, c.version = false, false, "shop", true
+				c.addr, c.idle, c.lifetime = ":1", time.Hour, 9600*time.Hour
+				c.encrypt, c.persist, c.version = false, false, true
+				c.cookie, c.logFormat, c.logLevel = "shop", "json", 4
 			},
 		},
 		{
-			args: "-tls-cert c -tls-key k -bind 10m -admin-addr :3 -key-file f",
+			args: "-tls-cert c -tls-key k -bind 10m -admin-addr :3 -key-file f " +
+				"-shutdown-delay 5s -origin https://a.example -origin https://b.example",
+			env: environ{"COOKIESESSION_ORIGIN": "https://d.example"},
 			want: func(c *config) {
 				c.tlsCert, c.tlsKey, c.bind = "c", "k", 10*time.Minute
+				c.shutdownDelay = 5 * time.Second
 				c.adminAddr, c.keyFile = ":3", "f"
-			},
-		},
-		{
-			args: "-origin https://a.example -origin https://B.example:443,https://c.example:8443",
-			env:  environ{"COOKIESESSION_ORIGIN": "https://d.example"},
-			want: func(c *config) {
-				c.origins = web.Origins{
-					"https://a.example", "https://b.example", "https://c.example:8443",
-				}
-			},
-		},
-		{
-			args: "-log-format json -log-level warn -shutdown-delay 5s",
-			want: func(c *config) {
-				c.logFormat, c.logLevel, c.shutdownDelay = "json", 4, 5*time.Second
+				c.origins = web.Origins{"https://a.example", "https://b.example"}
 			},
 		},
 	} {
@@ -126,45 +113,29 @@ func TestFlags(t *testing.T) {
 func TestContradictions(t *testing.T) {
 	for args, want := range map[string]string{
 		"-nonsense":   "flag provided but not defined: -nonsense: see cookiesession -h",
-		"serve":       `unexpected argument "serve": see cookiesession -h`,
 		"-tls-cert c": "-tls-cert and -tls-key go together: give both or none",
 		"-tls-key k":  "-tls-cert and -tls-key go together: give both or none",
-		"-tls-cert c -tls-key k -origin http://a.example": "-origin with http contradicts " +
-			"-tls-cert, which serves HTTPS",
-		"-idle 0":     "-idle and -lifetime must be at least a second",
-		"-lifetime 0": "-idle and -lifetime must be at least a second",
-		"-bind 9s -origin https://a.example": "-bind must be at least 10s, and better " +
-			"ten minutes or more",
-		"-bind -1h -origin https://a.example": "-bind must be at least 10s, and better " +
-			"ten minutes or more",
-		"-bind 10m": "-bind needs HTTPS, without which browsers bind nothing: give -tls-cert, " +
-			"or -origin https://... where a proxy ends TLS",
-		"-bind 10m -origin http://a.example": "-bind needs HTTPS, without which browsers bind " +
-			"nothing: give -tls-cert, or -origin https://... where a proxy ends TLS",
-		"-shutdown-delay -1s": "-shutdown-delay must not be negative",
-		"-log-format xml":     `-log-format must be text or json, not "xml"`,
-		"-idle 500ms":         "-idle must be between a second and 400 days",
-		"-lifetime 9601h":     "-lifetime must be between a second and 400 days",
-		"-bind 1h -idle 30m -origin https://a.example": "-bind must not be longer than -idle or " +
-			"-lifetime",
+		"-tls-cert c -tls-key k -origin http://a.example": "" +
+			"-origin with http contradicts ",
+		"-idle 0":                             "-idle and -lifetime must be at least a second",
+		"-lifetime 0":                         "-idle and -lifetime must be at least a second",
+		"-bind 9s -origin https://a.example":  "-bind must be at least 10s, and better ",
+		"-bind -1h -origin https://a.example": "-bind must be at least 10s, and better ",
+		"-bind 10m":                           "-bind needs HTTPS, without which browsers bind ",
+		"-bind 10m -origin http://a.example":  "-bind needs HTTPS, without which browsers bind ",
+		"-shutdown-delay -1s":                 "-shutdown-delay must not be negative",
+		"-log-format xml":                     `-log-format must be text or json, not "xml"`,
+		"-idle 500ms":                         "-idle must be between a second and 400 days",
+		"-origin app.example.com":             `invalid value "app.example.com" for flag -origin`,
+		"-bind 1h -idle 30m -origin https://a.example": "" +
+			"-bind must not be longer than -idle or ",
+		"-log-level loud":                `invalid value "loud" for flag -log-level: `,
+		"-key-file /nowhere -addr :none": "-key-file and COOKIESESSION_KEYS are",
 	} {
 		_, err := runNow(t, withKeyA, "", strings.Fields(args)...)
 		var usage command.UsageError
-		if !errors.As(err, &usage) || err.Error() != want {
+		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", args, err, want)
-		}
-	}
-	for args, part := range map[string]string{
-		"-origin app.example.com":                       "want an origin such as https://app.ex",
-		"-origin https://a.example,http://b.example":    "all origins must be https, or all http",
-		"-cookie-name a/b":                              "-cookie-name must be letters, digits",
-		"-log-level loud":                               "-log-level",
-		"-key-file /nowhere -addr localhost:0 -idle 1h": "-key-file and COOKIESESSION_KEYS are",
-	} {
-		_, err := runNow(t, withKeyA, "", strings.Fields(args)...)
-		var usage command.UsageError
-		if !errors.As(err, &usage) || !strings.Contains(err.Error(), part) {
-			t.Errorf("%s: got %v, want %q in it", args, err, part)
 		}
 	}
 }
@@ -206,7 +177,8 @@ func TestHelp(t *testing.T) {
 		t.Error(err)
 	}
 	want := []string{
-		"cookiesession [flags]  ", "cookiesession keys COMMAND  ", "cookiesession inspect [flags]  ",
+		"cookiesession [flags]  ", "cookiesession keys COMMAND  ",
+		"cookiesession inspect [flags]  ",
 	}
 	new(config).flagSet(environ{}.get).VisitAll(func(f *flag.Flag) {
 		want = append(want, "\n  -"+f.Name)
@@ -223,55 +195,29 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// The version is printed even where nothing could be served.
-func TestVersion(t *testing.T) {
-	version := regexp.MustCompile(`^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`)
-	for _, args := range [][]string{{"-version"}, {"--version", "-key-file", "/nowhere"}} {
-		if out, err := runNow(t, nil, "", args...); err != nil || !version.MatchString(out) {
-			t.Errorf("%q: got %q and %v", args, out, err)
-		}
-	}
-}
-
-// The other commands make keys, and read what a server has written.
+// The other commands print the version, also where nothing could be served, make keys, and
+// read what a server has written.
 func TestCommands(t *testing.T) {
-	if out, err := runNow(t, nil, "", "keys", "new"); err != nil || len(out) != 65 {
-		t.Errorf("keys new: got %d bytes and %v", len(out), err)
-	}
 	v := visitor{t: t, site: newTestApp(t)}
 	v.send("POST", "/set_name", "name=Alice")
-	out, err := runNow(t, withKeyA, v.cookie, "inspect", "-show")
-	if err != nil || !strings.Contains(out, `"Alice"`) {
-		t.Errorf("inspect: got %q and %v", out, err)
+	for _, tt := range []struct{ args, want string }{
+		{"-version -key-file /nowhere", `^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`},
+		{"keys new", `^[0-9a-f]{64}\n$`},
+		{"inspect -show", `"Alice"`},
+	} {
+		out, err := runNow(t, withKeyA, v.cookie, strings.Fields(tt.args)...)
+		if err != nil || !regexp.MustCompile(tt.want).MatchString(out) {
+			t.Errorf("%s: got %q and %v", tt.args, out, err)
+		}
 	}
 }
 
-// Over HTTPS the cookie has the strictest prefix, and a host that is none of the origins
-// is told so.
+// The site knows its origins.
 func TestOrigin(t *testing.T) {
-	app := newTestApp(t, strings.Fields(
-		"-origin https://app.example.com -cookie-name shop -bind 10m")...)
-	for host, status := range map[string]int{"app.example.com": 200, "localhost": 421} {
-		r := httptest.NewRequest("POST", "/set_name", strings.NewReader("name=Bob"))
-		r.Host = host
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		w := httptest.NewRecorder()
-		app.ServeHTTP(w, r)
-		if w.Code != status {
-			t.Errorf("%s: got status %d, want %d", host, w.Code, status)
-		}
-		if status != 200 {
-			continue
-		}
-		c := w.Result().Cookies()[0]
-		if c.Name != "__Host-Http-shop" || !c.Secure || !c.HttpOnly || c.Path != "/" {
-			t.Errorf("got the cookie %s", c.Name)
-		}
-		offer := w.Header().Get("Secure-Session-Registration")
-		if !strings.Contains(offer, `path="/session/register"`) {
-			t.Errorf("got the offer %q to bind the session", offer)
-		}
-	}
+	v := visitor{t: t, site: newTestApp(t, "-origin", "https://localhost")}
+	v.want("POST", "/set_name", "name=Bob", 200, "Name Bob set in session")
+	v.site = newTestApp(t, "-origin", "https://a.example")
+	v.want("POST", "/set_name", "name=Bob", 421, "This server does not serve the host...")
 }
 
 // Sessions are a host's own, which is said where there are several.
@@ -296,7 +242,7 @@ func TestSeveralOrigins(t *testing.T) {
 // Without a key there is a warning, and a random one. A key that is no good is not quoted.
 func TestKeys(t *testing.T) {
 	a, b := startRun(t, nil), startRun(t, nil)
-	if !strings.Contains(a.Log.String(), `level=WARN msg="no key is configured: sessions end`) {
+	if !a.Log.Has(`level=WARN msg="no key is configured: sessions end`) {
 		t.Errorf("got no warning: %s", a.Log)
 	}
 	ring := filepath.Join(t.TempDir(), "ring")
@@ -347,65 +293,51 @@ func TestKeyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	idA, idB := idOf(t, testkit.KeyA), idOf(t, testkit.KeyB)
 	for _, tt := range []struct {
 		content, log, key string
 		ok, good, bad     int // of the gauge, and of the counters of loading
 	}{
-		{content: testkit.KeyA, log: "msg=listening", key: idA, ok: 1, good: 1},
-		{
-			content: "x", log: `level=ERROR msg="the key file is bad, the keys stay as they are"`,
-			key: idA, good: 1, bad: 1,
-		},
-		{content: testkit.KeyB, log: `msg="key file loaded"`, key: idB, ok: 1, good: 2, bad: 1},
+		{testkit.KeyA, "msg=listening", testkit.KeyA, 1, 1, 0},
+		{"x", `level=ERROR msg="the key file is bad, the keys stay as they are"`, testkit.KeyA,
+			0, 1, 1},
+		{testkit.KeyB, `msg="key file loaded"`, testkit.KeyB, 1, 2, 1},
 		// Without the signal, a file that stays as it is would not be read.
-		{content: testkit.KeyB, log: `msg="key file loaded"`, key: idB, ok: 1, good: 3, bad: 1},
+		{testkit.KeyB, `msg="key file loaded"`, testkit.KeyB, 1, 3, 1},
 	} {
 		if tt.content != testkit.KeyA {
 			testkit.WriteFile(t, ring, tt.content)
 			self.Signal(syscall.SIGHUP)
 		}
+		k, err := sessions.ParseKey(tt.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := k.IDs()
 		want := []string{
 			`route="/robots.txt",status="200"} 1`,
 			fmt.Sprintf("\ncookiesession_key_file_ok %d\n", tt.ok),
 			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n", tt.bad),
 			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"ok\"} %d\n", tt.good),
 			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,session=\"session\","+
-				"verdict=\"valid\"} 0\n", tt.key),
+				"verdict=\"valid\"} 0\n", id),
 		}
 		testkit.AwaitTrue(t, "the metrics of "+tt.log, func() bool {
 			_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})
-			for _, w := range want {
-				if !strings.Contains(page, w) {
-					return false
-				}
-			}
-			return strings.Contains(p.Log.String(), tt.log)
+			missing := slices.ContainsFunc(want, func(w string) bool {
+				return !strings.Contains(page, w)
+			})
+			return !missing && p.Log.Has(tt.log)
 		})
 	}
-	if strings.Contains(p.Log.String(), testkit.KeyB[:20]) {
+	if p.Log.Has(testkit.KeyB[:20]) {
 		t.Errorf("got a key in the log: %s", p.Log)
 	}
-}
-
-// idOf returns the id of a key that encrypts.
-func idOf(t testing.TB, digits string) string {
-	t.Helper()
-	k, err := sessions.ParseKey(digits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, _ := k.IDs()
-	return id
 }
 
 // The operator has a listener. While the server is about to end, the site says so.
 func TestAdminAndShutdown(t *testing.T) {
 	cert, key, _ := testkit.NewCertificate(t)
 	p := startRun(t, withKeyA, "-admin-addr", "localhost:0", "-tls-cert", cert, "-tls-key", key)
-	if !strings.HasPrefix(p.URL, "https://localhost:") {
-		t.Errorf("got the address %s", p.URL)
-	}
 	for path, want := range map[string]string{
 		"/":        ":root",
 		"/metrics": "\ncookiesession_tls_certificate_not_after_timestamp_seconds ",
@@ -417,8 +349,7 @@ func TestAdminAndShutdown(t *testing.T) {
 	}
 	p = startRun(t, withKeyA, "-shutdown-delay", "300ms", "-addr", ":0",
 		"-origin", "https://a.example") // so a proxy ends TLS, and there is no warning
-	if log := p.Log.String(); strings.Contains(log, "WARN") ||
-		!strings.Contains(log, "msg=listening url=https://a.example addr=") {
+	if p.Log.Has("WARN") || !p.Log.Has("msg=listening url=https://a.example addr=") {
 		t.Errorf("got the log %s", p.Log)
 	}
 	ended := make(chan error)

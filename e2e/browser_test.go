@@ -1,11 +1,12 @@
 package e2e
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -81,7 +82,6 @@ type tab struct {
 	ctx     context.Context
 	base    string // of the app, without a slash at the end
 	sibling string // another origin of the same site that the test goes to, or ""
-	planted string // the cookie's value that was planted for the page
 
 	mu       sync.Mutex
 	problems []string // exceptions, console errors, CSP violations
@@ -234,28 +234,6 @@ func (b *tab) load(act func()) {
 	b.awaitTrue(`!window.left && performance.getEntriesByType("navigation")[0].loadEventEnd > 0`)
 }
 
-// reload presses the browser's button.
-func (b *tab) reload() {
-	b.t.Helper()
-	b.load(func() { call(b, cdppage.Reload, cdppage.ReloadParams{}) })
-}
-
-// traverse goes that many pages back, or forward if steps is positive, and
-// waits for the page that says want.
-func (b *tab) traverse(steps int64, want string) {
-	b.t.Helper()
-	history := call(b, cdppage.GetNavigationHistory, cdp.Empty{})
-	call(b, cdppage.NavigateToHistoryEntry, cdppage.NavigateToHistoryEntryParams{
-		EntryID: history.Entries[history.CurrentIndex+steps].ID,
-	})
-	b.await(func() error {
-		if text := b.text(); !strings.Contains(text, want) {
-			return fmt.Errorf("%+d: got %q, want %q", steps, text, want)
-		}
-		return nil
-	})
-}
-
 // setName fills in the form as a visitor does, with the keyboard alone.
 func (b *tab) setName(name string) {
 	b.t.Helper()
@@ -271,13 +249,6 @@ func (b *tab) setName(name string) {
 func (b *tab) awaitFocus() {
 	b.t.Helper()
 	b.awaitTrue(`document.activeElement.id === "name"`)
-}
-
-// paste fills in the form as from the clipboard: keys would type the parts of
-// an emoji one by one.
-func (b *tab) paste(name string) {
-	b.t.Helper()
-	eval[bool](b, `document.getElementById("name").value = `+quote(name)+`, true`)
 }
 
 // quote returns s as a string in a script.
@@ -320,115 +291,62 @@ func (b *tab) cookie() *network.Cookie {
 	return cookies[0]
 }
 
-// put changes the cookie's value, as the developer tools do.
-func (b *tab) put(c *network.Cookie, value string) {
+// plant puts a cookie into the browser for a path, as the developer tools can.
+func (b *tab) plant(value, path string) {
 	b.t.Helper()
+	secure, hidden := strings.HasPrefix(b.base, "https:"), true
 	call(b, network.SetCookie, network.SetCookieParams{
-		Name: c.Name, Value: value, URL: b.base + "/", Path: c.Path, Secure: &c.Secure,
-		HTTPOnly: &c.HTTPOnly, SameSite: c.SameSite,
+		Name: cookieNameAt(b.base), Value: value, URL: b.base + "/", Path: path, Secure: &secure,
+		HTTPOnly: &hidden, SameSite: network.CookieSameSiteLax,
 	})
 }
 
-// press opens or closes a details element by the keyboard.
-func (b *tab) press(summary string) {
+// prefer has the browser show pages on a medium, or with a colour scheme.
+func (b *tab) prefer(medium, scheme string) {
 	b.t.Helper()
-	eval[bool](b, `(() => {
-		const all = [...document.querySelectorAll("summary")];
-		all.find(s => s.textContent === `+quote(summary)+`).focus();
-		return true;
-	})()`)
-	b.run(chromedp.KeyEvent(kb.Enter))
-	b.awaitTrue(`document.activeElement.parentElement.open`)
-}
-
-// plant puts a session into the browser, sealed with a key.
-func (b *tab) plant(key string, all ...written) {
-	b.t.Helper()
-	b.plantValue(bake(b.t, b.base, key, all...))
-}
-
-// plantValue puts a cookie into the browser, as the developer tools can.
-func (b *tab) plantValue(value string) {
-	b.t.Helper()
-	name, secure, hidden := cookieNameAt(b.base), b.secure(), true
-	call(b, network.SetCookie, network.SetCookieParams{
-		Name: name, Value: value, URL: b.base + "/", Path: "/", Secure: &secure, HTTPOnly: &hidden,
-		SameSite: network.CookieSameSiteLax,
+	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Media: medium, Features: features,
 	})
-}
-
-// secure reports whether the tab's site is served over TLS.
-func (b *tab) secure() bool { return strings.HasPrefix(b.base, "https:") }
-
-// sendTooLarge has the tab send a cookie that a browser would not keep.
-func (b *tab) sendTooLarge() {
-	b.t.Helper()
-	name := cookieNameAt(b.base)
-	call(b, network.ClearBrowserCookies, cdp.Empty{})
-	header := network.Headers{"Cookie": name + "=" + strings.Repeat("A", maxCookie)}
-	call(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: header})
-}
-
-// sendNothingElse ends that.
-func (b *tab) sendNothingElse() {
-	b.t.Helper()
-	none := network.SetExtraHTTPHeadersParams{Headers: network.Headers{}}
-	call(b, network.SetExtraHTTPHeaders, none)
-}
-
-// prefer has the browser prefer something, as in a media query.
-func (b *tab) prefer(name, value string) {
-	b.t.Helper()
-	features := []*emulation.MediaFeature{{Name: name, Value: value}}
-	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
 }
 
 // number returns how many elements e a selector finds for which a script is true.
 func (b *tab) number(selector, is string) int {
 	b.t.Helper()
 	return eval[int](b, "[...document.querySelectorAll("+quote(selector)+")].filter(e => "+
-		cmp.Or(is, "true")+").length")
+		is+").length")
 }
 
-// print shows the page as it is printed.
-func (b *tab) print() {
-	b.t.Helper()
-	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
+// anotherSite serves a site on this machine that posts the form of the site at base, and has
+// a link there. It returns the site's port.
+func anotherSite(t *testing.T, base string) (port string) {
+	t.Helper()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!DOCTYPE html><title>Other</title><link rel="icon" href="data:,">
+			<main><form method="post" action="%[1]s/set_name">
+			<input name="name" value="Eve"><button>Win</button></form>
+			<a href="%[1]s/get_name">Look</a></main>`, base)
+	}))
+	t.Cleanup(site.Close)
+	return site.URL[strings.LastIndex(site.URL, ":")+1:]
 }
 
-// picture takes a picture of the page, from its top so many pixels down, or whole.
-func (b *tab) picture(name string, height float64) {
-	b.t.Helper()
-	eval[bool](b, "document.activeElement.blur(), true") // no cursor that blinks
-	size := eval[[2]float64](b, "[innerWidth, document.documentElement.scrollHeight]")
-	if height == 0 || height > size[1] {
-		height = size[1]
-	}
-	beyond := true
-	shot := call(b, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{
-		CaptureBeyondViewport: &beyond,
-		Clip:                  &cdppage.Viewport{Width: size[0], Height: height, Scale: 1},
-	})
-	testkit.WriteFile(b.t, filepath.Join(*screenshots, name+".png"), string(shot.Data))
-}
-
-// starter starts the program at an address that stays the same.
-type starter func(env environ, flags ...string) *testkit.Server
-
-// inBothSchemes runs f with the app over HTTP and over TLS, each with a fresh browser.
-func inBothSchemes(t *testing.T, f func(t *testing.T, c *chromium, start starter)) {
+// inBothSchemes runs f with the app over HTTP and over TLS, each with a fresh browser. It
+// can start the program at an address that stays the same.
+func inBothSchemes(t *testing.T, f func(b *tab, start func() *testkit.Server)) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			c := startBrowser(t)
 			_, port, _ := net.SplitHostPort(testkit.FreeAddr(t))
-			fixed := []string{"-addr", "localhost:" + port}
+			flags := []string{"-addr", "localhost:" + port}
 			if scheme == "https" {
 				cert, key, _ := testkit.NewCertificate(t)
-				fixed = append(fixed, "-tls-cert", cert, "-tls-key", key)
+				flags = append(flags, "-tls-cert", cert, "-tls-key", key)
 			}
-			f(t, c, func(env environ, flags ...string) *testkit.Server {
+			f(c.newTab(scheme+"://localhost:"+port), func() *testkit.Server {
 				t.Helper()
-				return start(t, env, append(slices.Clone(fixed), flags...)...)
+				return start(t, withKeyA, flags...)
 			})
 		})
 	}

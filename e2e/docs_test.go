@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -10,13 +11,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
-	"cookiesession/internal/testkit"
+	commands "cookiesession/internal/command"
+	"cookiesession/internal/report"
 	"cookiesession/sessions"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // maxLines is how long a document may be. Its readers have little time.
@@ -135,8 +136,7 @@ func TestDocTables(t *testing.T) {
 		t.Errorf("got the commands %q, want %q", got, want)
 	}
 
-	cert, key, _ := testkit.NewCertificate(t)
-	page := busyMetrics(t, "-tls-cert", cert, "-tls-key", key)
+	page := busyMetrics(t)
 	want = nil
 	family := regexp.MustCompile(`(?m)^# TYPE (cookiesession_\w+) `)
 	for _, m := range family.FindAllStringSubmatch(page, -1) {
@@ -160,47 +160,6 @@ func firstCells(doc, prefix string) (cells []string) {
 	return cells
 }
 
-// What the manual says of scale follows from what was measured.
-func TestScaleInFigures(t *testing.T) {
-	line := regexp.MustCompile(`(?m)^\| \*\*cookiesession\*\* (.*)$`)
-	measured := line.FindString(read(t, cost))
-	cells := strings.Split(measured, " | ")
-	if len(cells) != 9 {
-		t.Fatalf("got the line %q", measured)
-	}
-	var reading, writing, size float64
-	fmt.Sscan(cells[2], &reading)
-	fmt.Sscan(cells[5], &writing)
-	fmt.Sscan(cells[8], &size)
-	doc, visit := read(t, operation), 0.9*reading+0.1*writing
-	said := fmt.Sprintf("0.9 × %.0f + 0.1 × %.0f = %.0f µs", reading, writing, visit)
-	if !strings.Contains(doc, said) {
-		t.Errorf("%s doesn't say %q", operation, said)
-	}
-	const planned = 12_500
-	if share := planned * visit / 1e6; share < 0.4 || share > 0.6 {
-		t.Errorf("got %.2f of a core in the plan, want half", share)
-	}
-	row := regexp.MustCompile(`(?m)^\| ([\d,]+) \| ([\d.]+) \|.*\| ([\d.]+) ([MG])B/s \|`)
-	rows := row.FindAllStringSubmatch(doc, -1)
-	if len(rows) != 3 {
-		t.Fatalf("got %d lines in the table, want 3", len(rows))
-	}
-	for _, m := range rows {
-		var visits, cores, bytes float64
-		fmt.Sscan(strings.ReplaceAll(m[1], ",", ""), &visits)
-		fmt.Sscan(m[2], &cores)
-		fmt.Sscan(m[3], &bytes)
-		bytes *= map[string]float64{"M": 1e6, "G": 1e9}[m[4]]
-		if want := visits / planned; cores < want || cores > want+0.1 {
-			t.Errorf("%s visits: got %v cores, want %.2f", m[1], cores, want)
-		}
-		if want := visits * size; bytes < want*0.95 || bytes > want*1.05 {
-			t.Errorf("%s visits: got %.0f bytes a second, want %.0f", m[1], bytes, want)
-		}
-	}
-}
-
 // No document is longer than its readers have time for.
 func TestDocLength(t *testing.T) {
 	for _, doc := range documents(t) {
@@ -211,48 +170,9 @@ func TestDocLength(t *testing.T) {
 			t.Errorf("%s: got %d lines, want %d at most", doc, n, most)
 		}
 	}
-}
-
-// The README can be taken in at a glance: its lines, paragraphs and sections are short, and
-// so is the program in it.
-func TestReadmeIsShort(t *testing.T) {
-	text := read(t, readme)
-	for i, line := range strings.Split(text, "\n") {
-		if n := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    ")); n > 160 {
-			t.Errorf("line %d: got %d columns, want 160 at most", i+1, n)
-		}
-	}
-	prose := fenced.ReplaceAllString(text, "")
-	prose = regexp.MustCompile(`(?m)^(?:\||    |!\[).*\n`).ReplaceAllString(prose, "")
-	for section := range strings.SplitSeq(prose, "\n#") {
-		heading, section, _ := strings.Cut(section, "\n")
-		lines := 0
-		for paragraph := range strings.SplitSeq(section, "\n\n") {
-			n := 0
-			for line := range strings.Lines(strings.TrimSpace(paragraph) + "\n") {
-				if strings.HasPrefix(line, "- ") { // an item is a paragraph of its own
-					n = 0
-				}
-				if strings.TrimSpace(line) != "" {
-					n++
-					lines++
-				}
-				if n == 5 {
-					t.Errorf("%s: got a paragraph of more than 4 lines: %s", heading, paragraph)
-				}
-			}
-		}
-		if lines > 10 {
-			t.Errorf("%s: got %d lines of prose, want 10 at most", heading, lines)
-		}
-	}
-	program := programIn(t)
-	if n := strings.Count(program, "\n"); n > 25 {
-		t.Errorf("got a program of %d lines, want 25 at most", n)
-	}
-	for line := range strings.Lines(program) {
-		if n := len(strings.ReplaceAll(line, "\t", "    ")) - 1; n > 100 {
-			t.Errorf("got %d columns, want 100 at most: %s", n, line)
+	for i, line := range strings.Split(read(t, readme), "\n") {
+		if n := utf8.RuneCountInString(line); n > 160 {
+			t.Errorf("%s:%d: got %d columns, want 160 at most", readme, i+1, n)
 		}
 	}
 }
@@ -292,12 +212,11 @@ func TestDocChecks(t *testing.T) {
 	}
 }
 
-// What the documents link to or name is there, and what is there is named.
+// What the documents link to or name is there.
 func TestDocLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
 	code := regexp.MustCompile("`([\\w./*-]+)`")
 	isFile := regexp.MustCompile(`[\w*]\.(go|html|svg|css|txt|md)$|/$|^\.\w+/`)
-	named := make(map[string]bool)
 	for _, doc := range documents(t) {
 		text := fenced.ReplaceAllString(read(t, doc), "")
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
@@ -313,7 +232,6 @@ func TestDocLinks(t *testing.T) {
 			} else if m[2] != "" && !slices.Contains(anchors(read(t, target)), m[2]) {
 				t.Errorf("%s links to %s, which has no heading %s", doc, target, m[2])
 			}
-			named[target] = true
 		}
 		if doc == security { // which calls tests and standards by name
 			continue
@@ -328,37 +246,8 @@ func TestDocLinks(t *testing.T) {
 			if len(files) == 0 {
 				t.Errorf("%s names %s, which is not there", doc, name)
 			}
-			for _, file := range files {
-				named[inProject(t, file)] = true
-			}
 		}
 	}
-	for _, name := range projectFiles(t, "") {
-		dir, rest, nested := strings.Cut(name, "/")
-		switch {
-		case nested && dir == "internal": // each package has a name of its own
-			inner, _, _ := strings.Cut(rest, "/")
-			name = dir + "/" + inner
-		case nested && dir != "docs":
-			name = dir // of other folders, the name is enough
-		case !nested && !strings.HasSuffix(name, ".go"):
-			continue
-		}
-		if !named[name] && !strings.HasSuffix(name, "_test.go") && name[0] != '.' {
-			t.Errorf("no document names %s", name)
-			named[name] = true // once
-		}
-	}
-}
-
-// inProject returns the name of a file of the project, with slashes.
-func inProject(t *testing.T, file string) string {
-	t.Helper()
-	name, err := filepath.Rel(root, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.ToSlash(name)
 }
 
 // anchors returns what a link can name of a document's headings.
@@ -375,45 +264,36 @@ func anchors(doc string) (all []string) {
 // The cookie that the README shows is what the program seals, and reads as the
 // documents say.
 func TestExampleCookie(t *testing.T) {
-	slow(t)
 	text := read(t, readme)
-	drawing := regexp.MustCompile(
-		`(?m)^    (\w+)\.(\S+)\n    (└\S+┘) (└\S+┘)\n    key id .*\| MAC \)$`)
+	drawing := regexp.MustCompile(`(?m)^    (\w+\.\S+)\n    └\S+┘ └\S+┘\n    key id .*\| MAC \)$`)
 	m := drawing.FindStringSubmatch(text)
 	if m == nil {
 		t.Fatal("found no drawing")
 	}
-	value := m[1] + "." + m[2]
-	for i := range 2 {
-		if got, want := len([]rune(m[3+i])), len(m[1+i]); got != want {
-			t.Errorf("got a line of %d characters below %s, want %d", got, m[1+i], want)
+	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	signed := sessions.Options[visitorData]{Insecure: true, SignOnly: true}
+	if want := bake(t, keyA, "Alice", began, signed); m[1] != want {
+		t.Errorf("got the cookie %s, want %s", m[1], want)
+	}
+	var printed bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(began.Add(time.Hour)))
+		shown := sessions.Options[visitorData]{
+			Limits: sessions.Limits{Idle: 14 * day, Lifetime: 90 * day},
 		}
+		env := func(name string) string { return withKeyA[name] }
+		err := commands.Inspect([]string{"-show"}, env, strings.NewReader(m[1]), &printed, shown)
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	want := strings.ReplaceAll(strings.TrimSpace(printed.String()), "\n", "\n    ")
+	if !strings.Contains(read(t, operation), "\n\n    "+want+"\n\n") {
+		t.Errorf("%s doesn't show what inspect prints:\n%s", operation, want)
 	}
-	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
-	p := testkit.Start(t, programAt(t, fmt.Sprint("@", began), withKeyA,
-		"-addr", "localhost:0", "-encrypt=false"))
-	if want := newJar(t, p.URL, "Alice").value(); value != want {
-		t.Errorf("got the cookie %s, want %s", value, want)
-	}
-	later := fmt.Sprint("@", began+3600)
-	printed, _, _ := finish(t, programAt(t, later, withKeyA, "inspect", "-show"), value+"\n")
-	want := "\n\n    " + strings.ReplaceAll(strings.TrimSpace(printed), "\n", "\n    ") + "\n\n"
-	if !strings.Contains(read(t, operation), want) {
-		t.Errorf("%s doesn't show what inspect prints:%s", operation, want)
-	}
-
-	sealed, err := base64.RawURLEncoding.DecodeString(m[2])
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, inner, _ := strings.Cut(string(sealed), "|")
-	payload, _, _ := strings.Cut(inner, "|")
+	_, payload, _ := report.Dissect(m[1])
 	content, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
-	if err != nil {
-		t.Fatal(err)
-	}
-	diagnosed, err := cbor.Diagnose(content)
-	if err != nil || !strings.Contains(text, "`"+diagnosed+"`") {
-		t.Errorf("the README doesn't say that the payload is %s, %v", diagnosed, err)
+	if err != nil || !strings.Contains(text, "`"+report.Notation(content)+"`") {
+		t.Errorf("the README doesn't say that the payload is %s, %v", report.Notation(content), err)
 	}
 }

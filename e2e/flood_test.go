@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,70 +16,41 @@ import (
 	"cookiesession/internal/testkit"
 )
 
-// badCookies returns what a flood brings in a round of ten: verdicts, and what gets them.
-func badCookies(good, strange string) []struct{ verdict, header string } {
-	tampered := flip(good)
-	return []struct{ verdict, header string }{
-		{"malformed", "session=garbage"},
-		{"malformed", "session=" + strings.Repeat("/+", 500)},
-		{"malformed", "session=" + good[:idLen+1]},
-		{"tampered", "session=" + good[:len(good)-5] + "A"},
-		{"tampered", "session=" + tampered},
-		{"unknown key", "session=" + strange},
-		{"too large", "session=" + good + strings.Repeat("A", 4096)},
-		{"too large", "session=" + strings.Repeat("A", 20000)},
-		{"tampered", strings.TrimSuffix(strings.Repeat("session="+tampered+"; ", 200), "; ")},
-		{"valid", "session=x; session=" + good},
-	}
-}
-
-// TestFlood sends a hundred thousand bad cookies to one process.
+// TestFlood sends a hundred thousand bad cookies to one process. Each is refused and
+// counted, and neither the log nor the memory fills.
 func TestFlood(t *testing.T) {
 	slow(t)
 	const clients, each = 8, 12500
-	admin := testkit.FreeAddr(t)
-	p := start(t, withKeyA, "-admin-addr", admin)
-	host := strings.TrimPrefix(p.URL, "http://")
+	p := start(t, withKeyA, "-admin-addr", "localhost:0")
 	good := newJar(t, p.URL, "Alice").value()
-	strange := newJar(t, start(t, environ{keysVariable: keyC}).URL, "Alice").value()
-	mix := badCookies(good, strange)
-	hammer(t, host, 4000, func(int) (string, string) { return "session=" + good, "Name: Alice" })
-	before := metricsOf(t, admin)
-
-	began := time.Now()
+	mix := []struct{ verdict, header string }{ // by turns
+		{"malformed", "session=" + strings.Repeat("/+", 500)},
+		{"tampered", "session=" + flip(good)},
+		{"unknown key", "session=aaaaaa" + good[idLen:]},
+		{"too large", "session=" + strings.Repeat("A", 20000)},
+		{"tampered", strings.Repeat("session="+flip(good)+"; ", 200) + "a=b"},
+	}
+	before, began := metricsOf(t, p), time.Now()
 	var wg sync.WaitGroup
 	for range clients {
 		wg.Go(func() {
-			hammer(t, host, each, func(i int) (string, string) {
-				x := mix[i%len(mix)]
-				if x.verdict == "valid" {
-					return x.header, "Name: Alice"
-				}
-				return x.header, "Name not found in session"
-			})
+			hammer(t, p, each, func(i int) string { return mix[i%len(mix)].header })
 		})
 	}
 	wg.Wait()
-	took := time.Since(began)
-
-	after := metricsOf(t, admin)
-	want := make(map[string]float64)
+	took, after := time.Since(began), metricsOf(t, p)
+	want := make(map[string]int)
 	for _, x := range mix {
-		want[x.verdict] += clients * each / float64(len(mix))
+		want[x.verdict] += clients * each / len(mix)
 	}
 	for verdict, n := range want {
-		got := countVerdict(t, after, verdict) - countVerdict(t, before, verdict)
-		if got != n {
-			t.Errorf("got %v cookies %s, want %v", got, verdict, n)
+		line := regexp.MustCompile(fmt.Sprintf(`verdict="%s"} %g\n`, verdict, float64(n)))
+		if !line.MatchString(after) {
+			t.Errorf("got not %d cookies %s: %s", n, verdict, after)
 		}
-	}
-	if strings.Contains(after, `status="5`) {
-		t.Errorf("got a status of 500 or more: %s", after)
 	}
 	const resident = "process_resident_memory_bytes "
 	r, rAfter := testkit.Metric(t, before, resident), testkit.Metric(t, after, resident)
-	t.Logf("%d requests in %v; resident memory %.1f MiB before, %.1f after",
-		clients*each, took.Round(time.Second/10), r/(1<<20), rAfter/(1<<20))
 	if rAfter > 2*r+32<<20 {
 		t.Errorf("got %v bytes of resident memory after the flood, %v before", rAfter, r)
 	}
@@ -91,21 +63,9 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// countVerdict returns how many requests had this verdict.
-func countVerdict(t testing.TB, page, verdict string) (sum float64) {
-	t.Helper()
-	const cookies = "cookiesession_cookies_total{"
-	for line := range strings.Lines(page) {
-		if strings.HasPrefix(line, cookies) && strings.Contains(line, `verdict="`+verdict+`"`) {
-			sum += testkit.Metric(t, line, cookies)
-		}
-	}
-	return sum
-}
-
-// hammer makes n requests on one connection and checks each answer.
-func hammer(t testing.TB, host string, n int, request func(i int) (cookies, want string)) {
-	conn, err := net.Dial("tcp", host)
+// hammer makes n requests on one connection, each of which finds no session.
+func hammer(t testing.TB, p *testkit.Server, n int, cookies func(i int) string) {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 	if err != nil {
 		t.Error(err)
 		return
@@ -113,65 +73,51 @@ func hammer(t testing.TB, host string, n int, request func(i int) (cookies, want
 	defer conn.Close()
 	r := bufio.NewReader(conn)
 	for i := range n {
-		cookies, want := request(i)
-		fmt.Fprintf(conn, "GET /get_name HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n", host, cookies)
+		fmt.Fprintf(conn, "GET /get_name HTTP/1.1\r\nHost: x\r\nCookie: %s\r\n\r\n", cookies(i))
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		body, _ := io.ReadAll(res.Body)
-		if res.StatusCode != 200 || strings.TrimSpace(string(body)) != want ||
+		if res.StatusCode != 200 || string(body) != "Name not found in session\n" ||
 			res.Header["Set-Cookie"] != nil {
-			t.Errorf("request %d: got status %d and %q, want %q", i, res.StatusCode, body, want)
+			t.Errorf("request %d: got status %d and %q", i, res.StatusCode, body)
 			return
 		}
 	}
 }
 
-// TestSlowClients opens connections that never get anywhere. The server drops
-// them in time, goes on meanwhile, and is afterwards as it was before.
+// Connections that never get anywhere are dropped in time. The server goes on meanwhile,
+// and is afterwards as it was before.
 func TestSlowClients(t *testing.T) {
 	slow(t)
 	t.Parallel() // it does little but wait, as does the fleet
-	admin := testkit.FreeAddr(t)
-	p := start(t, withKeyA, "-admin-addr", admin)
-	host := strings.TrimPrefix(p.URL, "http://")
-	hammer(t, host, 10, func(int) (string, string) { return "a=b", "Name not found in session" })
-	goroutines := func() float64 {
-		return testkit.Metric(t, metricsOf(t, admin), "go_goroutines ")
-	}
+	p := start(t, withKeyA, "-admin-addr", "localhost:0")
+	goroutines := func() float64 { return testkit.Metric(t, metricsOf(t, p), "go_goroutines ") }
 	before := goroutines()
-
 	const form = "POST /set_name HTTP/1.1\r\nHost: x\r\n" +
 		"Content-Type: application/x-www-form-urlencoded\r\n"
-	starts := []string{
-		"",
-		"GET /get_na",
-		"GET /get_name HTTP/1.1\r\nHost: x\r\nCookie: session=",
-		form + "Content-Length: 100\r\n\r\nname=Al",
-		form + "Transfer-Encoding: chunked\r\n\r\n5\r\nna",
-		"\x16\x03\x01\x02\x00\x01", // TLS, to a server that has none
-	}
-	const conns = 300
 	var open []net.Conn
-	for i := range conns {
-		conn, err := net.Dial("tcp", host)
-		if err != nil {
-			t.Fatal(err)
+	for range 50 {
+		for _, begins := range []string{
+			"", "GET /get_name HTTP/1.1\r\nHost: x\r\nCookie: session=",
+			form + "Content-Length: 100\r\n\r\nname=Al",
+			form + "Transfer-Encoding: chunked\r\n\r\n5\r\nna",
+		} {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, begins)
+			open = append(open, conn)
 		}
-		defer conn.Close()
-		io.WriteString(conn, starts[i%len(starts)])
-		if i%2 == 0 {
-			conn.Close() // in the middle
-			continue
-		}
-		open = append(open, conn)
 	}
-	hammer(t, host, 100, func(int) (string, string) { return "a=b", "Name not found in session" })
-	during := goroutines()
-
-	// Each is closed by the server, within its time limits.
+	hammer(t, p, 100, func(int) string { return "a=b" })
+	if during := goroutines(); during < before+100 {
+		t.Errorf("got %v goroutines during the attack, %v before: it wasn't one", during, before)
+	}
 	deadline := time.Now().Add(25 * time.Second)
 	for i, conn := range open {
 		conn.SetReadDeadline(deadline)
@@ -180,10 +126,4 @@ func TestSlowClients(t *testing.T) {
 		}
 	}
 	testkit.AwaitTrue(t, "the goroutines to end", func() bool { return goroutines() <= before+2 })
-	t.Logf("%d connections; %v goroutines before, %v during, %v after",
-		conns, before, during, goroutines())
-	if during < before+10 {
-		t.Errorf("got %v goroutines during the attack, %v before: it wasn't one", during, before)
-	}
-	hammer(t, host, 10, func(int) (string, string) { return "a=b", "Name not found in session" })
 }

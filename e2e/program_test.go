@@ -7,8 +7,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -72,76 +70,6 @@ var plainFile = sync.OnceValues(func() (string, error) {
 	return file, build(root, file)
 })
 
-// clockFile builds it with a clock that runs as WRONG_CLOCK says: so many seconds ahead
-// or behind, or with an @ before, it stands at that Unix second. What is changed for that
-// is Go's own package time.
-var clockFile = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return "", err
-	}
-	folder := filepath.Join(strings.TrimSpace(string(out)), "src", "time")
-	right, err := os.ReadFile(filepath.Join(folder, "time.go"))
-	if err != nil {
-		return "", err
-	}
-	const now = "sec, nsec, mono := runtimeNow()\n\tif mono == 0 {"
-	const wrongNow = `sec, nsec, mono := runtimeNow()
-	if wrongAt != 0 {
-		return unixTime(wrongAt, 0)
-	}
-	if sec += wrongBy; mono == 0 || wrongBy != 0 {`
-	wrong := strings.Replace(string(right), now, wrongNow, 1)
-	if wrong == string(right) {
-		return "", errors.New("this Go's package time can't be changed as it is")
-	}
-	files := map[string]string{"time.go": wrong, "wrong.go": wrongClock}
-	replace := make(map[string]string)
-	for name, content := range files {
-		changed := filepath.Join(scratch, "clock_"+name)
-		if err := os.WriteFile(changed, []byte(content), 0o600); err != nil {
-			return "", err
-		}
-		replace[filepath.Join(folder, name)] = changed
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	list, file := filepath.Join(scratch, "overlay.json"), filepath.Join(scratch, "clock.exe")
-	if err := os.WriteFile(list, overlay, 0o600); err != nil {
-		return "", err
-	}
-	return file, build(root, file, "-overlay", list)
-})
-
-// wrongClock is one more file of package time.
-const wrongClock = `package time
-
-import "syscall"
-
-var wrongBy, wrongAt = readWrongClock()
-
-func readWrongClock() (by, at int64) {
-	text, ok := syscall.Getenv("WRONG_CLOCK")
-	if !ok {
-		return 0, 0
-	}
-	stands := text[0] == '@'
-	if stands {
-		text = text[1:]
-	}
-	n, err := atoi(text)
-	if err != nil {
-		panic("WRONG_CLOCK is no number of seconds")
-	}
-	if stands {
-		return 0, int64(n)
-	}
-	return int64(n), 0
-}
-`
-
 func build(dir, file string, flags ...string) error {
 	cmd := exec.Command("go", append(append([]string{"build", "-o", file}, flags...), ".")...)
 	cmd.Dir = dir
@@ -171,14 +99,6 @@ func program(t testing.TB, env environ, args ...string) *exec.Cmd {
 	return testkit.Environ(exec.Command(mustBuild(t, programFile), args...), env)
 }
 
-// programAt returns a command that runs the program with another clock.
-func programAt(t testing.TB, clock string, env environ, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := testkit.Environ(exec.Command(mustBuild(t, clockFile), args...), env)
-	cmd.Env = append(cmd.Env, "WRONG_CLOCK="+clock)
-	return cmd
-}
-
 // start starts the program as a server.
 func start(t testing.TB, env environ, args ...string) *testkit.Server {
 	t.Helper()
@@ -189,13 +109,8 @@ func start(t testing.TB, env environ, args ...string) *testkit.Server {
 func command(t testing.TB, stdin string, env environ, args ...string) (
 	stdout, stderr string, status int) {
 	t.Helper()
-	return finish(t, program(t, env, args...), stdin)
-}
-
-// finish runs a command of the program to its end.
-func finish(t testing.TB, cmd *exec.Cmd, stdin string) (stdout, stderr string, status int) {
-	t.Helper()
 	var out, err bytes.Buffer
+	cmd := program(t, env, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &err
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -219,32 +134,22 @@ func mustRun(t testing.TB, args ...string) string {
 	return stdout
 }
 
-// keyIDs are the ids of a key, which differ with -encrypt.
-type keyIDs struct{ encrypted, signed string }
-
-// listKeys returns the ids of the keys in a file, in their order.
-func listKeys(t testing.TB, file string) (all []keyIDs) {
+// sealer returns the id of the key in a file that seals encrypted cookies.
+func sealer(t testing.TB, file string) string {
 	t.Helper()
-	for line := range strings.Lines(mustRun(t, "keys", "list", file)) {
-		if cells := strings.Fields(line); cells[0] != "POSITION" {
-			all = append(all, keyIDs{encrypted: cells[2], signed: cells[3]})
-		}
-	}
-	if len(all) == 0 {
-		t.Fatalf("%s has no keys", file)
-	}
-	return all
+	line, _, _ := strings.Cut(strings.TrimSpace(testkit.ReadFile(t, file)), "\n")
+	return idOf(t, strings.Fields(line)[0])
 }
 
-// idsOf returns the ids of a key.
-func idsOf(t testing.TB, key string) keyIDs {
+// idOf returns the id of a key that encrypts.
+func idOf(t testing.TB, key string) string {
 	t.Helper()
 	k, err := sessions.ParseKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	encrypted, signed := k.IDs()
-	return keyIDs{encrypted: encrypted, signed: signed}
+	encrypted, _ := k.IDs()
+	return encrypted
 }
 
 // tool runs a tool to its end, in the project's folder, and returns what it has printed.

@@ -1,14 +1,15 @@
 package e2e
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cookiesession/internal/testkit"
+	"cookiesession/sessions"
 )
 
 // What these tests know of the program. Its routes and the words on its pages stand where
@@ -21,11 +22,9 @@ const (
 
 	plainCookie  = "session" // over plain HTTP
 	secureCookie = "__Host-Http-session"
-	ticketCookie = "__Host-session-ticket"
 
-	idLen     = 6    // characters of a key id, before the dot in a cookie's value
-	macLen    = 43   // characters of the MAC at its end, a part of one more perhaps
-	maxCookie = 4096 // bytes of a cookie's name and value
+	idLen  = 6  // characters of a key id, before the dot in a cookie's value
+	macLen = 43 // characters of the MAC at its end, a part of one more perhaps
 
 	maxBody         = 64 << 10         // bytes that are read of a form
 	writeTimeout    = 20 * time.Second // for a request and its response
@@ -129,47 +128,40 @@ func pageAt(t testing.TB, address string) string {
 }
 
 // metricsOf returns the page of metrics that an operator's listener serves.
-func metricsOf(t testing.TB, admin string) string {
+func metricsOf(t testing.TB, p *testkit.Server) string {
 	t.Helper()
-	return pageAt(t, "http://"+admin+"/metrics")
+	return pageAt(t, p.AdminURL()+"/metrics")
 }
 
-// written is when a cookie was written, and with which name.
-type written struct {
-	ago  time.Duration
-	name string
-}
+// visitorData is what the site keeps of a visitor.
+type visitorData struct{ Name string }
 
-// bake returns the value of a cookie as copies of the program with this key and other
-// clocks have written it for the site at base, one after the other.
-func bake(t testing.TB, base, key string, all ...written) string {
+// overHTTP is what the site's sessions are by default.
+var overHTTP = sessions.Options[visitorData]{Insecure: true}
+
+// bake returns the cookie's value that the site seals with a key at a time.
+func bake(t *testing.T, key, name string, at time.Time, o sessions.Options[visitorData]) (
+	value string) {
 	t.Helper()
-	header, name := form(), cookieNameAt(base)
-	value := ""
-	for _, w := range all {
-		args := []string{"-addr", "localhost:0", "-idle", "9600h", "-lifetime", "9600h"}
-		if name == secureCookie {
-			args = append(args, "-origin", "https://localhost")
-		}
-		clock := fmt.Sprint("@", time.Now().Add(-w.ago).Unix())
-		p := testkit.Start(t, programAt(t, clock, environ{keysVariable: key}, args...))
-		r, err := http.NewRequest("POST", p.URL+"/set_name", strings.NewReader("name="+w.name))
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(at)) // by the clock of its bubble, which begins in 2000
+		k, err := sessions.ParseKey(key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Host, r.Header = "localhost", header
-		res, err := http.DefaultTransport.RoundTrip(r)
+		keys, err := sessions.NewKeyring(k)
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.Copy(io.Discard, res.Body)
-		res.Body.Close()
-		if len(res.Cookies()) != 1 || res.Cookies()[0].Name != name {
-			t.Fatalf("got status %d and the cookies %v", res.StatusCode, res.Cookies())
+		m, err := sessions.New(keys, o)
+		if err != nil {
+			t.Fatal(err)
 		}
-		value = res.Cookies()[0].Value
-		header.Set("Cookie", name+"="+value)
-		p.End()
-	}
+		c, err := m.Seal(visitorData{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		value = c.Value
+	})
 	return value
 }

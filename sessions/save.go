@@ -108,8 +108,8 @@ func (a state) equals(b state) bool {
 // Save fails with a [*TooLargeError] if the session doesn't fit into a cookie, with
 // [ErrTryAgain], or with [ErrUnstorable] if the data can't be encoded or decoded again, as
 // with text that isn't UTF-8. It then sets no cookie, and the visitor keeps the old one.
-// Within Handler, a handler that then answers with a status below 400 is answered for by
-// Options.Failed.
+// Within Handler, if the handler ignores this and answers with a status below 400,
+// Options.Failed answers instead.
 func (m *Manager[T]) Save(w http.ResponseWriter, s *Session[T]) (Saved, error) {
 	v := s.visit
 	switch {

@@ -56,9 +56,9 @@ func (s *Session[T]) Undo() {
 	}
 }
 
-// Quiet reports whether a visit never renews the session, since the visitor hasn't
-// asked to see its answer: it is Passive, a HEAD, a prefetch, or for a part of a page.
-// Messages that are shown once should wait for another one.
+// Quiet reports whether this request never renews the session, because the visitor isn't
+// waiting to see the answer: Passive is set, or the request is a HEAD, a prefetch, or for a
+// part of a page. Messages that are shown once should wait for another request.
 func (s *Session[T]) Quiet() bool { return s.Passive || s.quiet }
 
 // Verdict returns the verdict on the cookie. It is None for a new session.

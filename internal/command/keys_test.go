@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,8 +107,8 @@ func TestKeysRotation(t *testing.T) {
 	want(mustKeys(t, "add", file),
 		"added "+idPair+", it only verifies: promote it when every copy has it")
 	both := keysIn(t, file)
-	if len(both) != 2 || both[0] != first[0] {
-		t.Fatalf("got %d keys, want the new one behind the old one", len(both))
+	if !slices.Equal(both[:1], first) {
+		t.Error("got the new key in front of the old one")
 	}
 	want(mustKeys(t, "promote", file), "promoted "+idPair+", it seals")
 	if got := keysIn(t, file); !slices.Equal(got, []string{both[1], both[0]}) {
@@ -122,13 +121,11 @@ func TestKeysRotation(t *testing.T) {
 	}
 	want(mustKeys(t, "replace", file), "added "+idPair+`, it seals, and removed all other keys `+
 		`\(1\): every session ends at each copy as soon as it has this file`)
-	if got := keysIn(t, file); len(got) != 1 || slices.Contains(both, got[0]) {
-		t.Errorf("got %d keys, want a new one alone", len(got))
+	err := command.Keys([]string{"promote", file}, io.Discard, io.Discard)
+	if got := keysIn(t, file); len(got) != 1 || slices.Contains(both, got[0]) || err == nil {
+		t.Errorf("got %d keys, want a new one alone, and %v for its promotion", len(got), err)
 	}
 	wantMode(t, file, 0o640)
-	if err := command.Keys([]string{"promote", file}, io.Discard, io.Discard); err == nil {
-		t.Error("got the only key promoted")
-	}
 }
 
 // What stands above a key and touches it is about that key, so it goes where the key
@@ -143,16 +140,10 @@ func TestCommentsGoWithTheirKeys(t *testing.T) {
 			dropped:  "# A1\n # A2\n" + a + "\n# C\n" + c + "\n",
 		},
 		{
-			name:     "a blank line between",
-			before:   "# head\n\n" + a + "\n# B\n\n" + b + "\n\n# C\n \n" + c + "\n# tail\n",
-			promoted: "# head\n\n" + c + "\n" + a + "\n# B\n\n" + b + "\n\n# C\n \n# tail\n",
-			dropped:  "# head\n\n" + a + "\n# B\n\n\n# C\n \n" + c + "\n# tail\n",
-		},
-		{
-			name:     "lines of Windows, keys in capitals, and no end",
-			before:   "# A\r\n" + a + "\r\n\r\n# B\r\n" + capitals(b) + " # b\r\n\r\n" + c,
-			promoted: c + "\n# A\r\n" + a + "\r\n\r\n# B\r\n" + capitals(b) + " # b\r\n\r\n",
-			dropped:  "# A\r\n" + a + "\r\n\r\n\r\n" + c + "\n",
+			name:     "blank lines, those of Windows, keys in capitals, and no end",
+			before:   "# A\r\n" + a + "\r\n\r\n# X\n\n" + capitals(b) + " # b\r\n\r\n" + c,
+			promoted: c + "\n# A\r\n" + a + "\r\n\r\n# X\n\n" + capitals(b) + " # b\r\n\r\n",
+			dropped:  "# A\r\n" + a + "\r\n\r\n# X\n\n\r\n" + c + "\n",
 		},
 		{
 			name:     "a byte order mark, which goes",
@@ -197,22 +188,12 @@ func TestKeysAdd(t *testing.T) {
 }
 
 func TestKeysReplace(t *testing.T) {
-	for before, want := range map[string]string{
-		keyA: "KEY\n",
-		"\uFEFF\n\t" + keyA + "\r\n # B\r\n" + strings.ToUpper(keyB) + "\r\n": "\nKEY\n",
-
-		"# head\n\n# A\n" + keyA + " # a\n\n# middle\n\n# B\n" + keyB + "\n# tail": "" +
-			"# head\n\nKEY\n\n# middle\n\n# tail\n",
-	} {
-		file := ringFile(t, before)
-		old := len(keysIn(t, file))
-		said := mustKeys(t, "replace", file)
-		if got := newKeys.ReplaceAllString(testkit.ReadFile(t, file), "KEY"); got != want {
-			t.Errorf("%q: got %q, want %q", before, got, want)
-		}
-		if !strings.Contains(said, fmt.Sprintf("removed all other keys (%d): every", old)) {
-			t.Errorf("%q: got %q", before, said)
-		}
+	file := ringFile(t, "# head\n\n# A\n"+keyA+" # a\n\n# middle\n\n\t"+keyB+"\n# tail")
+	said := mustKeys(t, "replace", file)
+	const want = "# head\n\nKEY\n\n# middle\n\n# tail\n"
+	if got := newKeys.ReplaceAllString(testkit.ReadFile(t, file), "KEY"); got != want ||
+		!strings.Contains(said, "removed all other keys (2): every") {
+		t.Errorf("got %q and %q, want %q", said, got, want)
 	}
 }
 
@@ -223,7 +204,6 @@ func TestKeysDrop(t *testing.T) {
 	both := keyA + "\n" + keyB
 	for _, tt := range []struct{ content, id, says string }{
 		{content: both, id: encryptedA, says: ": " + encryptedA + " seals (promote "},
-		{content: both, id: signedA, says: ": " + signedA + " seals (promote "},
 		{content: keyA, id: encryptedA, says: ": " + encryptedA + " is the only key (add "},
 		{content: both, id: keyB, says: unknown},
 		{content: both, id: "", says: unknown},
@@ -267,10 +247,8 @@ func TestKeysThroughLinks(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(err), ": a link to a file that isn't there (") {
 		t.Errorf("got %v", err)
 	}
-	for folder, want := range map[string]int{".": 2, "links": 4, "real": 5, "real/deep": 0} {
-		if entries, _ := os.ReadDir(folder); len(entries) != want { // with the locks
-			t.Errorf("%s: got %v, want %d", folder, entries, want)
-		}
+	if entries, _ := os.ReadDir("links"); len(entries) != 4 { // the locks are in real
+		t.Errorf("got %v", entries)
 	}
 }
 
@@ -306,36 +284,6 @@ func TestKeysHelp(t *testing.T) {
 		if does == "" || !strings.Contains(all, fmt.Sprintf("\n%-7s  %s", name, does)) {
 			t.Errorf("%s: got %q and %q", name, all, does)
 		}
-	}
-}
-
-// failingWriter is a full disk.
-type failingWriter struct{}
-
-func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no space left") }
-
-// A key that was never written down must not look as if it were.
-func TestCommandCannotPrint(t *testing.T) {
-	if err := command.Keys([]string{"new"}, failingWriter{}, io.Discard); err == nil {
-		t.Error("got no error")
-	}
-}
-
-// However many commands edit the file at once, none undoes another's work.
-func TestWritersAtOnce(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "ring")
-	const writers = 20
-	var wg sync.WaitGroup
-	for range writers {
-		wg.Go(func() {
-			if err := command.Keys([]string{"add", file}, io.Discard, io.Discard); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if got := len(keysIn(t, file)); got != writers {
-		t.Errorf("got %d keys, want %d", got, writers)
 	}
 }
 

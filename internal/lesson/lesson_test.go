@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"html"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -54,23 +53,13 @@ var inStates = map[string]struct {
 	"two": {
 		want: []string{good, "Your browser sent 2 good cookies", ">Ada<"}, not: []string{"Ida"},
 	},
-	"renewed": {want: []string{
-		good, sent, "the same session in a fresh cookie", "whose idle time counts from now",
-	}},
+	"renewed": {want: []string{good, sent, "a fresh cookie", "whose idle time counts from now"}},
 	"re-sealed": {
-		want: []string{
-			good, sent, "your cookie was sealed again just now", "so it was sealed again",
-		},
-		not: []string{deleted, "still accepts the other"},
+		want: []string{good, sent, "sealed again just now", "so it was sealed again"},
+		not:  []string{deleted, "still accepts the other"},
 	},
-	"expired": {
-		want: []string{deleted, "Ended unused", "(24 hours ago)", `class="line"`},
-		not:  append(refused, failed),
-	},
-	"too old": {
-		want: []string{deleted, "Ended in any case", "(24 hours ago)", `class="line"`},
-		not:  append(refused, failed),
-	},
+	"expired": {want: []string{deleted, "Ended unused", `class="line"`}, not: refused},
+	"too old": {want: []string{deleted, "Ended in any case", `class="line"`}, not: refused},
 	"from the future": {
 		want: []string{deleted, "Began"}, not: []string{inside, "End", `class="line"`, failed},
 	},
@@ -78,16 +67,11 @@ var inStates = map[string]struct {
 		part: "mac", want: []string{deleted, "By its own word, which nothing"},
 		not: append(refused, "How long it lasts"),
 	},
-	"unknown key": {
-		part: "id", want: []string{deleted, "This server does not have that key. It seals with"},
-		not: refused,
-	},
-	"unfit": {part: "payload", want: []string{deleted}, not: refused},
-	"another program": {
-		want: []string{deleted, "So nothing of it"}, not: append(refused, "another-program"),
-	},
-	"too large": {want: []string{deleted, "it is too large. So nothing"}, not: refused},
-	"full":      {want: []string{good, "more characters", " of the 4096 bytes"}},
+	"unknown key":     {part: "id", want: []string{deleted, "not have that key"}, not: refused},
+	"unfit":           {part: "payload", want: []string{deleted}, not: refused},
+	"another program": {want: []string{deleted, "So nothing of it"}, not: refused},
+	"too large":       {want: []string{deleted, "it is too large. So nothing"}, not: refused},
+	"full":            {want: []string{good, "more characters", " of the 4096 bytes"}},
 }
 
 func TestEachState(t *testing.T) {
@@ -101,12 +85,12 @@ func TestEachState(t *testing.T) {
 			says(t, state, page, tt.want, tt.not)
 			_, bar, _ := strings.Cut(page, `<svg class="bar"`)
 			bar, _, _ = strings.Cut(bar, "</svg>")
-			failed := regexp.MustCompile(`class="(\w+) failed"`).FindAllStringSubmatch(bar, -1)
-			var got string
-			for _, part := range failed {
-				got += part[1]
+			got := regexp.MustCompile(`\w+ failed"`).FindAllString(bar, -1)
+			var want []string
+			if tt.part != "" {
+				want = []string{tt.part + ` failed"`}
 			}
-			if got != tt.part {
+			if !slices.Equal(got, want) {
 				t.Errorf("%s: got the parts %q marked, want %q", state, got, tt.part)
 			}
 		}
@@ -121,35 +105,28 @@ func TestEachState(t *testing.T) {
 func TestText(t *testing.T) {
 	s := newSite(t, sessions.Options[cart]{Insecure: true})
 	for state, want := range map[string]string{
-		"none":    "verdict       none\n",
-		"valid":   "\nowner         Ada\n",
-		"expired": "verdict       expired\n",
+		"none": "verdict       none\n", "valid": "\nowner         Ada\n",
 	} {
 		r := s.request("GET", "/session", s.states(t)[state], "")
 		r.Header.Del("Accept")
-		res, text := s.do(r)
-		if res.StatusCode != 200 || !strings.Contains(text, want) || strings.Contains(text, "Zoe") {
-			t.Errorf("%s: got status %d and %s, want %q in it", state, res.StatusCode, text, want)
-		}
+		_, text := s.do(r)
+		says(t, state, text, []string{want}, []string{"Zoe"})
 	}
 }
 
 // The commands to try it by hand have the site's address, and nothing else from a request.
 func TestBase(t *testing.T) {
-	for _, tt := range []struct {
-		insecure   bool
-		host, want string
-	}{
-		{insecure: true, host: "localhost:8080", want: "http://localhost:8080/set_name"},
-		{insecure: true, host: "[::1]:80", want: "http://[::1]:80/set_name"},
-		{host: "app.test", want: "https://app.test/set_name"},
-		{host: "a$(id)", want: "https://localhost/set_name"},
+	for want, insecure := range map[string]bool{
+		"http://localhost:8080": true, "http://[::1]:80": true, "https://app.test": false,
 	} {
-		s := newSite(t, sessions.Options[cart]{Insecure: tt.insecure})
+		s := newSite(t, sessions.Options[cart]{Insecure: insecure})
 		r := s.request("GET", "/session", "", "")
-		r.Host = tt.host
+		_, r.Host, _ = strings.Cut(want, "://")
 		_, page := s.do(r)
-		says(t, tt.host, page, []string{tt.want}, nil)
+		says(t, want, page, []string{want + "/set_name"}, nil)
+		r.Host = "a$(id)"
+		_, page = s.do(r)
+		says(t, r.Host, page, []string{"://localhost/set_name"}, []string{"a$(id)"})
 	}
 }
 
@@ -169,11 +146,8 @@ func TestLadder(t *testing.T) {
 		state, want string // how it went, by first letters
 	}{
 		{plain, "none", "ppppppppp"}, {plain, "valid", "ppppppppp"},
-		{plain, "too large", "pfuuuuuuu"}, {plain, "another program", "ppfuuuuuu"},
-		{plain, "unknown key", "pppfuuuuu"}, {plain, "tampered", "ppppfuuuu"},
-		{plain, "unfit", "pppppfuuu"}, {plain, "from the future", "ppppppfuu"},
-		{plain, "too old", "pppppppfu"}, {plain, "expired", "ppppppppf"},
-		{binds, "valid", "pppppppppp"}, {binds, "bound", "pppppppppf"},
+		{plain, "too large", "pfuuuuuuu"}, {plain, "tampered", "ppppfuuuu"},
+		{plain, "expired", "ppppppppf"}, {binds, "valid", "pppppppppp"},
 		{accepts, "valid", "pppppppppf"}, {both, "valid", "ppppppppppf"},
 		{both, "bound", "pppppppppfu"},
 	} {
@@ -211,11 +185,10 @@ func TestSealingKeyIsNamed(t *testing.T) {
 			id = signed
 		}
 		now := "<code>" + id + "</code> now"
-		page := s.page(s.states(t)["unknown key"])
+		page, older := s.page(s.states(t)["unknown key"]), s.states(t)["re-sealed"]
 		says(t, "unknown", page, []string{"It seals with " + now + "."}, nil)
-		page = s.page(s.states(t)["re-sealed"])
-		says(t, "older", page, []string{"The server seals with " + now + ", so your"}, nil)
-		r := s.request("GET", "/session", s.states(t)["re-sealed"], "")
+		says(t, "older", s.page(older), []string{"The server seals with " + now + ", so your"}, nil)
+		r := s.request("GET", "/session", older, "")
 		r.Header.Set("Sec-Purpose", "prefetch")
 		_, page = s.do(r)
 		says(t, "prefetch", page, []string{"The server seals with " + now + ", and still"}, nil)
@@ -266,24 +239,19 @@ func TestSetCookieIsShown(t *testing.T) {
 		want, not []string
 	}{
 		"http": {
-			o: sessions.Options[cart]{Insecure: true, Name: "s"},
-			want: []string{
-				"Set-Cookie: s=", "Max-Age=7776000</code>: your browser keeps it for that",
-				"No <code>Domain</code>",
-			},
-			not: []string{"__Host", "Secure"},
+			o:    sessions.Options[cart]{Insecure: true},
+			want: []string{"Max-Age=7776000</code>: your browser", "No <code>Domain</code>"},
+			not:  []string{"__Host", "Secure"},
 		},
 		"https": {
 			want: []string{
-				"Set-Cookie: __Host-Http-session=", "<code>Secure</code>: it travels over HTTPS",
-				"<code>__Host-Http-</code> at the head of the name", "No <code>Domain</code>",
+				"<code>__Host-Http-</code> at the head of the name",
+				"<code>Secure</code>: it travels over HTTPS",
 			},
 			not: []string{"No <code>Max-Age"},
 		},
 		"browser session": {
-			o: sessions.Options[cart]{
-				Insecure: true, Limits: sessions.Limits{BrowserSession: true},
-			},
+			o:    sessions.Options[cart]{Limits: sessions.Limits{BrowserSession: true}},
 			want: []string{"No <code>Max-Age</code>: your browser forgets the cookie when it is"},
 			not:  []string{"Max-Age="},
 		},
@@ -305,23 +273,13 @@ func TestSetCookieIsShown(t *testing.T) {
 	}
 }
 
-// A cookie that is deleted is shown too, and no header that isn't the session's.
+// A cookie that is deleted is shown too.
 func TestDeletedCookieIsShown(t *testing.T) {
 	s := newSite(t, sessions.Options[cart]{Insecure: true})
-	for cookie, want := range map[string]string{
-		"": "Done", "x": "Done", s.states(t)["valid"]: "Max-Age=0</code>: forget the cookie now",
-	} {
-		w := httptest.NewRecorder()
-		if cookie == "" {
-			w.Header().Set("Set-Cookie", "other=1")
-		}
-		s.ServeHTTP(w, s.request("POST", "/change", cookie, ""))
-		page := w.Body.String()
-		says(t, "cleared", page, []string{want}, nil)
-		if got := strings.Contains(page, "just sent"); got != (want != "Done") {
-			t.Errorf("%q: got a header shown: %v", cookie, got)
-		}
-	}
+	_, page := s.do(s.request("POST", "/change", s.states(t)["valid"], ""))
+	says(t, "cleared", page, []string{"Max-Age=0</code>: forget the cookie now"}, nil)
+	_, page = s.do(s.request("POST", "/change", "x", ""))
+	says(t, "nothing", page, nil, []string{"just sent"})
 }
 
 // Times are shown as they are and roughly, and where they are on a line.
@@ -335,9 +293,7 @@ func TestTimes(t *testing.T) {
 		}
 		says(t, "times", page, []string{
 			moment("1999-12-28T00:00:00Z", "28 December 1999", "4 days ago"),
-			moment("1999-12-30T00:00:00Z", "30 December 1999", "2 days ago"),
 			moment("2000-01-13T00:00:00Z", "13 January 2000", "in 12 days"),
-			moment("2000-03-27T00:00:00Z", "27 March 2000", "in 86 days"),
 			`<strong>Now</strong> <span><time datetime="2000-01-01T00:00:00Z">1 January 2000`,
 			`<rect class="left" x="4%" y="28" width="13%" height="4"/>`,
 		}, nil)

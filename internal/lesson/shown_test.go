@@ -1,9 +1,6 @@
 package lesson_test
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -35,12 +32,8 @@ func showsMAC(text, value string) bool {
 		}
 	}
 	parts := report.Parts[cart](value, sessions.Valid)
-	if parts == nil {
-		return false
-	}
-	mac := value[parts[3].Start:]
-	for i := range len(mac) - 7 {
-		if strings.Contains(text, mac[i:i+8]) {
+	for i := range 30 {
+		if parts != nil && strings.Contains(text, value[parts[3].Start+i:][:8]) {
 			return true
 		}
 	}
@@ -60,45 +53,22 @@ func TestNoMACIsShown(t *testing.T) {
 			for _, r := range append(s.visits(cookie), change) {
 				res, body := s.do(r)
 				shown := len(shownMAC.FindAllString(body, -1))
-				if strings.Count(body, `<span class="mac`) != shown {
-					t.Errorf("%s, %s: got a MAC of another form in %s", state, r.URL, body)
-				}
+				bad := strings.Count(body, `<span class="mac`) != shown // of another form
 				macs += shown
-				values := strings.Split(cookie, "; "+s.cookie+"=")
-				for _, c := range res.Cookies() {
-					values = append(values, c.Value)
+				for _, value := range strings.Split(cookie, "; "+s.cookie+"=") {
+					bad = bad || showsMAC(body, value)
 				}
-				for _, value := range values {
-					if showsMAC(body, value) {
-						t.Errorf("%s, %s: got a MAC in %s", state, r.URL, body)
-					}
+				for _, c := range res.Cookies() {
+					bad = bad || showsMAC(body, c.Value)
+				}
+				if bad {
+					t.Errorf("%s, %s: got a MAC in %s", state, r.URL, body)
 				}
 			}
 		}
 	})
 	if macs < 100 {
 		t.Errorf("tried only %d MACs", macs)
-	}
-}
-
-// A cookie of any length that has the form can be shown and forged, whatever is in it.
-func TestAnyCookieIsShown(t *testing.T) {
-	s := newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: true})
-	_, id := s.keys[0].IDs()
-	end := append([]byte{0x58, 33}, device...)
-	for n := range 60 {
-		for _, content := range []string{
-			strings.Repeat("h", n), strings.Repeat("|", n),
-			base64.URLEncoding.EncodeToString(append(bytes.Repeat([]byte{0x84}, n), end...)),
-		} {
-			sealed := "1767225600|" + content + "|" + strings.Repeat("m", sha256.Size)
-			value := id + "." + base64.RawURLEncoding.EncodeToString([]byte(sealed))
-			for _, r := range s.visits(value) {
-				if res, page := s.do(r); res.StatusCode != 200 {
-					t.Fatalf("%d, %s: got status %d and %s", n, r.URL, res.StatusCode, page)
-				}
-			}
-		}
 	}
 }
 
@@ -152,18 +122,13 @@ func TestHiddenField(t *testing.T) {
 
 // It is said of a session that it is bound. The key of the device is shown nowhere.
 func TestBoundCookie(t *testing.T) {
-	for _, tt := range []struct {
-		bind time.Duration
-		want []string
-	}{
-		{want: []string{"the public key of your device, which this page leaves out", ">Ada<"}},
-		{bind: time.Minute, want: []string{
-			`<strong class="bad">unproven</strong>`, "no live ticket from there came",
-		}},
+	for want, bind := range map[string]time.Duration{
+		"the public key of your device, which this page leaves out": 0,
+		`<strong class="bad">unproven</strong>`:                     time.Minute,
 	} {
-		s := newSite(t, sessions.Options[cart]{SignOnly: true, Bind: tt.bind})
+		s := newSite(t, sessions.Options[cart]{SignOnly: true, Bind: bind})
 		cookie := s.seal(t, 0, append(session("Ada", 0, 0), device))
-		says(t, "bound", s.page(cookie), append(tt.want, "<strong>bound to a device</strong>"), nil)
+		says(t, "bound", s.page(cookie), []string{want, "<strong>bound to a device</strong>"}, nil)
 		payload := report.Parts[cart](cookie, sessions.Valid)[2]
 		end := payload.Start + payload.Chars
 		for _, r := range s.visits(cookie) {

