@@ -3,8 +3,11 @@
 package e2e
 
 import (
+	"fmt"
 	"go/format"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -13,6 +16,7 @@ import (
 	"testing"
 
 	"cookiesession/internal/testkit"
+	"cookiesession/sessions"
 )
 
 // imported are the packages that docs/site.md has code for, by what stands for them there.
@@ -187,4 +191,49 @@ func TestLaterVersion(t *testing.T) {
 		t.Errorf("%s is still there", out)
 	}
 	runIn(t, exec.Command("go", "vet", "./..."), dir, "")
+}
+
+// A login provider's post comes without the session. The page to which it is redirected has
+// it: so a browser sends a cookie that is SameSite=Lax.
+func TestProviderInBrowser(t *testing.T) {
+	c := startBrowser(t)
+	keys, err := sessions.NewKeyring(sessions.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	type data struct{ State string }
+	m, err := sessions.New(keys, sessions.Options[data]{Insecure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := func(w http.ResponseWriter, text string) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!DOCTYPE html><link rel="icon" href="data:,"><main>%s</main>`, text)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/begin", func(w http.ResponseWriter, r *http.Request) {
+		m.Get(r.Context()).Data.State = "s"
+		page(w, "begun")
+	})
+	mux.HandleFunc("POST /callback", func(w http.ResponseWriter, r *http.Request) {
+		to := "/finish?had=" + string(m.Get(r.Context()).Verdict())
+		http.Redirect(w, r, to, http.StatusSeeOther)
+	})
+	mux.HandleFunc("GET /finish", func(w http.ResponseWriter, r *http.Request) {
+		page(w, fmt.Sprintf("had %s, state %s", r.FormValue("had"), m.Get(r.Context()).Data.State))
+	})
+	site := httptest.NewServer(m.Handler(mux))
+	defer site.Close()
+	base := strings.Replace(site.URL, "127.0.0.1", "localhost", 1)
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		page(w, `<form method="post" action="`+base+`/callback"><button>Go</button></form>`)
+	}))
+	defer provider.Close()
+
+	b := c.newTab(base)
+	b.sibling = provider.URL
+	b.open("/begin")
+	b.visit(provider.URL)
+	b.click("button")
+	b.wantText("had none, state s")
 }

@@ -293,6 +293,18 @@ func TestRecipeStream(t *testing.T) {
 	})
 }
 
+// Of two tabs that write at once, the answer that comes last is kept, and all of it.
+func TestRecipeTwoTabs(t *testing.T) {
+	v := newRecipe(t, session{User: "ada", Era: 1})
+	other := *v.visitor
+	v.want("POST", "/login", "user=ada&password=pw&remember=on", 303, "Go on at /")
+	other.want("POST", "/set_name", "name=Ada", 200, "Name Ada set in session")
+	v.cookie = other.cookie
+	if got := v.open().Data; got.Name != "Ada" || got.Remember {
+		t.Errorf("got %v", got)
+	}
+}
+
 // The second session outlives the first, and is counted.
 func TestRecipeSecondSession(t *testing.T) {
 	v := newRecipe(t, session{})
