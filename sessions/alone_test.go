@@ -57,10 +57,11 @@ func TestAnotherModuleUsesIt(t *testing.T) {
 	} {
 		head += "require" + regexp.MustCompile(`\s`+path+` v\S+\n?`).FindString(ours) + "\n"
 	}
-	replace := "require cookiesession v0.0.0\nreplace cookiesession => " + root + "\n"
+	module := regexp.MustCompile(`(?m)^module (\S+)`).FindStringSubmatch(ours)[1]
+	replace := "require " + module + " v0.0.0\nreplace " + module + " => " + root + "\n"
 	for name, goMod := range map[string]string{"copy": head, "replace": head + replace} {
 		t.Run(name, func(t *testing.T) {
-			dir, path := t.TempDir(), "cookiesession/sessions"
+			dir, path := t.TempDir(), module+"/sessions"
 			if name == "copy" {
 				path = "shop/sessions"
 				copyOf(t, dir)

@@ -16,7 +16,8 @@ import (
 
 // Handler returns a handler that calls next, where [Manager.Get] returns the request's
 // session, and saves the session when the response begins. It serves the endpoints of
-// device binding itself. The package documentation has the details.
+// device binding itself. Put it around a router rather than into it: some frameworks write
+// their error pages outside of their middleware. The package documentation has the details.
 func (m *Manager[T]) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		outer, _ := r.Context().Value(m).(*visit[T])

@@ -82,7 +82,7 @@ type Options[T any] struct {
 	// session whose cookie is otherwise good, including one with no user logged in. If it
 	// returns false, the session is empty and its verdict is Revoked. If it can't tell,
 	// because a database is down, it should panic, so that nothing is saved. Don't hold a
-	// lock that it needs while you call Get.
+	// lock that it needs while you call Get. It isn't asked about a session from Adopt.
 	Accept func(*http.Request, *Session[T]) bool
 
 	// Adopt, if not nil, takes over a session of another library or with other Options.
@@ -90,7 +90,8 @@ type Options[T any] struct {
 	// the first response below 500 saves. The response also deletes the cookie old, with
 	// its Path and Domain. At Clear and Renew, Adopt is called for old alone, which goes
 	// too. If old is nil, nothing is deleted: return nil while programs that know only the
-	// other session are still running.
+	// other session are still running, and end theirs yourself at Clear, or it is adopted
+	// again.
 	Adopt func(*http.Request) (data T, old *http.Cookie, ok bool)
 
 	// Forget names fields that T no longer has, to remove them from cookies. Other fields

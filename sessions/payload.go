@@ -116,12 +116,12 @@ func decode[T any](encoded cbor.RawMessage, data *T) error {
 	return nil
 }
 
-// encode returns the encoding of the data. For a session that hasn't changed, that is
-// exactly what the cookie brought, with the fields that this program doesn't know.
-func (s *Session[T]) encode(m *Manager[T]) (cbor.RawMessage, error) {
-	data, err := encode(s.Data)
-	if err != nil || !s.continues() || bytes.Equal(data, s.origin) {
-		return data, err
+// merged returns what is to be stored for data, which encodes that of s. For a session
+// that hasn't changed, that is exactly what the cookie brought, with the fields that this
+// program doesn't know.
+func (s *Session[T]) merged(m *Manager[T], data []byte) []byte {
+	if !s.continues() || bytes.Equal(data, s.origin) {
+		return data
 	}
 	// Either the data has changed, or a program that has other fields has sealed it.
 	// What this one knows of it tells.
@@ -130,11 +130,13 @@ func (s *Session[T]) encode(m *Manager[T]) (cbor.RawMessage, error) {
 	known := must(encode(before))
 	switch {
 	case bytes.Equal(known, data):
-		return s.origin, nil
+		return s.origin
+	case bytes.Equal(known, s.origin): // there is nothing that this program doesn't know
+		return data
 	case bytes.Equal(data, m.zero): // the session ends, with what isn't known of it
-		return data, nil
+		return data
 	}
-	return merge(s.origin, known, data), nil
+	return merge(s.origin, known, data)
 }
 
 // merge returns data with what old has beyond it: the fields that this program does

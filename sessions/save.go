@@ -92,7 +92,8 @@ func (t *sent) result() (Saved, error) {
 
 // state is what a handler can change of a session.
 type state struct {
-	data             []byte // encoded
+	own              []byte // the data, encoded
+	data             []byte // own, with what else the cookie brought
 	cleared, renewed bool   // if Clear and Renew were called, and make a difference
 }
 
@@ -154,12 +155,18 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 
 // state returns what the handler has made of s.
 func (s *Session[T]) state(m *Manager[T]) (state, error) {
-	data, err := s.encode(m)
-	return state{
-		data:    data,
-		cleared: s.cleared && s.Verdict() != None,
-		renewed: s.renewed && !bytes.Equal(data, m.zero),
-	}, err
+	own, err := encode(s.Data)
+	if err != nil {
+		return state{}, err
+	}
+	now := state{own: own, cleared: s.cleared && s.Verdict() != None}
+	if t := s.sent; t != nil && t.state.cleared == now.cleared && bytes.Equal(t.state.own, own) {
+		now.data = t.state.data // Save has asked before
+	} else {
+		now.data = s.merged(m, own)
+	}
+	now.renewed = s.renewed && !bytes.Equal(now.data, m.zero)
+	return now, nil
 }
 
 // isLate reports whether s has changed since it was saved, or since it was loaded if it

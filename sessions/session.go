@@ -16,7 +16,7 @@ type Session[T any] struct {
 	Data T
 
 	// Passive says that the visitor isn't waiting for the answer, as with a poll. The
-	// session is then not renewed, and saved only if it changes.
+	// session is then not renewed, and saved only if it changes. Set it before Save.
 	Passive bool
 
 	r      *http.Request // nil for one that no request has brought
@@ -88,8 +88,8 @@ func (s *Session[T]) Began() time.Time { return unix(int64(s.sealed().Began)) }
 // Written returns when the session was last written. It follows the rules of Began.
 func (s *Session[T]) Written() time.Time { return unix(s.sealed().written()) }
 
-// Ends returns when the session ends unless it is written before. It follows the rules of
-// Began.
+// Ends returns the last second of the session unless it is written before. It follows the
+// rules of Began.
 func (s *Session[T]) Ends() time.Time {
 	last := s.sealed()
 	return unix(min(last.written()+seconds(last.limits.Idle),

@@ -44,7 +44,7 @@ func TestWatch(t *testing.T) {
 	lead("first")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var told []error
+		told := make(chan error, 2)
 		load := func() error {
 			content, err := os.ReadFile(b)
 			if err != nil || strings.HasPrefix(string(content), "bad") {
@@ -52,7 +52,7 @@ func TestWatch(t *testing.T) {
 			}
 			return nil
 		}
-		err := server.Watch(ctx, []string{a, b}, load, func(err error) { told = append(told, err) })
+		err := server.Watch(ctx, []string{a, b}, load, func(err error) { told <- err })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,10 +60,13 @@ func TestWatch(t *testing.T) {
 			t.Helper()
 			time.Sleep(3 * time.Second) // as the manual says
 			synctest.Wait()
-			if !slices.Equal(told, want) {
-				t.Errorf("%s: got told %v, want %v", name, told, want)
+			var got []error
+			for len(told) > 0 {
+				got = append(got, <-told)
 			}
-			told = nil
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: got told %v, want %v", name, got, want)
+			}
 		}
 		check("nothing")
 		testkit.WriteFile(t, b, "one")
