@@ -170,7 +170,7 @@ func TestLaterVersion(t *testing.T) {
 	commit(dir, "a field")
 	patch(t, published, "handlers.go", "const maxName = 200", "const maxName = 300")
 	testkit.WriteFile(t, filepath.Join(published, "internal", "web", "later.go"),
-		"package web\n\nimport _ \"cookiesession/sessions\"\n")
+		"package web\n\n"+`import _ "cookiesession/sessions"`+"\n")
 	git(t, published, "rm", "-q", "docs/cost.md")
 	git(t, published, "add", "-A")
 	commit(published, "later")
@@ -178,7 +178,7 @@ func TestLaterVersion(t *testing.T) {
 	sh(later)
 	for file, want := range map[string]string{
 		"session.go": "\tOwn  string\n", "handlers.go": "const maxName = 300",
-		"internal/web/later.go": `"example.com/you/cookiesession/sessions"`,
+		"internal/web/later.go": `import _ "example.com/you/cookiesession/sessions"`,
 	} {
 		if !strings.Contains(testkit.ReadFile(t, filepath.Join(dir, file)), want) {
 			t.Errorf("%s has no %q", file, want)
