@@ -97,7 +97,8 @@ func (f *follower) addImports(name string) {
 	for _, pkg := range slices.Sorted(maps.Keys(imported)) {
 		used := regexp.MustCompile(`(?m)^[^/"]*\b` + pkg + `\.[A-Z]`).MatchString(source)
 		if line := `"` + imported[pkg] + `"`; used && !strings.Contains(source, line) {
-			source = strings.Replace(source, "package main\n", "package main\n\nimport "+line+"\n", 1)
+			const head = "package main\n"
+			source = strings.Replace(source, head, head+"\nimport "+line+"\n", 1)
 		}
 	}
 	f.write(name, source)

@@ -1,7 +1,7 @@
 package main
 
-// What docs/site.md says is tried here, in a copy of the project that has its code. What stands for a
-// database is in users.go.
+// What docs/site.md says is tried here, in a copy of the project that has its code. users.go
+// stands for a database.
 
 import (
 	"bytes"
@@ -170,9 +170,10 @@ func TestRecipeUpload(t *testing.T) {
 func TestRecipeKeepCart(t *testing.T) {
 	v := newRecipe(t, session{})
 	m := managerOf(t, v.app, sessions.Options[session]{Accept: keepCart})
+	cart := []string{"tea"}
 	for _, tt := range []struct{ had, want session }{
-		{session{User: "bob", Era: 2, Cart: []string{"tea"}}, session{User: "bob", Era: 2, Cart: []string{"tea"}}},
-		{session{User: "bob", Era: -1, Cart: []string{"tea"}}, session{Cart: []string{"tea"}}},
+		{session{User: "bob", Era: 2, Cart: cart}, session{User: "bob", Cart: cart}},
+		{session{User: "bob", Era: -1, Cart: cart}, session{Cart: cart}},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.AddCookie(seal(t, m, tt.had))
@@ -228,7 +229,8 @@ func TestRecipeFlash(t *testing.T) {
 	v.want("GET", "/inbox", "", 200, "In the cart: 0")
 	v.accept = testkit.Browser
 	for _, want := range []bool{true, false} {
-		if _, page := v.send("GET", "/nowhere", ""); strings.Contains(page, "Welcome, ada.") != want {
+		_, page := v.send("GET", "/nowhere", "")
+		if strings.Contains(page, "Welcome, ada.") != want {
 			t.Errorf("got %s, want the message: %t", page, want)
 		}
 	}
@@ -434,8 +436,9 @@ func TestRecipeFromSCS(t *testing.T) {
 func TestRecipeFromExpress(t *testing.T) {
 	const value = "eyJ1c2VyIjoiYWRhIiwiY2FydCI6WyJ0ZWEiLCJMw7ZmZmVsIl19"
 	v := newRecipe(t, session{})
-	o := sessions.Options[session]{Name: "shop", Adopt: fromExpress("session", "a secret for tests")}
-	m := managerOf(t, v.app, o)
+	m := managerOf(t, v.app, sessions.Options[session]{
+		Adopt: fromExpress("session", "a secret for tests"),
+	})
 	for sum, want := range map[string]string{
 		"IOH9rXKd3FwpJ89OUVc55X7ICsg": "ada", "IOH9rXKd3FwpJ89OUVc55X7ICsh": "",
 	} {
