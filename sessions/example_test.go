@@ -210,6 +210,47 @@ func ExampleManager_Handler() {
 	// 413 This draft is too long for us.
 }
 
+// The cookie gets another name, and the site goes from http to https. Its visitors keep
+// their sessions.
+func ExampleOptions_adopt() {
+	type session struct{ Name string }
+
+	keys, _ := sessions.NewKeyring(sessions.NewKey())
+	old, err := sessions.New(keys, sessions.Options[session]{Insecure: true}) // as it was
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err := sessions.New(keys, sessions.Options[session]{
+		Name: "shop",
+		Adopt: func(r *http.Request) (session, *http.Cookie, bool) {
+			s := old.Load(r)
+			return s.Data, &http.Cookie{Name: old.CookieName()}, s.Verdict() == sessions.Valid
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "Name:", m.Get(r.Context()).Data.Name)
+	}))
+
+	c, err := old.Seal(session{Name: "Ada"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	r, w := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
+	r.AddCookie(c)
+	h.ServeHTTP(w, r)
+	fmt.Print(w.Body)
+	for _, c := range w.Result().Cookies() {
+		fmt.Println(c.Name, "is deleted:", c.MaxAge < 0)
+	}
+	// Output:
+	// Name: Ada
+	// __Host-Http-shop is deleted: false
+	// session is deleted: true
+}
+
 // An older copy of the program keeps the fields that a newer one has stored.
 func ExampleOptions_newFields() {
 	type older struct{ Name string }
