@@ -239,7 +239,7 @@ func (m *Manager[T]) load(r *http.Request) *Session[T] {
 	}
 	if data, old, ok := m.o.Adopt(r); ok {
 		best.Data, best.old, best.adopted = data, old, true
-		best.origin, _ = encode(data) // for Undo; Save says what is wrong with it
+		best.origin, _ = encode(&data) // for Undo; Save says what is wrong with it
 	}
 	return best
 }

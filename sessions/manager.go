@@ -163,11 +163,11 @@ func New[T any](keys *Keyring, o Options[T]) (*Manager[T], error) {
 	m := &Manager[T]{keys: keys, o: o}
 	m.name, m.ticket = o.cookieNames()
 	var err error
-	if m.zero, err = encode(*new(T)); err != nil {
+	if m.zero, err = encode(new(T)); err != nil {
 		return nil, err
 	}
 	for _, name := range o.Forget {
-		key := rawKey(must(encode(name)))
+		key := rawKey(must(encode(&name)))
 		if has[T](key) {
 			return nil, fmt.Errorf("sessions: Forget: %v has the field %s", t, name)
 		}
@@ -308,7 +308,7 @@ func (m *Manager[T]) Get(ctx context.Context) *Session[T] {
 // this context, return the session. With panics if data can't be stored.
 func (m *Manager[T]) With(ctx context.Context, data T) (context.Context, *Session[T]) {
 	s := m.Open(nil)
-	if c := must(m.Seal(data)); !slices.Equal(must(encode(data)), m.zero) {
+	if c := must(m.Seal(data)); !slices.Equal(must(encode(&data)), m.zero) {
 		s = m.Open(c)
 	}
 	v := &visit[T]{m: m}
@@ -319,7 +319,7 @@ func (m *Manager[T]) With(ctx context.Context, data T) (context.Context, *Sessio
 // Seal returns a cookie for a session that begins now and has data in it. It fails as
 // [Manager.Save] does. It is for tests and tools.
 func (m *Manager[T]) Seal(data T) (*http.Cookie, error) {
-	encoded, err := encode(data)
+	encoded, err := encode(&data)
 	if err != nil {
 		return nil, err
 	}

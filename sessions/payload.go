@@ -100,7 +100,7 @@ func parseFields(data []byte) (f map[rawKey]cbor.RawMessage) {
 }
 
 // encode returns the encoding of a session's data.
-func encode[T any](data T) (cbor.RawMessage, error) {
+func encode[T any](data *T) (cbor.RawMessage, error) {
 	encoded, err := encodingMode.Marshal(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: it can't be encoded: %w", ErrUnstorable, err)
@@ -127,7 +127,7 @@ func (s *Session[T]) merged(m *Manager[T], data []byte) []byte {
 	// What this one knows of it tells.
 	var before T
 	decode(s.origin, &before) // as judge did
-	known := must(encode(before))
+	known := must(encode(&before))
 	switch {
 	case bytes.Equal(known, data):
 		return s.origin

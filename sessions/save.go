@@ -155,7 +155,7 @@ func (m *Manager[T]) save(h http.Header, s *Session[T]) (Saved, error) {
 
 // state returns what the handler has made of s.
 func (s *Session[T]) state(m *Manager[T]) (state, error) {
-	own, err := encode(s.Data)
+	own, err := encode(&s.Data)
 	if err != nil {
 		return state{}, err
 	}
@@ -328,8 +328,11 @@ func (m *Manager[T]) deleteOld(h http.Header, s *Session[T], ends bool) {
 func forCaches(h http.Header, noStore bool) {
 	if !lists(h["Vary"], "*", "cookie") {
 		// In one line: who asks for the header gets the first one alone.
-		before := strings.Join(h["Vary"], ", ")
-		h.Set("Vary", strings.TrimPrefix(before+", Cookie", ", "))
+		vary := "Cookie"
+		if before := strings.Join(h["Vary"], ", "); before != "" {
+			vary = before + ", Cookie"
+		}
+		h.Set("Vary", vary)
 	}
 	if noStore && !lists(h["Cache-Control"], "no-store", "private") {
 		h.Set("Cache-Control", "no-store")
@@ -338,6 +341,9 @@ func forCaches(h http.Header, noStore bool) {
 
 // lists reports whether one of some words is in the values of a header that lists such.
 func lists(values []string, words ...string) bool {
+	if len(values) == 0 {
+		return false
+	}
 	for item := range strings.SplitSeq(strings.ToLower(strings.Join(values, ",")), ",") {
 		word, _, _ := strings.Cut(strings.TrimSpace(item), "=")
 		if slices.Contains(words, word) {
