@@ -11,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -290,5 +292,37 @@ func TestHandlersBesideActions(t *testing.T) {
 	}
 	if got := fmt.Sprint(s.record.served); !strings.Contains(got, "GET /socket 101") {
 		t.Errorf("got %s counted", got)
+	}
+}
+
+// An upload that ends too early, or comes too slowly, is no fault of the server's.
+func TestUploadEndsEarly(t *testing.T) {
+	const kind = "multipart/form-data; boundary=b"
+	for name, body := range map[string]io.Reader{
+		"nothing": strings.NewReader(""),
+		"a part":  strings.NewReader("--b\r\nContent-Disposition: form-data; name=\"photo\"\r\n\r\nx"),
+		"slowly":  iotest.ErrReader(os.ErrDeadlineExceeded),
+	} {
+		s := newShop(t, insecure(), "", func(s *shop) {
+			s.router.HandleFunc("/upload", s.Action(func(r *http.Request, _ *session) (web.Answer, error) {
+				parts, err := r.MultipartReader()
+				if err != nil {
+					return web.Answer{}, err
+				}
+				part, err := parts.NextPart()
+				if err == nil {
+					_, err = io.Copy(io.Discard, part)
+				}
+				return web.Answer{}, err
+			}))
+		})
+		r := httptest.NewRequest("POST", "/upload", body)
+		r.Header.Set("Content-Type", kind)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if log := s.log.String(); w.Code != 400 || strings.Contains(log, "level=ERROR") ||
+			!strings.Contains(log, "request not read") {
+			t.Errorf("%s: got status %d and the log %s", name, w.Code, log)
+		}
 	}
 }

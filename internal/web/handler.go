@@ -26,7 +26,7 @@ func (s *Site[T]) Handler(router *mux.Router) http.Handler {
 	s.addRoutes(router)
 	next := s.Sessions.Handler(router)
 	return http.HandlerFunc(func(rw http.ResponseWriter, outer *http.Request) {
-		w := &response{ResponseWriter: rw, body: outer.Body}
+		w := &response{ResponseWriter: rw, body: &body{ReadCloser: outer.Body}}
 		// It is a copy. The server must find its own body in the original, to see that
 		// nobody has read it.
 		r := outer.WithContext(context.WithValue(outer.Context(), responseKey{}, w))
@@ -46,7 +46,7 @@ func (s *Site[T]) Handler(router *mux.Router) http.Handler {
 		}
 		// It needs the server's own writer, to close the connection after a body that is
 		// too large.
-		r.Body = http.MaxBytesReader(rw, r.Body, MaxBody)
+		r.Body = http.MaxBytesReader(rw, w.body, MaxBody)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -226,10 +226,30 @@ func methodLabel(method string) string {
 // response remembers what there is to tell of a response.
 type response struct {
 	http.ResponseWriter
-	status  int           // 0 until it begins
-	route   string        // its label; empty until it is known
-	body    io.ReadCloser // the request's, without a limit
-	maxBody int64         // the route's own limit; 0 if it has none
+	status  int    // 0 until it begins
+	route   string // its label; empty until it is known
+	body    *body  // the request's, without a limit
+	maxBody int64  // the route's own limit; 0 if it has none
+}
+
+// body is a request's body, which remembers why there is no more of it.
+type body struct {
+	io.ReadCloser
+	end error
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.end = err
+	}
+	return n, err
+}
+
+// hasEnded reports whether err tells of the end of the body: it came too slowly, or only in
+// part.
+func (b *body) hasEnded(err error) bool {
+	return b != nil && b.end != nil && (errors.Is(err, b.end) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 type responseKey struct{}

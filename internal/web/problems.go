@@ -72,6 +72,9 @@ func (s *Site[T]) explain(r *http.Request, err error) error {
 	case errors.As(err, new(*http.MaxBytesError)), // of what the action reads by itself
 		errors.Is(err, http.ErrNotMultipart), errors.Is(err, http.ErrMissingBoundary):
 		return formError(err)
+	case responseOf(r).body.hasEnded(err): // or what the action reads elsewhere, so it is logged
+		s.config.Log.Info("request not read", "route", s.routeOf(r), "err", err)
+		return formError(err)
 	case errors.As(err, &over):
 		return Problemf(http.StatusUnprocessableEntity, "This does not fit into your cookie: "+
 			"it is %d bytes too much. Your session is as it was.", over.Over)
