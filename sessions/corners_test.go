@@ -1,7 +1,9 @@
 package sessions_test
 
 import (
+	"bytes"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -42,17 +44,22 @@ func TestSavedBeforeEarlyHints(t *testing.T) {
 	}
 }
 
-// A handler that was told by Save answers itself, if it says that it has failed.
+// A handler that was told by Save answers itself, if it says that it has failed. Observe
+// hears the error, without what may quote the data.
 func TestHandlerAnswersItself(t *testing.T) {
 	for name, text := range map[string]string{
 		"too large": strings.Repeat("x", 5000), "no UTF-8": "\xff",
 	} {
-		for _, status := range []int{422, 200} {
+		for status, want := range map[int]int{400: 400, 399: 500} {
 			answered := 0
-			m := managerOf(options{Failed: func(w http.ResponseWriter, _ *http.Request, _ error) {
-				answered++
-				w.WriteHeader(500)
-			}})
+			var heard error
+			m := managerOf(options{
+				Failed: func(w http.ResponseWriter, _ *http.Request, _ error) {
+					answered++
+					w.WriteHeader(500)
+				},
+				Observe: func(_ *http.Request, e sessions.Event) { heard = e.Err },
+			})
 			response := exchange{}.do(t, handle(m, func(w http.ResponseWriter, s *session) {
 				s.Data.Name = text
 				if _, err := m.Save(w, s); err == nil {
@@ -60,14 +67,29 @@ func TestHandlerAnswersItself(t *testing.T) {
 				}
 				w.WriteHeader(status)
 			}))
-			want, failed := 422, 0
-			if status == 200 {
-				want, failed = 500, 1
-			}
-			if wantKept(t, m, response, want, "(none)"); answered != failed {
+			if wantKept(t, m, response, want, "(none)"); answered != map[int]int{500: 1}[want] {
 				t.Errorf("%s, %d: Failed was called %d times", name, status, answered)
 			}
+			if status == 399 && (heard == nil || text == "\xff" && heard != sessions.ErrUnstorable) {
+				t.Errorf("%s: Observe heard %v", name, heard)
+			}
 		}
+	}
+}
+
+// The line of the default Failed has nothing that may quote the data.
+func TestUnstorableIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	defer slog.SetDefault(before)
+	m := managerOf(options{})
+	response := exchange{}.do(t, handle(m, func(_ http.ResponseWriter, s *session) {
+		s.Data.Name = "\xff"
+	}))
+	wantKept(t, m, response, 500, "(none)")
+	if want := `err="sessions: the data can't be stored"`; !strings.Contains(log.String(), want) {
+		t.Errorf("got %s, want %s", log.String(), want)
 	}
 }
 

@@ -75,6 +75,26 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
+// What Handler keeps it keeps over HTTP/2 as well, but for Hijack and 101, which that
+// doesn't have.
+func TestHandlerOverHTTP2(t *testing.T) {
+	allOverHTTP2 = true
+	defer func() { allOverHTTP2 = false }()
+	for name, test := range map[string]func(*testing.T){
+		"ServerError": TestHandlerServerError, "Timeout": TestHandlerTimeout,
+		"Panic": TestHandlerPanic, "TwoLayers": TestHandlerTwoLayers,
+		"TwoManagers": TestHandlerTwoManagers, "SecondSave": TestHandlerSecondSave,
+		"Unchanged": TestHandlerUnchanged, "Failed": TestHandlerFailed,
+		"FailedForNow": TestHandlerFailedForNow, "AnswersItself": TestHandlerAnswersItself,
+		"Late": TestHandlerLate, "RenewsNothingLate": TestHandlerRenewsNothingLate,
+		"LateIsLogged": TestHandlerLateIsLogged, "Vary": TestHandlerVary,
+		"CacheControl": TestHandlerCacheControl, "Observes": TestHandlerObserves,
+		"DecodesWhenAsked": TestHandlerDecodesWhenAsked, "Writer": TestHandlerWriter,
+	} {
+		t.Run(name, test)
+	}
+}
+
 func TestHandlerSaves(t *testing.T) {
 	tests := []struct {
 		name, method string

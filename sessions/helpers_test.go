@@ -234,6 +234,9 @@ func handle(m *manager, do func(w http.ResponseWriter, s *session)) http.Handler
 	}))
 }
 
+// allOverHTTP2 has each exchange use HTTP/2.
+var allOverHTTP2 bool
+
 // exchange is a request to a server that serves a handler for it alone.
 type exchange struct {
 	http2  bool
@@ -246,6 +249,7 @@ type exchange struct {
 // do returns the response, with its body read into memory, when h has returned.
 func (x exchange) do(t testing.TB, h http.Handler) *http.Response {
 	t.Helper()
+	x.http2 = x.http2 || allOverHTTP2
 	returned := make(chan bool)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {

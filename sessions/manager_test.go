@@ -131,6 +131,7 @@ func TestNewRefusesTypes(t *testing.T) {
 			}]()},
 		"Forget": {madeOf[kinds]("Embedded"), madeOf[kinds]("n")},
 		"": {madeOf[kinds]("Named", "1"), madeOf[tree](), madeOf[time.Time](), madeOf[struct{}](),
+			madeOf[struct{ time.Time }](),
 			madeOf[struct {
 				hidden
 				_ int
