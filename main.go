@@ -278,7 +278,8 @@ func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
 	}
 	fs.StringVar(&cfg.addr, "addr", addr, "listen on `host:port`; by default :$PORT if PORT is set")
 	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`")
-	fs.BoolVar(&cfg.encrypt, "encrypt", defaults.encrypt, "encrypt the session; if false, visitors can read it")
+	fs.BoolVar(&cfg.encrypt, "encrypt", defaults.encrypt,
+		"encrypt the session; if false, visitors can read it")
 	fs.Func("origin",
 		"`address` of the site, such as https://app.example.com; repeat it, or use commas",
 		cfg.origins.Set)
@@ -292,7 +293,8 @@ func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
 		"end a session this long after it began")
 	fs.DurationVar(&cfg.bind, "bind", 0, "bind sessions to the browser's device, with tickets "+
 		"that are valid for this long; needs HTTPS")
-	fs.BoolVar(&cfg.persist, "persist", defaults.persist, "keep the cookie when the browser is closed")
+	fs.BoolVar(&cfg.persist, "persist", defaults.persist,
+		"keep the cookie when the browser is closed")
 	fs.StringVar(&cfg.adminAddr, "admin-addr", "",
 		"serve metrics, health and, on loopback, profiles on this `host:port`")
 	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0,

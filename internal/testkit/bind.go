@@ -26,7 +26,7 @@ type BindClient struct {
 	send                      Sender
 	key                       *ecdsa.PrivateKey
 	id                        string // of what is registered; empty when nothing is
-	ticket                    string // the cookie that it refreshes; empty when nothing is registered
+	ticket                    string // that it refreshes; empty when nothing is registered
 	challenge                 string // the last one that it was given
 	registerPath, refreshPath string
 	jar                       map[string]*http.Cookie

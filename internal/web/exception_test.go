@@ -295,26 +295,30 @@ func TestHandlersBesideActions(t *testing.T) {
 	}
 }
 
+// readPart reads the first part of what was sent.
+func readPart(r *http.Request, _ *session) (web.Answer, error) {
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return web.Answer{}, err
+	}
+	part, err := parts.NextPart()
+	if err == nil {
+		_, err = io.Copy(io.Discard, part)
+	}
+	return web.Answer{}, err
+}
+
 // An upload that ends too early, or comes too slowly, is no fault of the server's.
 func TestUploadEndsEarly(t *testing.T) {
 	const kind = "multipart/form-data; boundary=b"
 	for name, body := range map[string]io.Reader{
 		"nothing": strings.NewReader(""),
-		"a part":  strings.NewReader("--b\r\nContent-Disposition: form-data; name=\"photo\"\r\n\r\nx"),
-		"slowly":  iotest.ErrReader(os.ErrDeadlineExceeded),
+		"a part": strings.NewReader(
+			"--b\r\nContent-Disposition: form-data; name=\"photo\"\r\n\r\nx"),
+		"slowly": iotest.ErrReader(os.ErrDeadlineExceeded),
 	} {
 		s := newShop(t, insecure(), "", func(s *shop) {
-			s.router.HandleFunc("/upload", s.Action(func(r *http.Request, _ *session) (web.Answer, error) {
-				parts, err := r.MultipartReader()
-				if err != nil {
-					return web.Answer{}, err
-				}
-				part, err := parts.NextPart()
-				if err == nil {
-					_, err = io.Copy(io.Discard, part)
-				}
-				return web.Answer{}, err
-			}))
+			s.router.HandleFunc("/upload", s.Action(readPart))
 		})
 		r := httptest.NewRequest("POST", "/upload", body)
 		r.Header.Set("Content-Type", kind)

@@ -249,7 +249,8 @@ func (b *body) Read(p []byte) (int, error) {
 // hasEnded reports whether err tells of the end of the body: it came too slowly, or only in
 // part.
 func (b *body) hasEnded(err error) bool {
-	return b != nil && b.end != nil && (errors.Is(err, b.end) || errors.Is(err, io.ErrUnexpectedEOF))
+	return b != nil && b.end != nil &&
+		(errors.Is(err, b.end) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 type responseKey struct{}
