@@ -38,7 +38,7 @@ func routes(router *mux.Router, site *web.Site[session]) {
 
 func home(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {
 	text := "A session in a signed cookie: " +
-		"POST name=... to /set_name, then GET /get_name, POST to /clear_name."
+		"POST name=... to /set_name, then GET /get_name or /session, POST to /clear_name."
 	if s.Data.Name != "" {
 		text += " Name: " + s.Data.Name
 	}

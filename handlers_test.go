@@ -112,7 +112,7 @@ func TestLesson(t *testing.T) {
 // The first page, the form, and what is no page.
 func TestAnswers(t *testing.T) {
 	const about = "A session in a signed cookie: POST name=... to /set_name, then " +
-		"GET /get_name, POST to /clear_name. Name: Alice"
+		"GET /get_name or /session, POST to /clear_name. Name: Alice"
 	large := strings.Repeat("x", 65<<10)
 	for _, v := range visitors(t, newTestApp(t)) {
 		v.want("POST", "/set_name", "name=Alice", 200, "Name Alice set in session")
