@@ -207,11 +207,6 @@ type deviceStep[T any] struct {
 	proof, id string
 }
 
-// DevicePaths returns the paths of the endpoints of device binding.
-func (m *Manager[T]) DevicePaths() (register, refresh string) {
-	return m.o.BindPath + "/register", m.o.BindPath + "/refresh"
-}
-
 // serveDevice answers a step of device binding, and reports whether r is one. It does so
 // for bound sessions also while binding is switched off, so that a browser finds its key
 // still good when it is switched on again, or when the copy next door has it on.

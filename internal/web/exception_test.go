@@ -330,3 +330,25 @@ func TestUploadEndsEarly(t *testing.T) {
 		}
 	}
 }
+
+// What an action reads elsewhere, behind a form that came whole, is the server's fault.
+func TestOtherReadsFail(t *testing.T) {
+	for _, err := range []error{io.EOF, io.ErrUnexpectedEOF, os.ErrDeadlineExceeded} {
+		s := newShop(t, insecure(), "", func(s *shop) {
+			note := func(r *http.Request, _ *session) (web.Answer, error) {
+				if _, bad := web.Form(r); bad != nil {
+					t.Error(bad)
+				}
+				return web.Answer{}, err
+			}
+			s.router.HandleFunc("/note", s.Action(note))
+		})
+		r := httptest.NewRequest("POST", "/note", strings.NewReader("item=tea"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if log := s.log.String(); w.Code != 500 || !strings.Contains(log, "level=ERROR") {
+			t.Errorf("%v: got status %d and the log %s", err, w.Code, log)
+		}
+	}
+}

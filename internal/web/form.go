@@ -3,21 +3,35 @@ package web
 import (
 	"cmp"
 	"errors"
+	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // MaxBody is how many bytes of a request's body are read, unless its route is an Exception.
 const MaxBody = 64 << 10
+
+const multipartForm = "multipart/form-data"
+
+// isUpload reports whether r may bring files.
+func isUpload(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), multipartForm)
+}
+
+// isEnd reports whether err says that there was less to read than there should be.
+func isEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
 
 // Form reads the form in r's body, and nothing from its query. FormValue would read
 // both, and hide what is wrong with them. Its errors are for the visitor. Files are
 // left out, and never touch the disk: for those there is r.MultipartReader.
 func Form(r *http.Request) (url.Values, error) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	isMultipart := kind == "multipart/form-data"
+	isMultipart := kind == multipartForm
 	isForm := isMultipart || kind == "application/x-www-form-urlencoded"
 	if err != nil || !isForm || r.Header.Get("Content-Encoding") != "" {
 		return nil, Problemf(http.StatusUnsupportedMediaType, "Send a form: "+

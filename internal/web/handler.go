@@ -246,11 +246,10 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hasEnded reports whether err tells of the end of the body: it came too slowly, or only in
-// part.
-func (b *body) hasEnded(err error) bool {
-	return b != nil && b.end != nil &&
-		(errors.Is(err, b.end) || errors.Is(err, io.ErrUnexpectedEOF))
+// hasFailed reports whether err is why the body can't be read on, such as that it came too
+// slowly.
+func (b *body) hasFailed(err error) bool {
+	return b != nil && b.end != nil && b.end != io.EOF && errors.Is(err, b.end)
 }
 
 type responseKey struct{}

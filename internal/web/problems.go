@@ -72,7 +72,7 @@ func (s *Site[T]) explain(r *http.Request, err error) error {
 	case errors.As(err, new(*http.MaxBytesError)), // of what the action reads by itself
 		errors.Is(err, http.ErrNotMultipart), errors.Is(err, http.ErrMissingBoundary):
 		return formError(err)
-	case responseOf(r).body.hasEnded(err): // or what the action reads elsewhere, so it is logged
+	case responseOf(r).body.hasFailed(err), isUpload(r) && isEnd(err):
 		s.config.Log.Info("request not read", "route", s.routeOf(r), "err", err)
 		return formError(err)
 	case errors.As(err, &over):
