@@ -125,7 +125,7 @@ func (c *closing) Close() error {
 func TestIdleHTTP2AtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := new(http.Server)
-		closeUnusedOnShutdown(srv)
+		busy := closeUnusedOnShutdown(srv)
 		states := []http.ConnState{http.StateNew, http.StateIdle, http.StateActive}
 		conns := make([]*closing, len(states))
 		for i, state := range states {
@@ -133,6 +133,9 @@ func TestIdleHTTP2AtTheEnd(t *testing.T) {
 			defer client.Close()
 			conns[i] = &closing{Conn: server}
 			srv.ConnState(tls.Server(conns[i], new(tls.Config)), state)
+		}
+		if got := busy(); got != 1 {
+			t.Errorf("got %d busy connections, want the active one", got)
 		}
 		began := time.Now()
 		srv.Shutdown(t.Context())
