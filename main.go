@@ -93,7 +93,7 @@ const flushTime = 500 * time.Millisecond
 func run(ctx context.Context, args []string, getenv func(string) string,
 	stdin io.Reader, stdout, stderr io.Writer) error {
 	json := wantsJSON(args, getenv)
-	log := floodlog.NewQueue(stderr, json, getenv("JOURNAL_STREAM"))
+	log := floodlog.NewQueue(stderr, json, floodlog.IsJournal(stderr, getenv("JOURNAL_STREAM")))
 	defer log.Flush(flushTime)
 	var err error
 	switch {

@@ -7,10 +7,11 @@ import (
 	"syscall"
 )
 
-// isStream reports whether w is the file of a device and inode, such as 8:1234.
-func isStream(w io.Writer, is string) bool {
+// IsJournal reports whether w is systemd's journal: the file of the device and inode that
+// systemd has put into JOURNAL_STREAM.
+func IsJournal(w io.Writer, stream string) bool {
 	var stat syscall.Stat_t
 	f, ok := w.(*os.File)
-	return ok && is != "" && syscall.Fstat(int(f.Fd()), &stat) == nil &&
-		is == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
+	return ok && stream != "" && syscall.Fstat(int(f.Fd()), &stat) == nil &&
+		stream == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
 }

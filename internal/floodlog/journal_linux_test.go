@@ -32,7 +32,8 @@ func TestPriorities(t *testing.T) {
 			if other {
 				stat.Ino++
 			}
-			q := floodlog.NewQueue(f, json, fmt.Sprintf("%d:%d", stat.Dev, stat.Ino))
+			stream := fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
+			q := floodlog.NewQueue(f, json, floodlog.IsJournal(f, stream))
 			log := q.Logger(slog.LevelDebug)
 			for _, level := range []slog.Level{-4, 0, 4, 8} {
 				log.Log(t.Context(), level, "level=INFO")

@@ -4,5 +4,5 @@ package floodlog
 
 import "io"
 
-// isStream reports whether w is systemd's journal, which is on Linux only.
-func isStream(io.Writer, string) bool { return false }
+// IsJournal reports whether w is systemd's journal, which is on Linux only.
+func IsJournal(io.Writer, string) bool { return false }

@@ -28,7 +28,7 @@ const (
 type Queue struct {
 	w       io.Writer
 	json    bool
-	journal bool // w is systemd's journal
+	journal bool
 	lost    atomic.Uint64
 
 	told uint64 // how many of the lost lines were; only for drain, as torn is
@@ -40,11 +40,10 @@ type Queue struct {
 	done  chan struct{} // closed when all lines are written; nil while there are none
 }
 
-// NewQueue returns a queue of lines for w, whose loggers write text or JSON. The stream is
-// what systemd says in JOURNAL_STREAM: if w is that, each line begins with its priority,
-// such as <3>.
-func NewQueue(w io.Writer, json bool, stream string) *Queue {
-	return &Queue{w: w, json: json, journal: isStream(w, stream)}
+// NewQueue returns a queue of lines for w, whose loggers write text or JSON. For systemd's
+// journal, each line begins with its priority, such as <3>.
+func NewQueue(w io.Writer, json, journal bool) *Queue {
+	return &Queue{w: w, json: json, journal: journal}
 }
 
 // Logger returns a logger that writes lines to the queue, from a level on. Its handler is

@@ -44,7 +44,7 @@ func TestStalledWriter(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := &stalled{goOn: make(chan struct{})}
-			q, began := floodlog.NewQueue(w, tt.json, ""), time.Now()
+			q, began := floodlog.NewQueue(w, tt.json, false), time.Now()
 			line := func(i int) string { return fmt.Sprintf("%-*d\n", tt.size-1, i) }
 			for i := range tt.made {
 				q.Write([]byte(line(i)))
@@ -93,7 +93,7 @@ func TestWholeLines(t *testing.T) {
 	long := strings.Repeat("x\x01\"é\n", 2000)
 	for _, isJSON := range []bool{false, true} {
 		w := new(testkit.Buffer)
-		q := floodlog.NewQueue(w, isJSON, "")
+		q := floodlog.NewQueue(w, isJSON, false)
 		log := q.Logger(slog.LevelInfo)
 		log.Error("panic in a handler", "stack", long, "coy", coy{long})
 		log.Error("two", "err", errors.New(long), "keys", strings.Split(long, "\n"))
@@ -143,7 +143,7 @@ func (b *bad) Write(line []byte) (int, error) {
 func TestBadWriter(t *testing.T) {
 	// What tells the loss comes before each line but the first.
 	w := &bad{takes: []int{0, 0, 3, 0, 0}}
-	q := floodlog.NewQueue(w, false, "")
+	q := floodlog.NewQueue(w, false, false)
 	for _, line := range []string{"one\n", "second\n", "third\n", "fourth\n"} {
 		q.Write([]byte(line))
 		q.Flush(time.Minute)
