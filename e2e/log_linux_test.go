@@ -2,10 +2,10 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -82,26 +82,30 @@ func endOfPiped(t *testing.T, p *testkit.Server) time.Duration {
 	return time.Since(began)
 }
 
-// wantWhole checks that each line of a log is whole, and returns how many there are of
-// those that the program made, and how many it says are lost.
-func wantWhole(t *testing.T, log string) (made, lost int) {
+// wantWhole checks that each line of a log is whole.
+func wantWhole(t *testing.T, log *testkit.Buffer) {
 	t.Helper()
-	text := regexp.MustCompile(`^time=\S+ level=[A-Z]+ msg=("[^"]+"|\w+)( \w+=("[^"]*"|[^ "]*))*\n$`)
-	counted := regexp.MustCompile(`log lines lost" count=(\d+)|log lines lost","count":(\d+)`)
-	for line := range strings.Lines(log) {
-		if isJSON := json.Valid([]byte(line)) && line[len(line)-1] == '\n'; !isJSON &&
-			!text.MatchString(line) {
+	text := regexp.MustCompile(`^time=\S+ level=[A-Z]+ msg=("[^"]+"|\w+)` +
+		`( \w+=("[^"]*"|[^ "]*))*\n$`)
+	for line := range strings.Lines(log.String()) {
+		isJSON := json.Valid([]byte(line)) && strings.HasSuffix(line, "\n")
+		if !isJSON && !text.MatchString(line) {
 			t.Errorf("got the line %q", line)
 		}
-		if m := counted.FindStringSubmatch(line); m != nil {
-			var n int
-			fmt.Sscan(m[1]+m[2], &n)
-			lost += n
-			continue
-		}
-		made++
 	}
-	return made, lost
+}
+
+var losses = regexp.MustCompile(`log lines lost(?:" count=|","count":)(\d+)`)
+
+// tally returns how many lines of the program a log has, and how many it says are lost.
+func tally(log *testkit.Buffer) (n, lost int) {
+	text := log.String()
+	n = strings.Count(text, "\n")
+	for _, m := range losses.FindAllStringSubmatch(text, -1) {
+		count, _ := strconv.Atoi(m[1]) // it is a number
+		n, lost = n-1, lost+count
+	}
+	return n, lost
 }
 
 // Nobody waits for a log that nobody reads: neither requests nor the end. Each line in it is
@@ -117,13 +121,16 @@ func TestStalledLog(t *testing.T) {
 			io.Copy(log, pipe)
 			close(read)
 		}()
-		testkit.AwaitTrue(t, "the loss", func() bool { return log.Has("log lines lost") })
+		const start, end = 2, 2 // starting and listening, shutting down and ended
+		testkit.AwaitTrue(t, "all lines", func() bool {
+			n, lost := tally(log)
+			return n+lost == 20_000+start && lost > 0
+		})
 		endOfPiped(t, p)
 		<-read
-		const life = 4 // starting, listening, shutting down, ended
-		made, lost := wantWhole(t, log.String())
-		if made+lost != 20_000+life || lost == 0 {
-			t.Errorf("%s: got %d lines and %d lost, want %d", format, made, lost, 20_000+life)
+		wantWhole(t, log)
+		if n, lost := tally(log); n+lost != 20_000+start+end {
+			t.Errorf("%s: got %d lines and %d lost, want 20,004 in all", format, n, lost)
 		}
 
 		p, pipe, log = startPiped(t, "-log-level", "debug", "-log-format", format)
@@ -132,8 +139,9 @@ func TestStalledLog(t *testing.T) {
 			t.Errorf("%s: got the end after %v", format, took)
 		}
 		io.Copy(log, pipe)
-		if made, _ := wantWhole(t, log.String()); made < 200 {
-			t.Errorf("%s: got %d lines, want what the pipe holds", format, made)
+		wantWhole(t, log)
+		if n, _ := tally(log); n < 200 {
+			t.Errorf("%s: got %d lines, want what the pipe holds", format, n)
 		}
 	}
 }

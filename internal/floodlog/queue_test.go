@@ -35,7 +35,10 @@ func TestStalledWriter(t *testing.T) {
 		told       string
 	}{
 		{made: 10_000, size: 200, kept: 10_000},
-		{made: 30_000, size: 20, kept: 16<<10 + 1, told: `level=WARN msg="log lines lost" count=13615`},
+		{
+			made: 30_000, size: 20, kept: 16<<10 + 1,
+			told: `level=WARN msg="log lines lost" count=13615`,
+		},
 		{
 			made: 30_000, size: 20, json: true, kept: 16<<10 + 1,
 			told: `"level":"WARN","msg":"log lines lost","count":13615}`,
