@@ -147,6 +147,7 @@ func (s *site) states(t testing.TB) map[string]string {
 		"none":            "",
 		"valid":           good,
 		"two":             s.seal(t, 0, session("Ida", 600, 300)) + "; " + s.cookie + "=" + good,
+		"one of two":      "another-program; " + s.cookie + "=" + good,
 		"renewed":         s.seal(t, 0, session("Ada", 6*day, 5*day)),
 		"re-sealed":       s.seal(t, 1, session("Ada", 600, 60)),
 		"expired":         s.seal(t, 0, session("Ada", 15*day, 15*day)),

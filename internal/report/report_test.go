@@ -109,15 +109,15 @@ func TestVerdicts(t *testing.T) {
 		const day = 24 * time.Hour
 		for _, tt := range []verdictTest{ // in the order of their ages
 			{"none", "", 0, "", "sent no session cookie", false},
-			{"malformed", "x" + good, 0, "", "not have the form", false},
-			{"malformed", other, 0, "payload", "does not fit what the site keeps now", true},
+			{"malformed", "x" + good, 0, "", "doesn't have the form", false},
+			{"malformed", other, 0, "payload", "doesn't fit what the site keeps now", true},
 			{"too large", good + strings.Repeat("A", 4096), 0, "", "larger than any", false},
-			{"unknown key", "aaaaaa" + good[6:], 0, "id", "that this server does not have", false},
-			{"tampered", tampered, 0, "mac", "the MAC does not match", false},
+			{"unknown key", "aaaaaa" + good[6:], 0, "id", "that this server doesn't have", false},
+			{"tampered", tampered, 0, "mac", "Its seal doesn't fit", false},
 			{"from the future", future, 0, "", "still to come", true},
-			{"valid", good, 0, "", "found it good", true},
-			{"expired", good, 15 * day, "", "not used for too long", true},
-			{"too old", good, 91 * day, "", "began too long ago", true},
+			{"valid", good, 0, "", "it is intact", true},
+			{"expired", good, 15 * day, "", "you were away for", true},
+			{"too old", good, 91 * day, "", "it began too long ago", true},
 		} {
 			time.Sleep(time.Until(began.Add(tt.age)))
 			s := open(m, tt.value)
@@ -125,7 +125,8 @@ func TestVerdicts(t *testing.T) {
 				s = m.Open(nil)
 			}
 			r := report.Of(report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: true}, s)
-			if why := report.Why(s.Cookie()); why != r.Why() || !strings.Contains(why, tt.says) {
+			why := report.Site{}.Why(s.Cookie())
+			if !strings.Contains(why, tt.says) || !strings.Contains(r.Why(), tt.says) {
 				t.Errorf("%s: got the reasons %q and %q", tt.verdict, why, r.Why())
 			}
 			tt.checkText(t, r)
@@ -178,7 +179,7 @@ func TestEveryVerdictHasASentence(t *testing.T) {
 	seen := make(map[string]bool)
 	all := append(sessions.Checks(), sessions.Check{Verdict: sessions.Valid})
 	for passed, c := range all {
-		why := report.Why(sessions.Cookie{Verdict: c.Verdict, Passed: passed})
+		why := report.Site{}.Why(sessions.Cookie{Verdict: c.Verdict, Passed: passed})
 		if seen[why] {
 			t.Errorf("%s: got %q again", c.Verdict, why)
 		}
@@ -452,7 +453,7 @@ func TestSent(t *testing.T) {
 	lines := []string{"session=" + value + "; Path=/", "=", "session=; Max-Age=0"}
 	all := report.Sent[visitor](lines)
 	if len(all) != 2 || len(all[0].Parts) != 4 || all[1].Parts != nil ||
-		all[0].Attributes != " Path=/" || all[1].Attributes != " Max-Age=0" {
+		fmt.Sprint(all[0].List, all[1].List) != "[Path=/] [Max-Age=0]" {
 		t.Fatalf("got %+v, want one cookie and one that is deleted", all)
 	}
 }
