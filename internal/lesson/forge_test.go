@@ -30,7 +30,7 @@ func TestForge(t *testing.T) {
 			says(t, form, page, []string{
 				`Verdict on the forged copy: <strong class="bad">` + verdict + `</strong>`, why,
 				"<strong>Your own cookie is still valid.</strong> Nothing was set, deleted",
-				"✗ " + verdict, `value="mac" aria-label="Change the MAC">`,
+				"✗ " + verdict, `value="mac" aria-label="Change it: the MAC">`,
 			}, []string{"sample", "<h2>What is in it", "Ada", "just sent"})
 		}
 		r := s.request("POST", "/forge", good, "part=mac")

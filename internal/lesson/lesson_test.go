@@ -3,8 +3,12 @@ package lesson_test
 import (
 	"encoding/base64"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"html"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,8 +24,8 @@ import (
 
 // What the page says.
 const (
-	sent    = "See what was sent"
-	inside  = "one short list in"
+	sent    = "just now: <a"
+	inside  = "<dt>Owner"
 	failed  = "✗ failed"
 	good    = `<strong class="verdict good">✓ valid</strong>`
 	deleted = "Nothing was deleted"
@@ -31,7 +35,7 @@ const (
 
 // refused is what it doesn't say of a cookie that was refused.
 var refused = []string{
-	"see what was sent", inside, "sealed both ways", "Ada", "Zoe", "(in ", "Ends ", "✓ valid",
+	sent, inside, "See it sealed both ways", "Ada", "Zoe", "(in ", "Ends ", "✓ valid",
 	clears, "This server makes a new key",
 }
 
@@ -50,7 +54,7 @@ var inStates = map[string]struct {
 	},
 	"valid": {
 		want: []string{
-			good, "Your cookie passed all 9 checks", "sealed both ways",
+			good, "Your cookie passed all 9 checks", "See it sealed both ways",
 			"It is the key the server uses now", `<dt>Owner</dt><dd dir="auto">Ada</dd>`,
 			"(in 14 days)", "(in 90 days)", "(60 seconds ago)", "Ends if unused", `<svg class="line"`,
 			"If your data did, it would send this:", clears,
@@ -63,10 +67,10 @@ var inStates = map[string]struct {
 	},
 	"one of two": {want: []string{good, "Your browser sent 2 cookies", "the one that is good"}},
 	"renewed": {want: []string{
-		good, `renewed your cookie: <a href="#sent">`, "a fresh cookie", "counts from now",
+		good, `Renewed just now: <a href="#sent">`, "a fresh cookie", "counts from now",
 	}},
 	"re-sealed": {
-		want: []string{good, "This page also sealed your cookie again", "so it was sealed again"},
+		want: []string{good, "Sealed again just now", "so it was sealed again"},
 		not:  []string{deleted, "still accepts the other"},
 	},
 	"expired": {
@@ -93,7 +97,7 @@ var inStates = map[string]struct {
 	"unfit":           {part: "payload", want: []string{deleted}, not: refused},
 	"another program": {want: []string{deleted, "So nothing of it"}, not: refused},
 	"too large":       {want: []string{deleted, "it is too large. So nothing"}, not: refused},
-	"full":            {want: []string{good, "more characters", "A browser allows 4,096."}},
+	"full":            {want: []string{good, "more characters", " of 4,096 bytes, the most"}},
 }
 
 func TestEachState(t *testing.T) {
@@ -123,17 +127,110 @@ func TestEachState(t *testing.T) {
 	})
 }
 
-// The page as text is the report, of the visitor's own cookie.
+// The page as text is the report, of the visitor's own cookie. It has the four answers as
+// well, and commands to try them.
 func TestText(t *testing.T) {
-	s := newSite(t, sessions.Options[cart]{Insecure: true})
-	for state, want := range map[string]string{
-		"none": "verdict       none\n", "valid": "\nowner         Ada\n",
-	} {
-		r := s.request("GET", "/session", s.states(t)[state], "")
-		r.Header.Del("Accept")
-		_, text := s.do(r)
-		says(t, state, text, []string{want}, []string{"Zoe"})
+	bothModes(t, func(t *testing.T, s *site) {
+		reader := "only the server can open it - and it opens it for whoever sends it"
+		if s.sign {
+			reader = "anyone who holds it: it is signed, not encrypted"
+		}
+		for state, want := range map[string]string{
+			"none": "verdict       none\n", "valid": "\nowner         Ada\n",
+			"another program": "verdict       malformed\n",
+		} {
+			r := s.request("GET", "/session", s.states(t)[state], "")
+			r.Header.Del("Accept")
+			_, text := s.do(r)
+			says(t, state, text, []string{
+				want, "\nin it         your data", "\nwho reads it  " + reader + "\n",
+				"\nforging it    takes the server's key: HMAC-SHA256(", "\nlimits        ",
+				"\ntry forging   curl ", "-d part=mac http://example.com/forge\n",
+				"\ntry a replay  curl ", "curl -b old http://example.com/get_name",
+			}, []string{"Zoe"})
+		}
+	})
+}
+
+var (
+	folded = regexp.MustCompile(`(?s)<details>.*?</details>|<svg.*?</svg>`)
+	answer = regexp.MustCompile(`<a href="#(\w+)"><strong>[^<]*</strong></a> <p>(.*?)</p>`)
+)
+
+// The page can be read in two minutes, in each state: it has four answers of twelve words
+// at most, each with a link to its section, and outside of what is folded 450 words with
+// the menu and the footer, which have 34.
+func TestLength(t *testing.T) {
+	length := func(t *testing.T, state, page string) {
+		page = folded.ReplaceAllString(page, "")
+		if n := len(strings.Fields(tag.ReplaceAllString(page, " "))); n > 410 {
+			t.Errorf("%s: got %d words, want 410 at most", state, n)
+		}
+		var sections []string
+		for _, m := range answer.FindAllStringSubmatch(page, -1) {
+			sections = append(sections, m[1])
+			if n := len(strings.Fields(m[2])); n > 12 {
+				t.Errorf("%s: got %d words in %q, want 12 at most", state, n, m[2])
+			}
+			says(t, state, page, []string{`<section id="` + m[1] + `">`}, nil)
+		}
+		if !slices.Equal(sections, []string{"in", "read", "forge", "limits"}) {
+			t.Errorf("%s: got answers that lead to %q", state, sections)
+		}
 	}
+	bothModes(t, func(t *testing.T, s *site) {
+		for state, cookie := range s.states(t) {
+			if state == "full" { // which has a long name
+				continue
+			}
+			length(t, state, s.page(cookie))
+		}
+	})
+	for state, bind := range map[string]time.Duration{"bound": 0, "unproven": time.Minute} {
+		s := newSite(t, sessions.Options[cart]{Bind: bind})
+		length(t, state, s.page(s.seal(t, 0, append(session("Ada", 600, 60), device))))
+		length(t, "not "+state, s.page(s.states(t)["renewed"]))
+	}
+}
+
+// Each section names the function that does what it tells of, and the file.
+func TestFunctionsAreThere(t *testing.T) {
+	s := newSite(t, sessions.Options[cart]{Bind: time.Minute})
+	named := regexp.MustCompile(`<code>([\w/]+\.go), (\w+)</code>`)
+	for _, section := range strings.Split(s.page(s.states(t)["valid"]), "<section id=")[1:] {
+		all := named.FindAllStringSubmatch(section, -1)
+		if len(all) == 0 {
+			t.Errorf("got no function in %s", section)
+		}
+		for _, m := range all {
+			file := filepath.Join("..", "..", filepath.FromSlash(m[1]))
+			f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(f.Decls, func(d ast.Decl) bool {
+				fn, ok := d.(*ast.FuncDecl)
+				return ok && fn.Name.Name == m[2]
+			}) {
+				t.Errorf("there is no function %s in %s", m[2], m[1])
+			}
+		}
+	}
+}
+
+// Of the cookies that the browser sent, and of the server's answer, the page shows what
+// belongs to the session: without a change, what it would send.
+func TestRequestAndAnswerAreShown(t *testing.T) {
+	bothModes(t, func(t *testing.T, s *site) {
+		r := s.request("GET", "/session", s.states(t)["valid"], "")
+		r.Header.Add("Cookie", "other=zzz")
+		_, page := s.do(r)
+		page = html.UnescapeString(tag.ReplaceAllString(page, ""))
+		says(t, "valid", page, []string{
+			"GET /session HTTP/1.1\nCookie: session=" + s.states(t)["valid"][:9],
+			"Set-Cookie: session=", "; Path=/; Max-Age=7775400; HttpOnly; SameSite=Lax\n",
+		}, []string{"zzz"})
+	})
 }
 
 // The commands to try it by hand have the site's address, and nothing else from a request.
@@ -183,9 +280,16 @@ func TestLadder(t *testing.T) {
 			"p": "✓ <span>passed</span>", "f": "✗ " + string(s.judge(cookie).Verdict),
 			"u": "<span>not reached</span>",
 		}
+		page := s.page(cookie)
+		says(t, tt.state, page, []string{
+			"<h3>Is it ours?</h3>", "<h3>Is the seal good?</h3>", "<h3>Is it in time?</h3>",
+		}, nil)
+		if got := strings.Contains(page, "<h3>May it be used here?"); got != (tt.o.Bind > 0) {
+			t.Errorf("%s: got a group of its own for binding: %v", tt.state, got)
+		}
 		var got string
 		last := -1
-		for _, r := range rungs.FindAllStringSubmatch(s.page(cookie), -1) {
+		for _, r := range rungs.FindAllStringSubmatch(page, -1) {
 			got += r[1]
 			before := last
 			last = slices.IndexFunc(sessions.Checks(), func(c sessions.Check) bool {
@@ -243,7 +347,7 @@ func TestSpecimens(t *testing.T) {
 			"<dt>Owner</dt><dd dir=\"auto\">Åda</dd>",
 			`<dd dir="auto">[&#34;tea&#34;, &#34;&lt;b&gt;&#34;]</dd>`,
 		}, nil)
-		if got := strings.Count(page, "Read as CBOR"); got != 1 {
+		if got := strings.Count(page, ", a compact relative of JSON, they are:"); got != 1 {
 			t.Errorf("got %d payloads read, want that of the signed one alone", got)
 		}
 	})
@@ -293,7 +397,7 @@ func TestSetCookieIsShown(t *testing.T) {
 		mac := report.Parts[cart](value, sessions.Valid)[3]
 		line = "Set-Cookie: " + strings.Replace(line, value[mac.Start+4:], "…hidden", 1)
 		says(t, name, html.UnescapeString(tag.ReplaceAllString(page, "")), []string{line}, nil)
-		says(t, name, s.page(value), []string{"Find the cookie <code>" + s.cookie + "</code>"}, nil)
+		says(t, name, s.page(value), []string{"find the cookie <code>" + s.cookie + "</code>"}, nil)
 	}
 }
 

@@ -248,7 +248,10 @@ func TestWhereThePartsAre(t *testing.T) {
 		value, end := made(encoded(t, []any{1767225600, 0, visitor{Name: name}})), 0
 		for _, p := range report.Parts[visitor](value, sessions.Valid) {
 			got = append(got, p.Chars)
-			if p.Start != end || len(p.Text)+p.More != p.Chars {
+			decoded := map[string]string{
+				"id": "aaaaaa", "stamp": "1767225600 = 1 January 2026, 00:00:00 UTC",
+			}
+			if p.Start != end || p.Decoded != decoded[p.Class] || len(p.Text)+p.More != p.Chars {
 				t.Errorf("%s: got %+v, want it at %d", name, p, end)
 			}
 			end += p.Chars
