@@ -62,10 +62,10 @@ var inStates = map[string]struct {
 		not: []string{sent, deleted, "sample", "Ended", failed, "cookies called"},
 	},
 	"two": {
-		want: []string{good, "Your browser sent 2 cookies", "was written last", ">Ada<"},
+		want: []string{good, "Your browser sent 2 cookies", "the one written last", ">Ada<"},
 		not:  []string{"Ida"},
 	},
-	"one of two": {want: []string{good, "Your browser sent 2 cookies", "the one that is good"}},
+	"one of two": {want: []string{good, "Your browser sent 2 cookies", "This is the good one."}},
 	"renewed": {want: []string{
 		good, `Renewed just now: <a href="#sent">`, "a fresh cookie", "counts from now",
 	}},

@@ -18,9 +18,6 @@ func (l timeline) Cut() bool { return 4*l.IdleEnd.Sub(l.Began) < 3*l.End.Sub(l.B
 func (l timeline) Scale(t time.Time) int64 {
 	whole := l.End.Sub(l.Began)
 	if l.Cut() {
-		if t.After(l.IdleEnd) {
-			return 100
-		}
 		whole = l.IdleEnd.Sub(l.Began) * 4 / 3
 	}
 	return max(0, min(100, int64(100*t.Sub(l.Began)/whole)))

@@ -187,6 +187,16 @@ func TestEveryVerdictHasASentence(t *testing.T) {
 	}
 }
 
+// Where the keys end with the server, it is said why so many of them are unknown.
+func TestKeysEnd(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		why := report.Site{KeysEnd: ends}.Why(sessions.Cookie{Verdict: sessions.UnknownKey})
+		if got := strings.Contains(why, "makes a new key each time it starts"); got != ends {
+			t.Errorf("KeysEnd %v: got %q", ends, why)
+		}
+	}
+}
+
 // Every field is shown, also one that the program does not know: text as it is, anything
 // else in CBOR's notation.
 func TestEveryFieldIsShown(t *testing.T) {
@@ -255,6 +265,10 @@ func TestWhereThePartsAre(t *testing.T) {
 				t.Errorf("%s: got %+v, want it at %d", name, p, end)
 			}
 			end += p.Chars
+		}
+		forged := value[:8] + "W" + value[9:]
+		if got := report.Parts[visitor](forged, sessions.Tampered)[1].Decoded; got != `"1g67225600"` {
+			t.Errorf("got %s for a time stamp that is none", got)
 		}
 		if !slices.Equal(got, want) || end != len(value) {
 			t.Errorf("%s: got parts of %v characters, want %v", name, got, want)
