@@ -36,7 +36,7 @@ const (
 // refused is what it doesn't say of a cookie that was refused.
 var refused = []string{
 	sent, inside, "See it sealed both ways", "Ada", "Zoe", "(in ", "Ends ", "✓ valid",
-	clears, "This server makes a new key",
+	clears,
 }
 
 // inStates is what it has to say in each state, and what it must not say.
@@ -93,7 +93,11 @@ var inStates = map[string]struct {
 		want: []string{deleted, "Nothing proves that", `<strong class="verdict bad">✗ tampered`},
 		not:  append([]string{"How long it lasts"}, refused...),
 	},
-	"unknown key":     {part: "id", want: []string{deleted, "not have that key"}, not: refused},
+	"unknown key": {
+		part: "id",
+		want: []string{deleted, "not have that key", "This server makes a new key each time"},
+		not:  refused,
+	},
 	"unfit":           {part: "payload", want: []string{deleted}, not: refused},
 	"another program": {want: []string{deleted, "So nothing of it"}, not: refused},
 	"too large":       {want: []string{deleted, "it is too large. So nothing"}, not: refused},

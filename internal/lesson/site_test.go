@@ -65,6 +65,7 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 	w, err := web.New(keys, o, web.Config{
 		Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent[cart]},
 		Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, false, "session"),
+		KeysEnd: true,
 	})
 	if err != nil {
 		t.Fatal(err)
