@@ -19,10 +19,10 @@ func TestForge(t *testing.T) {
 	bothModes(t, func(t *testing.T, s *site) {
 		good := s.states(t)["valid"]
 		for _, form := range forms {
-			verdict, why := "tampered", "It was changed after it was sealed"
+			verdict, why := "tampered", "Its seal doesn&#39;t fit"
 			switch form {
 			case "part=id":
-				verdict, why = "unknown key", "It names a key that this server does not have"
+				verdict, why = "unknown key", "It names a key that this server doesn&#39;t have"
 			case "part=key":
 				why = "The MAC is a good one, but of the wrong key."
 			}
@@ -30,7 +30,7 @@ func TestForge(t *testing.T) {
 			says(t, form, page, []string{
 				`Verdict on the forged copy: <strong class="bad">` + verdict + `</strong>`, why,
 				"<strong>Your own cookie is still valid.</strong> Nothing was set, deleted",
-				"✗ " + verdict, `value="mac">Change the MAC</button>`,
+				"✗ " + verdict, `value="mac" aria-label="Change it: the MAC">`,
 			}, []string{"sample", "<h2>What is in it", "Ada", "just sent"})
 		}
 		r := s.request("POST", "/forge", good, "part=mac")
@@ -84,9 +84,9 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 		case sessions.None:
 			own = "You still have no cookie."
 		}
-		button := "in a copy of your cookie"
+		button := "a copy of your cookie"
 		if was.KeyID == "" {
-			button = "in a copy of a sample"
+			button = "a copy of a sample"
 		}
 		says(t, state, s.page(cookie), []string{button}, nil)
 		for _, form := range forms {
