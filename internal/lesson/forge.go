@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"cookiesession/internal/report"
 	"cookiesession/internal/web"
@@ -18,13 +19,14 @@ type forgery struct {
 	From, To string           // what it was, and what it is
 	Sample   bool             // the visitor has no cookie that could be forged
 	Own      sessions.Verdict // on the visitor's own cookie
-	Apart    bool             // that can be taken apart
 	Report   report.Report    // on the forged cookie
 	Ladder   []rung
+	Renamed  *renamed // with the part name alone
 }
 
-// parts are those of a cookie, in their order, and what the form calls the key.
-var parts = []string{"id", "stamp", "payload", "mac", "key"}
+// parts are those of a cookie, in their order, and what the form calls the key and the
+// name in a specimen.
+var parts = []string{"id", "stamp", "payload", "mac", "key", "name"}
 
 // forge changes a copy of the visitor's cookie and has it judged. It neither
 // sets nor deletes nor stores anything.
@@ -36,38 +38,53 @@ func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 	}
 	f := forgery{Part: strings.Join(form["part"], " "), Own: s.Verdict()}
 	part := slices.Index(parts, f.Part)
-	if part < 0 { // several are joined by a space, which no part has
+	what := ""
+	switch {
+	case part < 0: // several are joined by a space, which no part has
 		return web.Answer{}, web.Problemf(http.StatusUnprocessableEntity,
-			"Send the field part once: id, stamp, payload, mac or key.")
+			"Send the field part once: name, id, stamp, payload, mac or key.")
+	case f.Part == "name":
+		what = f.rename(l.members)
+	default:
+		if what, err = l.forgeCopy(&f, part, s); err != nil {
+			return web.Answer{}, err
+		}
 	}
+	f.Ladder = l.ladder(f.Report.Passed)
+	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s",
+		what, f.Report.Text("session"), f.Own)
+	return web.Answer{Text: text, Page: "forge", Data: f}, nil
+}
+
+// forgeCopy forges a copy of the cookie that has brought s, or of a sample, and returns
+// what was done to it.
+func (l *lesson[T]) forgeCopy(f *forgery, part int, s *sessions.Session[T]) (string, error) {
 	original := s
-	f.Apart = report.Parts[T](s.Cookie().Value(), f.Own) != nil
-	if !f.Apart || f.Part == "key" && f.Own != sessions.Valid {
+	isApart := report.Parts[T](s.Cookie().Value(), f.Own) != nil
+	if !isApart || f.Part == "key" && f.Own != sessions.Valid {
 		original, f.Sample = l.sample(), true
 	}
 	var value, what string
 	if f.Part == "key" {
+		var err error
 		if value, err = l.sealAnew(original); err != nil {
-			return web.Answer{}, err
+			return "", err
 		}
 		what = "sealed with a key that was just made up"
 	} else {
-		value = l.change(&f, part, original.Cookie().Value())
+		value = l.change(f, part, original.Cookie().Value())
 		what = fmt.Sprintf("character %d is %s instead of %s", f.Position, f.To, f.From)
 	}
 	if f.Sample {
 		what += ", in a sample"
 	}
 	f.Report = report.Of(l.about, l.current.Open(&http.Cookie{Value: value}))
-	f.Ladder = l.ladder(f.Report.Passed)
 	if f.Part != "key" { // point at the changed character
 		p := &f.Report.Parts[part]
 		at := f.Position - 1 - p.Start
 		p.Text, p.Mark, p.After = p.Text[:at], p.Text[at:at+1], p.Text[at+1:]
 	}
-	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s",
-		what, f.Report.Text("session"), f.Own)
-	return web.Answer{Text: text, Page: "forge", Data: f}, nil
+	return what, nil
 }
 
 // change returns value with one character of a part changed.
@@ -98,4 +115,79 @@ func (l *lesson[T]) sealAnew(original *sessions.Session[T]) (value string, err e
 	}
 	_, sealed, _ := strings.Cut(c.Value, ".")
 	return own.KeyID + "." + sealed, nil
+}
+
+// member is the session in a specimen. The site's own may have no name in it.
+type member struct{ Name string }
+
+// newMembers returns a manager that seals specimens, with a key that has just been made
+// up. So nothing of them, the MACs included, is of use to anybody.
+func newMembers() *sessions.Manager[member] {
+	keys, _ := sessions.NewKeyring(sessions.NewKey()) // a new key is a good one
+	m, err := sessions.New(keys, sessions.Options[member]{
+		Name: "specimen", Insecure: true, SignOnly: true,
+	})
+	if err != nil {
+		panic(err) // these options are good
+	}
+	return m
+}
+
+// renamed is a specimen whose name was changed.
+type renamed struct {
+	Was              string           // its payload before, in CBOR's diagnostic notation
+	MAC, Fits        string           // the one that came along, and the one that would fit
+	Original, Forged []report.Part    // all of its value, before and after
+	Fitting          sessions.Verdict // on the new payload with the MAC that fits
+}
+
+// rename changes the name in a specimen, leaves its MAC, has it judged, and returns what
+// was done.
+func (f *forgery) rename(members *sessions.Manager[member]) string {
+	alice, mallory := sealBoth(members, member{Name: "Alice"}, member{Name: "Mallory"})
+	// Their payloads are equally long in base64, so the MACs begin at the same place.
+	mac := report.Parts[member](alice, sessions.Valid)[3].Start
+	forged := mallory[:mac] + alice[mac:]
+	c := members.Open(&http.Cookie{Value: forged}).Cookie()
+	f.Report = report.Peek[member](members.CookieName(), forged)
+	f.Report.Verdict, f.Report.Passed = c.Verdict, c.Passed
+	f.Renamed = &renamed{
+		Was: report.Peek[member](members.CookieName(), alice).Notation,
+		MAC: alice[mac:], Fits: mallory[mac:],
+		Original: whole[member](alice), Forged: whole[member](forged),
+		Fitting: members.Open(&http.Cookie{Value: mallory}).Verdict(),
+	}
+	return fmt.Sprintf("the name is Mallory instead of Alice, in a specimen\n"+
+		"it came as    %s\nyou sent      %s\nmac you sent  %s\nit would need %s",
+		f.Renamed.Was, f.Report.Notation, f.Renamed.MAC, f.Renamed.Fits)
+}
+
+// sealBoth returns cookies' values with a and b in them, which differ in nothing else:
+// they are sealed in the same second.
+func sealBoth[T any](m *sessions.Manager[T], a, b T) (string, string) {
+	for {
+		began := time.Now().Unix()
+		withA, withB := seal(m, a), seal(m, b)
+		if time.Now().Unix() == began {
+			return withA, withB
+		}
+	}
+}
+
+// seal returns the value of a cookie with data in it, which is known to fit.
+func seal[T any](m *sessions.Manager[T], data T) string {
+	c, err := m.Seal(data)
+	if err != nil {
+		panic(err)
+	}
+	return c.Value
+}
+
+// whole takes apart the value of a sample, which may be shown with its MAC.
+func whole[T any](value string) []report.Part {
+	all := report.Parts[T](value, sessions.Valid)
+	for i, p := range all {
+		all[i].Text, all[i].More = value[p.Start:p.Start+p.Chars], 0
+	}
+	return all
 }

@@ -1,5 +1,6 @@
 // Package lesson shows a visitor how the session's cookie works: one page takes it
-// apart, another one forges a copy of it.
+// apart, another one forges a copy of it, and others put an old one back and judge what is
+// pasted.
 package lesson
 
 import (
@@ -18,18 +19,24 @@ import (
 // lesson is what the pages have in common.
 type lesson[T any] struct {
 	options sessions.Options[T] // the site's own
+	own     *sessions.Manager[T]
 	example T
 	about   report.Site
 	// The site's own manager seals in one mode only. These two seal in both, and judge
 	// what was forged. They know no limits, since what is forged never gets that far.
 	signed, encrypted *sessions.Manager[T]
 	current           *sessions.Manager[T] // the one that seals in the site's mode
+
+	members *sessions.Manager[member]
+	purses  *sessions.Manager[purse]
+	pace    pace // of what was pasted
 }
 
 // Routes adds the pages of the lesson to the router. Who has no cookie is shown a sample
 // with the example in it.
 func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
-	l := &lesson[T]{options: site.Options, example: example}
+	l := &lesson[T]{options: site.Options, own: site.Sessions, example: example}
+	l.members, l.purses = newMembers(), newPurses(site)
 	l.signed, l.encrypted = l.manager(site.Keys, true), l.manager(site.Keys, false)
 	l.current = l.encrypted
 	if site.Options.SignOnly {
@@ -42,6 +49,9 @@ func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc("/session", site.Action(l.show)).Methods(get...).Name("session")
 	router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
+	both := append(get, http.MethodPost)
+	router.HandleFunc("/replay", site.Action(l.replay)).Methods(both...).Name("replay")
+	router.HandleFunc("/paste", site.Action(l.paste)).Methods(both...).Name("paste")
 }
 
 // manager returns a manager of the site's cookies, with keys and in a mode of its own.
