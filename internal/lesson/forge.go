@@ -145,9 +145,10 @@ type renamed struct {
 // was done.
 func (f *forgery) rename(members *sessions.Manager[member]) string {
 	alice, mallory := sealBoth(members, member{Name: "Alice"}, member{Name: "Mallory"})
-	// Their payloads are equally long in base64, so the MACs begin at the same place.
+	// The payloads are equally long in base64, so the MACs are at the same place. Their first
+	// bits are in the character before.
 	mac := report.Parts[member](alice, sessions.Valid)[3].Start
-	forged := mallory[:mac] + alice[mac:]
+	forged := mallory[:mac-1] + alice[mac-1:]
 	c := members.Open(&http.Cookie{Value: forged}).Cookie()
 	f.Report = report.Peek[member](members.CookieName(), forged)
 	f.Report.Verdict, f.Report.Passed = c.Verdict, c.Passed
@@ -158,7 +159,7 @@ func (f *forgery) rename(members *sessions.Manager[member]) string {
 		Fitting: members.Open(&http.Cookie{Value: mallory}).Verdict(),
 	}
 	return fmt.Sprintf("the name is Mallory instead of Alice, in a specimen\n"+
-		"it came as    %s\nyou sent      %s\nmac you sent  %s\nit would need %s",
+		"before        %s\nafter         %s\nits mac       %s\nmac that fits %s",
 		f.Renamed.Was, f.Report.Notation, f.Renamed.MAC, f.Renamed.Fits)
 }
 
