@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"cookiesession/internal/report"
 	"cookiesession/internal/web"
@@ -21,7 +20,11 @@ type forgery struct {
 	Own      sessions.Verdict // on the visitor's own cookie
 	Report   report.Report    // on the forged cookie
 	Ladder   []rung
-	Renamed  *renamed // with the part name alone
+
+	// Of a specimen whose name was changed.
+	Was, Before, After string           // its payload before, and the value up to the MAC
+	MAC, Fits          string           // the one that came along, and the one that would fit
+	Fitting            sessions.Verdict // with the one that fits
 }
 
 // parts are those of a cookie, in their order, and what the form calls the key and the
@@ -51,9 +54,9 @@ func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 		}
 	}
 	f.Ladder = l.ladder(f.Report.Passed)
-	text := fmt.Sprintf("forged        %s\n%s\nyour own      %s",
+	known := fmt.Sprintf("forged        %s\n%s\nyour own      %s",
 		what, f.Report.Text("session"), f.Own)
-	return web.Answer{Text: text, Page: "forge", Data: f}, nil
+	return web.Answer{Text: known, Page: "forge", Data: f}, nil
 }
 
 // forgeCopy forges a copy of the cookie that has brought s, or of a sample, and returns
@@ -120,75 +123,21 @@ func (l *lesson[T]) sealAnew(original *sessions.Session[T]) (value string, err e
 // member is the session in a specimen. The site's own may have no name in it.
 type member struct{ Name string }
 
-// newMembers returns a manager that seals specimens, with a key that has just been made
-// up. So nothing of them, the MACs included, is of use to anybody.
-func newMembers() *sessions.Manager[member] {
-	keys, _ := sessions.NewKeyring(sessions.NewKey()) // a new key is a good one
-	m, err := sessions.New(keys, sessions.Options[member]{
-		Name: "specimen", Insecure: true, SignOnly: true,
-	})
-	if err != nil {
-		panic(err) // these options are good
-	}
-	return m
-}
-
-// renamed is a specimen whose name was changed.
-type renamed struct {
-	Was              string           // its payload before, in CBOR's diagnostic notation
-	MAC, Fits        string           // the one that came along, and the one that would fit
-	Original, Forged []report.Part    // all of its value, before and after
-	Fitting          sessions.Verdict // on the new payload with the MAC that fits
-}
-
 // rename changes the name in a specimen, leaves its MAC, has it judged, and returns what
-// was done.
-func (f *forgery) rename(members *sessions.Manager[member]) string {
-	alice, mallory := sealBoth(members, member{Name: "Alice"}, member{Name: "Mallory"})
+// was done. The key of the specimen is for nothing else, so all of it may be shown.
+func (f *forgery) rename(members *sessions.Manager[member]) (what string) {
+	// Should a second begin between the two, their times differ as well, and nobody cares.
+	alice := must(members.Seal(member{Name: "Alice"})).Value
+	mallory := must(members.Seal(member{Name: "Mallory"})).Value
 	// The payloads are equally long in base64, so the MACs are at the same place. Their first
 	// bits are in the character before.
-	mac := report.Parts[member](alice, sessions.Valid)[3].Start
-	forged := mallory[:mac-1] + alice[mac-1:]
+	at := report.Parts[member](alice, sessions.Valid)[3].Start
+	forged := mallory[:at-1] + alice[at-1:]
 	c := members.Open(&http.Cookie{Value: forged}).Cookie()
 	f.Report = report.Peek[member](members.CookieName(), forged)
 	f.Report.Verdict, f.Report.Passed = c.Verdict, c.Passed
-	f.Renamed = &renamed{
-		Was: report.Peek[member](members.CookieName(), alice).Notation,
-		MAC: alice[mac:], Fits: mallory[mac:],
-		Original: whole[member](alice), Forged: whole[member](forged),
-		Fitting: members.Open(&http.Cookie{Value: mallory}).Verdict(),
-	}
-	return fmt.Sprintf("the name is Mallory instead of Alice, in a specimen\n"+
-		"before        %s\nafter         %s\nits mac       %s\nmac that fits %s",
-		f.Renamed.Was, f.Report.Notation, f.Renamed.MAC, f.Renamed.Fits)
-}
-
-// sealBoth returns cookies' values with a and b in them, which differ in nothing else:
-// they are sealed in the same second.
-func sealBoth[T any](m *sessions.Manager[T], a, b T) (string, string) {
-	for {
-		began := time.Now().Unix()
-		withA, withB := seal(m, a), seal(m, b)
-		if time.Now().Unix() == began {
-			return withA, withB
-		}
-	}
-}
-
-// seal returns the value of a cookie with data in it, which is known to fit.
-func seal[T any](m *sessions.Manager[T], data T) string {
-	c, err := m.Seal(data)
-	if err != nil {
-		panic(err)
-	}
-	return c.Value
-}
-
-// whole takes apart the value of a sample, which may be shown with its MAC.
-func whole[T any](value string) []report.Part {
-	all := report.Parts[T](value, sessions.Valid)
-	for i, p := range all {
-		all[i].Text, all[i].More = value[p.Start:p.Start+p.Chars], 0
-	}
-	return all
+	f.Was = report.Peek[member](members.CookieName(), alice).Notation
+	f.Before, f.After, f.MAC, f.Fits = alice[:at], forged[:at], alice[at:], mallory[at:]
+	f.Fitting = members.Open(&http.Cookie{Value: mallory}).Verdict()
+	return text("renamed", f)
 }

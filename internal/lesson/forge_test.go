@@ -95,7 +95,7 @@ func TestForgeTheName(t *testing.T) {
 }
 
 var (
-	wholeCookie = regexp.MustCompile(`<p><code class="cookie">(<span class="full id.*)</code></p>`)
+	wholeCookie = regexp.MustCompile(`<p><code class="cookie">(.*class="full mac.*)</code></p>`)
 	fullMAC     = regexp.MustCompile(`<span class="full mac[^"]*">([^<]*)</span>`)
 )
 
@@ -158,7 +158,8 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 					state, form, res.StatusCode, res.Header["Set-Cookie"])
 			}
 			says(t, state+", "+form, page, []string{own}, nil)
-			sample := form != "part=name" && was.KeyID == "" || form == "part=key" && was.Verdict != sessions.Valid
+			sample := form != "part=name" && was.KeyID == "" ||
+				form == "part=key" && was.Verdict != sessions.Valid
 			if got := strings.Contains(page, "so a sample that this server"); got != sample {
 				t.Errorf("%s, %s: got the report on a sample: %v", state, form, got)
 			}

@@ -74,23 +74,20 @@ func TestReplayRefuses(t *testing.T) {
 		for form, why := range map[string]string{
 			"do=spend&sample=" + session:                    "tampered",
 			"do=again&old=" + session:                       "tampered",
-			"do=spend&sample=" + sample + "&old=" + session: "tampered",
 			"do=spend&sample=" + s.states(t)["unknown key"]: "unknown key",
 			"do=spend&sample=<script>":                      "malformed",
 			"do=spend&sample=" + strings.Repeat("a", 5000):  "too large",
-			"do=steal&sample=" + sample:                     "Send the field do once",
-			"sample=" + sample:                              "Send the field do once",
 		} {
 			res, page := s.do(s.request("POST", "/replay", session, form))
 			if res.StatusCode != 422 {
 				t.Errorf("%.40s: got status %d, want 422", form, res.StatusCode)
 			}
-			says(t, form, page, []string{why, "a new", "The balance is 100."},
-				[]string{"<script>", "Ada", session})
+			says(t, form, page, []string{"not a good sample of this page: " + why, "Begin again"},
+				[]string{"<script>", "Ada", session, "The balance"})
 		}
 		time.Sleep(15 * 24 * time.Hour)
 		_, page = s.do(s.request("POST", "/replay", "", "do=spend&sample="+sample))
-		says(t, "old", page, []string{"expired", "The balance is 100."}, nil)
+		says(t, "old", page, []string{"expired", "Begin again"}, nil)
 	})
 }
 
