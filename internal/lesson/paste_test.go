@@ -49,7 +49,7 @@ func TestPaste(t *testing.T) {
 			told := strings.Contains(text, "nothing of what it says is verified")
 			want := inside && (verdict == "tampered" || verdict == "unknown key")
 			if unverified != want || told != want {
-				t.Errorf("%s: got it told that nothing is verified: %v, %v", state, unverified, told)
+				t.Errorf("%s: got it told to be unverified: %v, %v", state, unverified, told)
 			}
 			if showsMAC(page+text+s.log.String(), cookie) {
 				t.Errorf("%s: got a MAC in %s", state, page+text+s.log.String())
