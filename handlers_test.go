@@ -288,7 +288,7 @@ func TestPages(t *testing.T) {
 }
 
 // link is where a page leads: to a form's action, or to another page.
-var link = regexp.MustCompile(`(?:(action)|href|src)="(/[^"#]*)[^"]*"`)
+var link = regexp.MustCompile(`(?:(action)|href|src)="(/[^"#]*)`)
 
 // Every link of every page leads somewhere, and the menu says where the visitor is.
 func TestLinks(t *testing.T) {
@@ -301,8 +301,8 @@ func TestLinks(t *testing.T) {
 			method, path, _ := strings.Cut(todo[0], " ")
 			todo = todo[1:]
 			v := visitor{t: t, site: a, accept: testkit.Browser, cookie: cookie}
-			res, page := v.send(method, path, "name=Alice&part=mac&cookie=aaaaaa.AAAA")
-			if res.StatusCode != 200 {
+			res, page := v.send(method, path, "name=Alice&part=mac")
+			if res.StatusCode != 200 && method == "GET" || res.StatusCode == 404 {
 				t.Errorf("%s %s: got status %d", method, path, res.StatusCode)
 			}
 			for _, m := range link.FindAllStringSubmatch(page, -1) {
@@ -315,10 +315,10 @@ func TestLinks(t *testing.T) {
 					todo = append(todo, next)
 				}
 			}
+			here := `href="` + path + `"`
 			menu, _, _ := strings.Cut(page, "</nav>")
-			link := `href="` + path + `"`
-			here := link + ` aria-current="page"`
-			if method == "GET" && strings.Contains(menu, link) && !strings.Contains(menu, here) {
+			if strings.Contains(menu, here) && !strings.Contains(menu, here+` aria-current="page"`) &&
+				method == "GET" {
 				t.Errorf("%s: got a menu that doesn't say so", path)
 			}
 		}
