@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cookiesession/internal/testkit"
+	"cookiesession/sessions"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
@@ -146,6 +147,15 @@ var pageStates = []pageState{
 	{"home", opens("/"), "Welcome back, Alice."},
 	{"session", opens("/session"), "Verdict: valid."},
 	{"forged", forges("payload"), "Your own cookie is still valid."},
+	{"forged-name", clicks(`button[value="name"]`), "the two no longer match"},
+	{"replay", opens("/replay"), "The balance is 100."},
+	{"replay-spent", clicks(spend), "The old one, from before"},
+	{"replay-again", clicks(`button[value="again"]`), "The balance is 100 again."},
+	{"replay-empty", clicks(spend, spend, spend, spend), "Only 10 is left"},
+	{"paste", opens("/paste"), "and forgets it"},
+	{"paste-problem", pastes(text("nothing")), "There is no cookie of this site's form"},
+	{"pasted", pastes(baked(false)), "It is encrypted, and this page shows nothing"},
+	{"pasted-signed", pastes(baked(true)), "anybody who has it can read this"},
 	{"renewed", planted("/session", keyA, 5*day, "A"), "the same session in a fresh cookie"},
 	{"unknown-key", planted("/session", keyC, 0, "A"), "This server does not have that key."},
 	{"expired", planted("/session", keyA, 15*day, "A"), "Ended unused"},
@@ -176,6 +186,36 @@ func forges(part string) func(b *tab) {
 	return func(b *tab) {
 		b.open("/session")
 		b.click(fmt.Sprintf("button[value=%q]", part))
+	}
+}
+
+// clicks clicks on what it finds on one page after the other.
+func clicks(buttons ...string) func(b *tab) {
+	return func(b *tab) {
+		for _, button := range buttons {
+			b.click(button)
+		}
+	}
+}
+
+func text(s string) func(*testing.T) string { return func(*testing.T) string { return s } }
+
+// baked returns the value of a cookie that was stored just now.
+func baked(signOnly bool) func(*testing.T) string {
+	return func(t *testing.T) string {
+		o := sessions.Options[visitorData]{Insecure: true, SignOnly: signOnly}
+		return bake(t, keyA, "Alice", time.Now(), o)
+	}
+}
+
+const spend = `button[value="spend"]`
+
+// pastes fills in the form for pasted cookies.
+func pastes(text func(t *testing.T) string) func(b *tab) {
+	return func(b *tab) {
+		b.open("/paste")
+		eval[bool](b, `document.getElementById("cookie").value = `+quote(text(b.t))+`, true`)
+		b.click(`form[action="/paste"] button`)
 	}
 }
 

@@ -19,7 +19,7 @@ type forgery struct {
 	Sample   bool             // the visitor has no cookie that could be forged
 	Own      sessions.Verdict // on the visitor's own cookie
 	Report   report.Report    // on the forged cookie
-	Ladder   []rung
+	Ladder   []rung           // up to the check that failed
 
 	// Of a specimen whose name was changed.
 	Was, Before, After string           // its payload before, and the value up to the MAC
@@ -53,7 +53,9 @@ func (l *lesson[T]) forge(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 			return web.Answer{}, err
 		}
 	}
-	f.Ladder = l.ladder(f.Report.Passed)
+	f.Ladder = slices.DeleteFunc(l.ladder(f.Report.Passed), func(r rung) bool {
+		return r.State == "unreached"
+	})
 	known := fmt.Sprintf("forged        %s\n%s\nyour own      %s",
 		what, f.Report.Text("session"), f.Own)
 	return web.Answer{Text: known, Page: "forge", Data: f}, nil
