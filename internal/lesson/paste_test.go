@@ -3,6 +3,7 @@ package lesson_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,16 +39,17 @@ func TestPaste(t *testing.T) {
 			_, text := s.pastes("Cookie: "+s.cookie+"="+cookie, "*/*")
 			says(t, state, text, []string{"verdict       " + verdict + "\n"}, []string{cookie})
 			inside := strings.Contains(page, "<dt>Owner</dt>")
-			times := strings.Contains(text, "\nbegan ") || strings.Contains(text, "\nends, ")
 			if want := s.sign && state != "too large" && state != "unfit"; inside != want {
 				t.Errorf("%s: got fields: %v, want %v in %s", state, inside, want, page)
 			}
-			if times && !s.sign {
-				t.Errorf("%s: got times from inside in %s", state, text)
+			unproven := slices.Contains([]string{"tampered", "unknown key"}, verdict)
+			if ends := strings.Contains(text, "\nends, idle "); ends != (inside && !unproven) ||
+				!s.sign && strings.Contains(text, "\nbegan ") {
+				t.Errorf("%s: got times that nobody may see, or none, in %s", state, text)
 			}
 			unverified := strings.Contains(page, "nothing of it is verified")
 			told := strings.Contains(text, "nothing of what it says is verified")
-			want := inside && (verdict == "tampered" || verdict == "unknown key")
+			want := inside && unproven
 			if unverified != want || told != want {
 				t.Errorf("%s: got it told to be unverified: %v, %v", state, unverified, told)
 			}
