@@ -129,6 +129,7 @@ type app struct {
 	keys     *sessions.Keyring
 	log      *slog.Logger
 	metrics  *metrics.Metrics
+	keysEnd  bool        // with this process
 	draining atomic.Bool // the server is about to stop
 }
 
@@ -139,8 +140,10 @@ var templates embed.FS
 func (a *app) open() error {
 	site, err := web.New(a.keys, a.cfg.options(), web.Config{
 		Origins: a.cfg.origins, Files: templates, Assets: assets,
-		Funcs: template.FuncMap{"why": report.Why, "sent": report.Sent[session]},
-		Log:   a.log, Record: a.metrics, Draining: a.draining.Load,
+		Funcs: template.FuncMap{
+			"why": report.Site{KeysEnd: a.keysEnd}.Why, "sent": report.Sent[session],
+		},
+		Log: a.log, Record: a.metrics, KeysEnd: a.keysEnd, Draining: a.draining.Load,
 	})
 	if err != nil {
 		return command.OptionsError(err)
@@ -185,6 +188,7 @@ func (a *app) takeKeys(ctx context.Context, getenv func(string) string) error {
 		if read != nil {
 			keys = read.Keys()
 		} else {
+			a.keysEnd = true
 			a.log.Warn("no key is configured: sessions end with this process; make a key file " +
 				"with `cookiesession keys add FILE` and give it with -key-file")
 		}

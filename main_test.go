@@ -265,6 +265,15 @@ func TestKeys(t *testing.T) {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}
+	for p, want := range map[*testkit.Server]bool{b: true, d: false} {
+		_, text := testkit.Send(t, "GET", p.URL+"/get_name", "", http.Header{
+			"Accept": {testkit.Browser}, "Cookie": {"session=aaaaaa." + strings.Repeat("A", 100)},
+		})
+		const why = "This server makes a new key each time it starts"
+		if got := strings.Contains(text, why); got != want {
+			t.Errorf("got told that the keys end: %v, want %v: %s", got, want, text)
+		}
+	}
 	_, err := runNow(t, environ{"COOKIESESSION_KEYS": testkit.KeyA[:63]}, "")
 	if err == nil || !strings.Contains(err.Error(), "COOKIESESSION_KEYS:1: ") ||
 		strings.Contains(err.Error(), testkit.KeyA[:20]) {

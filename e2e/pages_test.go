@@ -139,23 +139,23 @@ var pageStates = []pageState{
 	{"home-new", opens("/"), "You are at the first step"},
 	{"form", opens("/set_name"), "Up to 200 characters"},
 	{"form-error", posts(strings.Repeat("x", 250)), "shorten it to 200"},
-	{"session-none", opens("/session"), "So what follows is a sample"},
+	{"session-none", opens("/session"), "So this is a sample"},
 	{"forged-sample", forges("id"), "You still have no cookie."},
 	{"not-found", opens("/nowhere"), "no such page"},
 	{"misdirected", opensElsewhere, "This is another site"},
 	{"result", func(b *tab) { b.setName("Alice") }, "Name Alice set in session"},
 	{"home", opens("/"), "Welcome back, Alice."},
-	{"session", opens("/session"), "Verdict: valid."},
+	{"session", opens("/session"), "✓ valid"},
 	{"forged", forges("payload"), "Your own cookie is still valid."},
-	{"renewed", planted("/session", keyA, 5*day, "A"), "the same session in a fresh cookie"},
-	{"unknown-key", planted("/session", keyC, 0, "A"), "This server does not have that key."},
-	{"expired", planted("/session", keyA, 15*day, "A"), "Ended unused"},
+	{"renewed", planted("/session", keyA, 5*day, "A"), "Renewed just now"},
+	{"unknown-key", planted("/session", keyC, 0, "A"), "that this server doesn't have"},
+	{"expired", planted("/session", keyA, 15*day, "A"), "you were away for more than 14 days"},
 	{"future", planted("/session", keyA, -10*time.Minute, "A"), "still has that cookie.\n"},
 	{"try-again", posts("Bob"), "End the Session"},
-	{"malformed", malformed, "does not have the form of a cookie of this site"},
-	{"several", several, "sent 2 good cookies"},
+	{"malformed", malformed, "doesn't have the form of a cookie of this site"},
+	{"several", several, "sent 2 cookies called session"},
 	{"script", planted("/", keyA, 0, "<script>console.log(1)</script>"), "<script>"},
-	{"wide", planted("/session", keyA, 0, strings.Repeat("\U0001F36A", 200)), "Verdict: valid."},
+	{"wide", planted("/session", keyA, 0, strings.Repeat("\U0001F36A", 200)), "✓ valid"},
 	{"right-to-left", planted("/get_name", keyA, 0, "שרה אבו־חסן"), "שרה"},
 	{"cleared", func(b *tab) { b.click(`form[action="/clear_name"] button`) }, "Name cleared"},
 	{"forged-name", renames, "the two no longer match"},
@@ -260,14 +260,19 @@ func TestBrowserPages(t *testing.T) {
 		}
 		received := eval[int](b,
 			`performance.getEntries().reduce((n, e) => n + (e.transferSize || 0), 0)`)
-		if received > 24<<10 || received < 2_000 {
-			t.Errorf("%s: got %d bytes on a first visit, want 24 KB at most", state.name, received)
+		if received > 40<<10 || received < 2_000 {
+			t.Errorf("%s: got %d bytes on a first visit, want 40 KB at most", state.name, received)
 		}
 		for _, width := range []int64{320, 375, 640, 1280} {
 			b.run(chromedp.EmulateViewport(width, 800))
 			if got := eval[int64](b, "document.documentElement.scrollWidth"); got > width {
 				t.Errorf("%s: got %d pixels of width on a screen of %d", state.name, got, width)
 			}
+		}
+		const words = "document.body.innerText.split(/\\s+/).length"
+		isSession := eval[string](b, "location.pathname") == "/session"
+		if got := eval[int](b, words); isSession && got > 450 {
+			t.Errorf("%s: got %d words, want 450 at most", state.name, got)
 		}
 		if b.number("script, [style], [onclick]", "true") != 0 {
 			t.Errorf("%s: got scripts or inline styles", state.name)

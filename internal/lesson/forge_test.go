@@ -152,6 +152,11 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 		case sessions.None:
 			own = "You still have no cookie."
 		}
+		button := "a copy of your cookie"
+		if was.KeyID == "" {
+			button = "a copy of a sample"
+		}
+		says(t, state, s.page(cookie), []string{button}, nil)
 		for _, form := range forms {
 			res, page := s.do(s.request("POST", "/forge", cookie, form))
 			if res.StatusCode != 200 || res.Header["Set-Cookie"] != nil {

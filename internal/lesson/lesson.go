@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -55,6 +56,7 @@ func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	l.about = report.Site{
 		Cookie: site.Sessions.CookieName(), Keys: site.Keys,
 		SignOnly: site.Options.SignOnly, Binds: site.Options.Bind > 0,
+		KeysEnd: site.KeysEnd,
 	}
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc("/session", site.Action(l.show)).Methods(get...).Name("session")
@@ -109,9 +111,13 @@ func posted(r *http.Request) (url.Values, error) {
 
 // view is what the page on a session shows.
 type view struct {
-	timeline       // of the visitor's cookie, or of the sample
-	Sample    bool // the visitor has no cookie
-	Apart     bool // the visitor's own cookie can be taken apart
+	timeline           // of the visitor's cookie, or of the sample
+	Sample    bool     // the visitor has no cookie
+	Apart     bool     // the visitor's own cookie can be taken apart
+	Secret    bool     // such cookies are encrypted
+	Came      int      // how many cookies of the name the visitor's browser sent
+	Request   string   // its first line
+	Would     []string // the Set-Cookie line that a change would bring, if it fits
 	Ladder    []rung
 	Specimens []specimen
 	Base      string // address of the site
@@ -123,13 +129,40 @@ func (l *lesson[T]) show(r *http.Request, s *sessions.Session[T]) (web.Answer, e
 	shown, data := own, s.Data
 	sample := own.Verdict == sessions.None
 	if sample {
-		shown, data = report.Of(l.about, l.sample()), l.example
+		shown = report.Of(l.about, l.sample())
+	}
+	if own.Verdict != sessions.Valid {
+		data = l.example
 	}
 	v := view{
 		timeline: timeline{shown}, Sample: sample, Apart: own.Parts != nil,
+		Secret:  shown.Encrypted || !shown.Verified() && !l.options.SignOnly,
+		Came:    len(r.CookiesNamed(l.about.Cookie)),
+		Request: r.Method + " " + r.URL.Path + " " + r.Proto, Would: l.would(data, own),
 		Ladder: l.ladder(shown.Passed), Specimens: l.specimens(data), Base: l.base(r),
 	}
-	return web.Answer{Text: own.Text("session"), Page: "session", Data: v}, nil
+	shown.Encrypted = v.Secret
+	text := own.Text("session") + "\n" + shown.Text("lesson") + fmt.Sprintf(tries, v.Base)
+	return web.Answer{Text: text, Page: "session", Data: v}, nil
+}
+
+// tries are commands to see for oneself, at the address of the site.
+const tries = `
+try forging   curl -b jar -d part=mac %[1]s/forge
+try a replay  curl -c jar -d name=Alice %[1]s/set_name; cp jar old
+              curl -b jar -c jar -X POST %[1]s/clear_name; curl -b old %[1]s/get_name`
+
+// would returns the Set-Cookie line that would come with data in the visitor's session, or
+// nothing if that doesn't fit into a cookie.
+func (l *lesson[T]) would(data T, own report.Report) []string {
+	c, err := l.own.Seal(data)
+	if err != nil { // it is as long as it can be, and bound no longer, or encrypted now
+		return nil
+	}
+	if own.Verdict == sessions.Valid && c.MaxAge > 0 {
+		c.MaxAge = max(1, int(own.End.Sub(own.Now)/time.Second))
+	}
+	return []string{c.String()}
 }
 
 // plainHost matches a host, perhaps with a port, that is nothing else to a shell.
@@ -152,12 +185,19 @@ func (l *lesson[T]) base(r *http.Request) string {
 type rung struct {
 	sessions.Check
 	State string // passed, failed or unreached
+	Group string // a heading before it; empty if it is in the group of the one before
+}
+
+// groups are the headings of the checks, by the verdict on the first of each.
+var groups = map[sessions.Verdict]string{
+	sessions.None: "Is it ours?", sessions.UnknownKey: "Is the seal good?",
+	sessions.FromFuture: "Is it in time?", sessions.Unproven: "May it be used here?",
 }
 
 // ladder returns the checks that this site makes. A cookie has passed so many of all.
 func (l *lesson[T]) ladder(passed int) (rungs []rung) {
 	for i, c := range sessions.Checks() {
-		r := rung{Check: c, State: "passed"}
+		r := rung{Check: c, State: "passed", Group: groups[c.Verdict]}
 		switch {
 		case c.Verdict == sessions.Unproven && l.options.Bind == 0,
 			c.Verdict == sessions.Revoked && l.options.Accept == nil:

@@ -56,7 +56,7 @@ func (l *lesson[T]) judge(value string) report.Report {
 	judged := report.Of(l.about, l.own.Open(&http.Cookie{Value: value}))
 	r := report.Peek[T](l.about.Cookie, value)
 	r.Verdict, r.Passed, r.Role = judged.Verdict, judged.Passed, judged.Role
-	r.Encrypted, r.Parts = judged.Encrypted, judged.Parts
+	r.Encrypted, r.Parts, r.KeysEnd = judged.Encrypted, judged.Parts, judged.KeysEnd
 	if r.Readable {
 		r.IdleEnd, r.End = judged.IdleEnd, judged.End
 	}

@@ -65,8 +65,9 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 	}
 	w, err := web.New(keys, o, web.Config{
 		Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent[cart]},
-		Log:    slog.New(slog.NewTextHandler(&s.log, nil)),
-		Record: metrics.New(keys, false, "session"),
+		Log:     slog.New(slog.NewTextHandler(&s.log, nil)),
+		Record:  metrics.New(keys, false, "session"),
+		KeysEnd: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +150,7 @@ func (s *site) states(t testing.TB) map[string]string {
 		"none":            "",
 		"valid":           good,
 		"two":             s.seal(t, 0, session("Ida", 600, 300)) + "; " + s.cookie + "=" + good,
+		"one of two":      "another-program; " + s.cookie + "=" + good,
 		"renewed":         s.seal(t, 0, session("Ada", 6*day, 5*day)),
 		"re-sealed":       s.seal(t, 1, session("Ada", 600, 60)),
 		"expired":         s.seal(t, 0, session("Ada", 15*day, 15*day)),
