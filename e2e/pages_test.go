@@ -107,7 +107,7 @@ func TestBrowserCrossSite(t *testing.T) {
 		b.setName("Alice")
 		b.visit(other)
 		b.click("button")
-		b.wantText("This form was sent from another site")
+		b.wantText("another site sent this form")
 		const status = `performance.getEntriesByType("navigation")[0].responseStatus`
 		if got := eval[int](b, status); got != 403 {
 			b.t.Errorf("got status %d, want 403", got)
@@ -137,7 +137,7 @@ func startForPages(t *testing.T) *testkit.Server {
 var pageStates = []pageState{
 	{"home-new", opens("/"), "You are at the first step"},
 	{"form", opens("/set_name"), "Up to 200 characters"},
-	{"form-error", posts(strings.Repeat("x", 250)), "shorten it to 200"},
+	{"form-error", posts(strings.Repeat("x", 250)), "200 is the limit"},
 	{"session-none", opens("/session"), "So what follows is a sample"},
 	{"forged-sample", forges("id"), "You still have no cookie."},
 	{"not-found", opens("/nowhere"), "no such page"},

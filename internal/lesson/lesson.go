@@ -41,7 +41,8 @@ func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	}
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc("/session", site.Action(l.show)).Methods(get...).Name("session")
-	router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
+	forge := router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
+	site.Except(forge, web.Exception{Form: "/session#forge"})
 }
 
 // manager returns a manager of the site's cookies, with keys and in a mode of its own.

@@ -240,7 +240,7 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/empty", "", 200, "Emptied", "<code>sent</code>", "deleted", "Accept, Cookie"},
 		{"GET", "/healthz", "", 200, "ok", "", "", ""},
 		{"GET", "/style.css", "", 200, ":root {}", "", "", ""},
-		{"GET", "/nowhere", "", 404, "There is no page at this address. Start at / instead.",
+		{"GET", "/nowhere", "", 404, "There is no page at this address.",
 			"1 things</p><i>, valid", "", "Accept, Cookie"},
 		{"POST", "//add", "x", 404, "There is no page...", "at this address", "", "Accept, Cookie"},
 	}
