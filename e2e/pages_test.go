@@ -135,12 +135,13 @@ func startForPages(t *testing.T) *testkit.Server {
 
 // pageStates are all pages, in the states in which they have other parts.
 var pageStates = []pageState{
-	{"home-new", opens("/"), "You are at the first step"},
+	{"home-new", opens("/"), "You are here"},
 	{"form", opens("/set_name"), "Up to 200 characters"},
 	{"form-error", posts(strings.Repeat("x", 250)), "200 is the limit"},
 	{"session-none", opens("/session"), "So what follows is a sample"},
 	{"forged-sample", forges("id"), "You still have no cookie."},
 	{"not-found", opens("/nowhere"), "no such page"},
+	{"no-form", opens("/clear_name"), "Go to Its Button"},
 	{"misdirected", opensElsewhere, "This is another site"},
 	{"result", func(b *tab) { b.setName("Alice") }, "Name Alice set in session"},
 	{"home", opens("/"), "Welcome back, Alice."},
@@ -153,6 +154,8 @@ var pageStates = []pageState{
 	{"try-again", posts("Bob"), "End the Session"},
 	{"malformed", malformed, "does not have the form of a cookie of this site"},
 	{"several", several, "sent 2 good cookies"},
+	{"home-unknown", planted("/", keyC, 0, "A"), "Your cookie was refused: unknown key."},
+	{"home-expired", planted("/", keyA, 15*day, "A"), "You were away for too long"},
 	{"script", planted("/", keyA, 0, "<script>console.log(1)</script>"), "<script>"},
 	{"wide", planted("/session", keyA, 0, strings.Repeat("\U0001F36A", 200)), "Verdict: valid."},
 	{"right-to-left", planted("/get_name", keyA, 0, "שרה אבו־חסן"), "שרה"},
