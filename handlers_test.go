@@ -134,7 +134,7 @@ func TestAnswers(t *testing.T) {
 			{"PUT", "/get_name", "", 405, "This address answers only to GET, HEAD.",
 				"That is not possible here"},
 			{"GET", "/clear_name", "", 405, "This address answers only to POST. Its button ...",
-				`href="/get_name">Go to Its Button<`},
+				`href="/get_name">Go to its button<`},
 		} {
 			text := tt.text
 			if v.accept != "" {
@@ -345,7 +345,7 @@ func TestTryAgain(t *testing.T) {
 		v := visitor{t: t, site: newTestApp(t), accept: testkit.Browser, cookie: cookie}
 		v.want("POST", "/set_name", "name=Bob", 503, "Your session can't be changed right now")
 		v.want("POST", "/set_name", "name=Bob", 503, `value="Bob"`)
-		v.want("POST", "/set_name", "name=Bob", 503, ">End the Session</button>")
+		v.want("POST", "/set_name", "name=Bob", 503, ">End the session</button>")
 		v.want("POST", "/clear_name", "", 200, "Name cleared from session")
 	})
 }
