@@ -166,7 +166,7 @@ func TestLessonComesOut(t *testing.T) {
 		"/": 200, "/get_name": 200, "/session": 404, "/forge": 404, "/replay": 404, "/paste": 404,
 	} {
 		res, page := testkit.Send(t, "GET", p.URL+path, "", header)
-		if res.StatusCode != status || strings.Contains(page, "/session") {
+		if res.StatusCode != status || strings.Contains(page, `="/session`) {
 			t.Errorf("%s: got status %d and %s, want %d", path, res.StatusCode, page, status)
 		}
 	}

@@ -108,7 +108,7 @@ func TestBrowserCrossSite(t *testing.T) {
 		b.setName("Alice")
 		b.visit(other)
 		b.click("button")
-		b.wantText("This form was sent from another site")
+		b.wantText("another site sent this form")
 		const status = `performance.getEntriesByType("navigation")[0].responseStatus`
 		if got := eval[int](b, status); got != 403 {
 			b.t.Errorf("got status %d, want 403", got)
@@ -136,12 +136,13 @@ func startForPages(t *testing.T) *testkit.Server {
 
 // pageStates are all pages, in the states in which they have other parts.
 var pageStates = []pageState{
-	{"home-new", opens("/"), "You are at the first step"},
+	{"home-new", opens("/"), "You are here"},
 	{"form", opens("/set_name"), "Up to 200 characters"},
-	{"form-error", posts(strings.Repeat("x", 250)), "shorten it to 200"},
+	{"form-error", posts(strings.Repeat("x", 250)), "200 is the limit"},
 	{"session-none", opens("/session"), "So this is a sample"},
 	{"forged-sample", forges("id"), "You still have no cookie."},
 	{"not-found", opens("/nowhere"), "no such page"},
+	{"no-form", opens("/clear_name"), "Go to its button"},
 	{"misdirected", opensElsewhere, "This is another site"},
 	{"result", func(b *tab) { b.setName("Alice") }, "Name Alice set in session"},
 	{"home", opens("/"), "Welcome back, Alice."},
@@ -151,9 +152,11 @@ var pageStates = []pageState{
 	{"unknown-key", planted("/session", keyC, 0, "A"), "that this server doesn't have"},
 	{"expired", planted("/session", keyA, 15*day, "A"), "you were away for more than 14 days"},
 	{"future", planted("/session", keyA, -10*time.Minute, "A"), "still has that cookie.\n"},
-	{"try-again", posts("Bob"), "End the Session"},
+	{"try-again", posts("Bob"), "End the session"},
 	{"malformed", malformed, "doesn't have the form of a cookie of this site"},
 	{"several", several, "sent 2 cookies called session"},
+	{"home-unknown", planted("/", keyC, 0, "A"), "Your cookie was refused: unknown key."},
+	{"home-expired", planted("/", keyA, 15*day, "A"), "You were away for too long"},
 	{"script", planted("/", keyA, 0, "<script>console.log(1)</script>"), "<script>"},
 	{"wide", planted("/session", keyA, 0, strings.Repeat("\U0001F36A", 200)), "✓ valid"},
 	{"right-to-left", planted("/get_name", keyA, 0, "שרה אבו־חסן"), "שרה"},

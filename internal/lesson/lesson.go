@@ -60,7 +60,8 @@ func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	}
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc("/session", site.Action(l.show)).Methods(get...).Name("session")
-	router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
+	forge := router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
+	site.Except(forge, web.Exception{Form: "/session#forge"})
 	both := append(get, http.MethodPost)
 	router.HandleFunc("/replay", site.Action(l.replay)).Methods(both...).Name("replay")
 	router.HandleFunc("/paste", site.Action(l.paste)).Methods(both...).Name("paste")
