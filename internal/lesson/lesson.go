@@ -1,12 +1,18 @@
 // Package lesson shows a visitor how the session's cookie works: one page takes it
-// apart, another one forges a copy of it.
+// apart, another one forges a copy of it, and others put an old one back and judge what is
+// pasted.
 package lesson
 
 import (
+	"cmp"
+	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
+	"strings"
+	"text/template"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -26,12 +32,22 @@ type lesson[T any] struct {
 	// what was forged. They know no limits, since what is forged never gets that far.
 	signed, encrypted *sessions.Manager[T]
 	current           *sessions.Manager[T] // the one that seals in the site's mode
+
+	members *sessions.Manager[member] // seals specimens, with a key of its own
+	purses  *sessions.Manager[purse]  // seals samples that go to and fro in a form
+	pastes  chan struct{}             // one for each form of the last second
 }
 
 // Routes adds the pages of the lesson to the router. Who has no cookie is shown a sample
 // with the example in it.
 func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	l := &lesson[T]{options: site.Options, own: site.Sessions, example: example}
+	l.members = must(sessions.New(must(sessions.NewKeyring(sessions.NewKey())),
+		sessions.Options[member]{Name: "specimen", Insecure: true, SignOnly: true}))
+	l.purses = must(sessions.New(site.Keys, sessions.Options[purse]{
+		Name: cmp.Or(l.options.Name, "session") + "-sample", Insecure: true,
+	}))
+	l.pastes = make(chan struct{}, maxPerSecond)
 	l.signed, l.encrypted = l.manager(site.Keys, true), l.manager(site.Keys, false)
 	l.current = l.encrypted
 	if site.Options.SignOnly {
@@ -44,28 +60,54 @@ func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	}
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc("/session", site.Action(l.show)).Methods(get...).Name("session")
-	router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
+	forge := router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
+	site.Except(forge, web.Exception{Form: "/session#forge"})
+	both := append(get, http.MethodPost)
+	router.HandleFunc("/replay", site.Action(l.replay)).Methods(both...).Name("replay")
+	router.HandleFunc("/paste", site.Action(l.paste)).Methods(both...).Name("paste")
 }
 
 // manager returns a manager of the site's cookies, with keys and in a mode of its own.
 func (l *lesson[T]) manager(keys *sessions.Keyring, signOnly bool) *sessions.Manager[T] {
 	o := l.options
-	m, err := sessions.New(keys, sessions.Options[T]{
+	return must(sessions.New(keys, sessions.Options[T]{
 		Name: o.Name, Insecure: o.Insecure, Domain: o.Domain, Path: o.Path, SignOnly: signOnly,
-	})
-	if err != nil {
-		panic(err) // but the site has a manager with the same
-	}
-	return m
+	}))
 }
 
 // sample returns what a cookie with the example brings.
 func (l *lesson[T]) sample() *sessions.Session[T] {
-	c, err := l.current.Seal(l.example)
+	return l.current.Open(must(l.current.Seal(l.example)))
+}
+
+// must returns v, which only options or an example that are no good keep from being made.
+func must[V any](v V, err error) V {
 	if err != nil {
-		panic(err) // the site's example is no good
+		panic(err)
 	}
-	return l.current.Open(c)
+	return v
+}
+
+//go:embed lesson.txt
+var textFile string
+
+var texts = template.Must(template.New("").Parse(textFile))
+
+// text returns data as one of the texts of lesson.txt.
+func text(name string, data any) string {
+	var b strings.Builder
+	if err := texts.ExecuteTemplate(&b, name, data); err != nil {
+		panic(err) // the template doesn't fit the type
+	}
+	return b.String()
+}
+
+// posted returns the form that r brings, which is empty if it asks for a page alone.
+func posted(r *http.Request) (url.Values, error) {
+	if r.Method != http.MethodPost {
+		return nil, nil
+	}
+	return web.Form(r)
 }
 
 // view is what the page on a session shows.

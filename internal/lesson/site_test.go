@@ -45,6 +45,7 @@ type site struct {
 	cookie   string // its name
 	keys     []sessions.Key
 	sign     bool // it doesn't encrypt
+	log      bytes.Buffer
 }
 
 // newSite returns a site that has the keys 0 and 1 of three.
@@ -64,7 +65,8 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 	}
 	w, err := web.New(keys, o, web.Config{
 		Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent[cart]},
-		Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, false, "session"),
+		Log:     slog.New(slog.NewTextHandler(&s.log, nil)),
+		Record:  metrics.New(keys, false, "session"),
 		KeysEnd: true,
 	})
 	if err != nil {
@@ -94,8 +96,8 @@ func pages(t testing.TB) fstest.MapFS {
 		files["templates/"+name] = &fstest.MapFile{Data: []byte(text)}
 	}
 	names, err := filepath.Glob("../../templates/lesson/*.html")
-	if err != nil || len(names) != 3 {
-		t.Fatalf("got the templates %v, %v, want three", names, err)
+	if err != nil || len(names) != 5 {
+		t.Fatalf("got the templates %v, %v, want five", names, err)
 	}
 	for _, name := range names {
 		text := testkit.ReadFile(t, name)

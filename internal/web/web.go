@@ -94,9 +94,11 @@ type Site[T any] struct {
 
 // New returns a site whose sessions are sealed with keys. Each file of templates/ and of
 // the folders in it whose name ends in .html is a page, which defines "title" and
-// "content", and is called by its name without .html. One must be called error. The
-// exceptions are layout.html, which shows a page's title and content, and parts.html,
-// which defines what all pages share.
+// "content", and is called by its name without .html. One must be called error: its Data
+// is the address where the visitor can go on, or nil. The exceptions are layout.html,
+// which shows a page's title and content, and parts.html, which defines what all pages
+// share. A stylesheet in such a folder is an asset, at its path within templates/, so that
+// a folder of pages brings its own.
 func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[T], error) {
 	c.Log = cmp.Or(c.Log, slog.Default())
 	s := &Site[T]{
@@ -107,7 +109,7 @@ func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[
 		return nil, fmt.Errorf("web: %w", err)
 	}
 	o.Assets = append(slices.Clone(o.Assets), healthPath)
-	for _, a := range c.Assets {
+	for _, a := range s.config.Assets {
 		o.Assets = append(o.Assets, a.Path)
 	}
 	ours, theirs := s.Observe(cmp.Or(o.Name, "session")), o.Observe
