@@ -101,10 +101,7 @@ func TestNginx(t *testing.T) {
 		}
 	}
 
-	res, _ = testkit.Send(t, "GET", "http://"+plain+"/get_name", "", http.Header{"Host": {"evil"}})
-	if to := res.Header.Get("Location"); res.StatusCode != 308 || to != base+"/get_name" {
-		t.Errorf("over plain HTTP: got status %d to %q, want 308 to HTTPS", res.StatusCode, to)
-	}
+	wantRedirects(t, plain, base)
 	request, err := http.NewRequest("GET", base+"/get_name", nil)
 	if err != nil {
 		t.Fatal(err)
