@@ -96,17 +96,26 @@ func startHAProxy(t testing.TB, cert, key, plain, secure, admin string, copies .
 	return p
 }
 
-// startCaddy starts Caddy as deploy/Caddyfile has it, at the address front, in
-// front of the copies at these addresses, and returns a client for it.
-func startCaddy(t testing.TB, front string, copies ...string) *http.Client {
+// startCaddy starts Caddy as deploy/Caddyfile has it, with a certificate of its own making,
+// at the address front and for plain HTTP at another, in front of these copies. It returns a
+// client for it.
+func startCaddy(t testing.TB, front, plain string, copies ...string) (*http.Client, *proxy) {
 	t.Helper()
 	caddy, dir := testkit.NeedTool(t, "caddy"), t.TempDir()
-	config := strings.Replace(read(t, "deploy/Caddyfile"), "example.com {",
-		"{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\n"+
-			front+" {\n\ttls internal", 1)
-	for i, addr := range copies {
-		config = strings.Replace(config, fmt.Sprintf("127.0.0.1:808%d ", i+1), addr+" ", 1)
+	config := read(t, "deploy/Caddyfile")
+	replace := func(old, new string) {
+		t.Helper()
+		if strings.Count(config, old) != 1 {
+			t.Fatalf("deploy/Caddyfile: %q is there %d times", old, strings.Count(config, old))
+		}
+		config = strings.Replace(config, old, new, 1)
 	}
+	_, port, _ := net.SplitHostPort(plain)
+	replace("\n{\n", "\n{\nadmin off\nskip_install_trust\nhttp_port "+port+"\n")
+	replace("\nexample.com {\n", "\n"+front+" {\ntls internal\n")
+	replace("https://example.com{", front+"{")
+	replace("reverse_proxy 127.0.0.1:8081 127.0.0.1:8082 127.0.0.1:8083 ",
+		"reverse_proxy "+strings.Join(copies, " ")+" ")
 	file := filepath.Join(dir, "Caddyfile")
 	testkit.WriteFile(t, file, config)
 	args := []string{caddy, "run", "--config", file, "--adapter", "caddyfile"}
@@ -114,7 +123,7 @@ func startCaddy(t testing.TB, front string, copies ...string) *http.Client {
 	p.start()
 	client := newClient(t, &tls.Config{InsecureSkipVerify: true})
 	testkit.AwaitTrue(t, "Caddy", func() bool { return isHealthy(client, front) })
-	return client
+	return client, p
 }
 
 // isHealthy reports whether the site at an address says that it is.
@@ -244,12 +253,48 @@ func wantLog(t *testing.T, p *proxy) func(text string) string {
 	}
 }
 
-// TestCaddy runs deploy/Caddyfile, with a certificate of Caddy's own making.
+// TestCaddy runs deploy/Caddyfile: TLS, HTTP/2, the redirect and the log, also of a copy that
+// is down, and of a visit that no copy can take.
 func TestCaddy(t *testing.T) {
 	slow(t)
 	testkit.NeedTool(t, "caddy")
+	t.Parallel()
+	plain := testkit.FreeAddr(t)
 	base := "https://" + strings.Replace(testkit.FreeAddr(t), "127.0.0.1", "localhost", 1)
-	wantServed(t, startCaddy(t, base, startBehind(t, base)...), base)
+	var copies []*testkit.Server
+	var addrs []string
+	for range 3 {
+		p := start(t, withKeyA, "-origin", base, "-bind", "10m")
+		copies, addrs = append(copies, p), append(addrs, strings.TrimPrefix(p.URL, "http://"))
+	}
+	client, p := startCaddy(t, base, plain, addrs...)
+	wantServed(t, client, base)
+	wantRedirects(t, plain, base)
+
+	b := testkit.NewBindClient(t, sendTo(&http.Client{Transport: client.Transport}, base))
+	b.Ask("POST", "/set_name", "name=Alice")
+	if _, body := b.Ask("GET", "/get_name?secret", ""); body != "Name: Alice\n" {
+		t.Errorf("got %q from a bound visit", body)
+	}
+	hidden := []string{"secret", "ession-", "jti", "eyJ"}
+	for _, value := range b.Cookies() {
+		hidden = append(hidden, value[10:30])
+	}
+	for _, c := range copies {
+		c.Cmd.Process.Kill()
+		c.Wait()
+	}
+	// Caddy looks for a copy for five seconds, and for the health of each in between.
+	b.Raw("GET", "/get_name?secret", "", "Secure-Session-Response", "eyJ")
+	log := p.log.String()
+	if !strings.Contains(log, `"uri":"/session/refresh"`) || !strings.Contains(log, `"error"`) {
+		t.Errorf("got the log %s", log)
+	}
+	for _, hidden := range append(hidden, "health_checker") {
+		if strings.Contains(log, hidden) {
+			t.Errorf("got %s in the log %s", hidden, log)
+		}
+	}
 }
 
 // startBehind starts three copies whose visitors come to an origin, and returns their
