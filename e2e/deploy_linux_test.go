@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	goversion "go/version"
 	"os"
 	"os/exec"
@@ -135,3 +136,148 @@ func TestImage(t *testing.T) {
 		t.Errorf("ended with %v: %s", err, p.Log)
 	}
 }
+
+// bootScript starts systemd as process 1 of namespaces of its own: DIR, which is empty, gets
+// a root directory that is this machine's, with all changes in memory. There is no network
+// but loopback, and no unit but those of journald and of UNIT.
+const bootScript = `
+mount -t tmpfs tmpfs "$DIR"
+mkdir "$DIR/cgroup" "$DIR/changes" "$DIR/work" "$DIR/root"
+mount -t cgroup2 cgroup2 "$DIR/cgroup"
+mkdir "$DIR/cgroup/$GROUP"
+echo $$ >"$DIR/cgroup/$GROUP/cgroup.procs"
+exec unshare --pid --fork --kill-child --uts --ipc --net --cgroup --mount sh -e -c '
+	cd "$DIR/root"
+	mount -t overlay -o "lowerdir=/,upperdir=$DIR/changes,workdir=$DIR/work" overlay .
+	cd "$DIR/root"
+	mount -t proc proc proc
+	mount -t sysfs -o ro sysfs sys
+	mount -t cgroup2 cgroup2 sys/fs/cgroup
+	for memory in run tmp dev; do mount -t tmpfs tmpfs $memory; done
+	for device in null zero full random urandom tty; do
+		touch dev/$device
+		mount --bind /dev/$device dev/$device
+	done
+	mkdir dev/shm before
+	ip link set lo up
+	rm -rf etc/systemd/system
+	mkdir -p etc/systemd/system
+	cp "$PROGRAM" usr/local/bin/cookiesession
+	cp "$UNIT" etc/systemd/system
+	mkdir -m 700 -p etc/cookiesession
+	printf "[Unit]\nDefaultDependencies=no\nWants=systemd-journald.service\n" \
+		>etc/systemd/system/alone.target
+	pivot_root . before
+	umount -l before
+	mount --make-rshared /
+	export container=test
+	exec /lib/systemd/systemd --unit=alone.target --log-target=journal --show-status=no
+'`
+
+// bootSystemd boots a systemd that knows a unit, for the length of a test. The function that
+// it returns makes a command that runs there.
+func bootSystemd(t testing.TB, unit string) func(name string, args ...string) *exec.Cmd {
+	t.Helper()
+	for _, name := range []string{"unshare", "nsenter", "ip", "curl"} {
+		testkit.NeedTool(t, name)
+	}
+	if _, err := os.Stat("/lib/systemd/systemd"); err != nil || os.Geteuid() != 0 {
+		testkit.SkipUnlessCI(t, "only root can boot a systemd, where there is one")
+	}
+	dir, group := t.TempDir(), fmt.Sprint("cookiesession-", os.Getpid())
+	private := []string{"--mount", "--propagation", "private", "sh", "-e", "-c"}
+	boot := exec.Command("unshare", append(private, bootScript)...)
+	boot.Env = append(os.Environ(), "DIR="+dir, "GROUP="+group,
+		"PROGRAM="+mustBuild(t, programFile), "UNIT="+unit)
+	said := new(testkit.Buffer)
+	boot.Stdout, boot.Stderr = said, said
+	if err := boot.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		boot.Process.Kill() // and all processes there with it
+		boot.Wait()
+		exec.Command("unshare", append(private, `mount -t cgroup2 cgroup2 "$0"
+			find "$0/$1" -depth -type d -exec rmdir {} +`, dir, group)...).Run()
+		if t.Failed() {
+			t.Logf("systemd: %s", said)
+		}
+	})
+	first := fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", boot.Process.Pid)
+	inside := func(name string, args ...string) *exec.Cmd {
+		pid := strings.TrimSpace(testkit.ReadFile(t, first))
+		return exec.Command("nsenter", append([]string{"-t", pid, "-a", name}, args...)...)
+	}
+	testkit.AwaitTrue(t, "systemd", func() bool {
+		children, err := os.ReadFile(first)
+		return err == nil && len(children) > 0 &&
+			inside("systemctl", "is-active", "systemd-journald").Run() == nil
+	})
+	return inside
+}
+
+// TestSystemd runs deploy/cookiesession.service under a systemd: a restart with a key file
+// that can't be used fails, and a port that is taken keeps a copy away only while it is. What
+// goes wrong is an error in the journal.
+func TestSystemd(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	unit, err := filepath.Abs(filepath.Join(root, "deploy/cookiesession.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := bootSystemd(t, unit)
+	try := func(script string) (string, error) {
+		out, err := inside("sh", "-e", "-c", script).CombinedOutput()
+		return string(out), err
+	}
+	must := func(script string) string {
+		t.Helper()
+		out, err := try(script)
+		if err != nil {
+			t.Fatalf("%s: got %v and %s\n%s", script, err, out,
+				first(try("journalctl --no-pager -o cat | tail -n 20")))
+		}
+		return out
+	}
+	serves := func() bool {
+		_, err := try("systemctl is-active -q cookiesession && curl -fs 127.0.0.1:8080/healthz")
+		return err == nil
+	}
+	must("cookiesession keys add /etc/cookiesession/keys && systemctl start cookiesession")
+	testkit.AwaitTrue(t, "the unit", serves)
+	must("curl -fs 127.0.0.1:9090/metrics | grep -q 'cookiesession_key_file_ok 1'")
+	user := must("grep ^Uid /proc/$(systemctl show -P MainPID cookiesession)/status")
+	if strings.Contains(user, "\t0\t") {
+		t.Errorf("got the user %s", user)
+	}
+
+	must("cd /etc/cookiesession && cp keys good && echo nonsense >keys")
+	if out, err := try("systemctl restart cookiesession"); err == nil {
+		t.Errorf("restarted with a bad key file: %s", out)
+	}
+	if out := must("journalctl -u cookiesession -p err -o cat"); !strings.Contains(out, "key") {
+		t.Errorf("got the errors %q in the journal", out)
+	}
+	must("cd /etc/cookiesession && mv good keys")
+	testkit.AwaitTrue(t, "the unit with good keys", serves)
+
+	must("systemctl stop cookiesession")
+	other := inside("cookiesession", "-addr", "127.0.0.1:8080")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	testkit.AwaitTrue(t, "another program on the port", func() bool {
+		_, err := try("curl -fs 127.0.0.1:8080/healthz")
+		return err == nil
+	})
+	must("systemctl start cookiesession")
+	testkit.AwaitTrue(t, "the unit to be tried twice", func() bool {
+		return must("systemctl show -P NRestarts cookiesession") > "1"
+	})
+	other.Process.Kill()
+	other.Wait()
+	testkit.AwaitTrue(t, "the unit when the port is free", serves)
+}
+
+func first(s string, _ error) string { return s }

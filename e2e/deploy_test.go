@@ -18,9 +18,7 @@ import (
 func commandLines(t testing.TB) map[string]string {
 	t.Helper()
 	lines := make(map[string]string)
-	for _, file := range []string{
-		"Caddyfile", "haproxy.cfg", "nginx.conf", "cookiesession.service",
-	} {
+	for _, file := range []string{"Caddyfile", "haproxy.cfg", "nginx.conf"} {
 		found := regexp.MustCompile(`(?m)cookiesession (-.*)$`).
 			FindAllStringSubmatch(read(t, "deploy/"+file), -1)
 		if len(found) != 1 {
@@ -31,6 +29,11 @@ func commandLines(t testing.TB) map[string]string {
 	for _, arg := range regexp.MustCompile(`(?m)^ +- (-[a-z-]+=.*)$`).
 		FindAllStringSubmatch(read(t, "deploy/kubernetes.yaml"), -1) {
 		lines["kubernetes.yaml"] += arg[1] + " "
+	}
+	for _, variable := range regexp.MustCompile(`(?m)^Environment=COOKIESESSION_([A-Z_]+)(=.*)$`).
+		FindAllStringSubmatch(read(t, "deploy/cookiesession.service"), -1) {
+		flag := strings.ToLower(strings.ReplaceAll(variable[1], "_", "-"))
+		lines["cookiesession.service"] += "-" + flag + variable[2] + " "
 	}
 	return lines
 }
@@ -73,7 +76,7 @@ func TestDeployedLimits(t *testing.T) {
 		return n
 	}
 	for _, tt := range []struct{ file, given, delay string }{
-		{unit, `TimeoutStopSec=(\d+)\n`, `-shutdown-delay (\d+)s`},
+		{unit, `TimeoutStopSec=(\d+)\n`, `SHUTDOWN_DELAY=(\d+)s\n`},
 		{manifests, `terminationGracePeriodSeconds: (\d+) `, `-shutdown-delay=(\d+)s`},
 	} {
 		given, delay := number(tt.file, tt.given), number(tt.file, tt.delay)
@@ -135,8 +138,8 @@ func TestKubernetes(t *testing.T) {
 func TestSystemdUnit(t *testing.T) {
 	slow(t)
 	testkit.NeedTool(t, "systemd-analyze")
-	unit := strings.Replace(read(t, "deploy/cookiesession.service"),
-		"=/usr/local/bin/cookiesession ", "="+mustBuild(t, programFile)+" ", 1)
+	unit := strings.ReplaceAll(read(t, "deploy/cookiesession.service"),
+		"=/usr/local/bin/cookiesession", "="+mustBuild(t, programFile))
 	name := filepath.Join(t.TempDir(), "cookiesession.service")
 	testkit.WriteFile(t, name, unit)
 	out, err := exec.Command("systemd-analyze", "verify", name).CombinedOutput()
