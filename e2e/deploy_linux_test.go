@@ -158,7 +158,9 @@ exec unshare --pid --fork --kill-child --uts --ipc --net --cgroup --mount sh -e 
 		touch dev/$device
 		mount --bind /dev/$device dev/$device
 	done
-	mkdir dev/shm before
+	mkdir dev/pts dev/shm before
+	mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+	ln -s pts/ptmx dev/ptmx
 	ip link set lo up
 	rm -rf etc/systemd/system
 	mkdir -p etc/systemd/system
