@@ -101,6 +101,13 @@ func TestImage(t *testing.T) {
 	if got != "65532:65532 [/cookiesession] [-addr :8080]" {
 		t.Errorf("got the user and the command %s", got)
 	}
+	const labels = "{{index .OCIv1.Config.Labels \"org.opencontainers.image.title\"}}: " +
+		"{{index .OCIv1.Config.Labels \"org.opencontainers.image.description\"}}"
+	got = i.buildah("inspect", "--type", "image", "--format", labels, "cookiesession")
+	want := "cookiesession: A website that keeps its sessions in signed and encrypted cookies"
+	if got != want {
+		t.Errorf("got the labels %q, want %q", got, want)
+	}
 	container := i.buildah("from", "--pull-never", "cookiesession")
 	files := i.buildah("mount", container)
 	t.Cleanup(func() {
@@ -258,9 +265,9 @@ func TestSystemd(t *testing.T) {
 	if out, err := try("systemctl restart cookiesession"); err == nil {
 		t.Errorf("restarted with a bad key file: %s", out)
 	}
-	if out := must("journalctl -u cookiesession -p err -o cat"); !strings.Contains(out, "key") {
-		t.Errorf("got the errors %q in the journal", out)
-	}
+	testkit.AwaitTrue(t, "the reason in the journal, as an error", func() bool {
+		return strings.Contains(must("journalctl -u cookiesession -p err -o cat"), "keys:1: ")
+	})
 	must("cd /etc/cookiesession && mv good keys")
 	testkit.AwaitTrue(t, "the unit with good keys", serves)
 

@@ -19,12 +19,12 @@ func commandLines(t testing.TB) map[string]string {
 	t.Helper()
 	lines := make(map[string]string)
 	for _, file := range []string{"Caddyfile", "haproxy.cfg", "nginx.conf"} {
-		found := regexp.MustCompile(`(?m)cookiesession (-.*)$`).
+		found := regexp.MustCompile(`(?m)cookiesession (-(?:[^\\\n]|\\\n)*)$`).
 			FindAllStringSubmatch(read(t, "deploy/"+file), -1)
 		if len(found) != 1 {
 			t.Fatalf("deploy/%s: got %d command lines, want one", file, len(found))
 		}
-		lines[file] = found[0][1]
+		lines[file] = strings.ReplaceAll(found[0][1], "\\\n#", "")
 	}
 	for _, arg := range regexp.MustCompile(`(?m)^ +- (-[a-z-]+=.*)$`).
 		FindAllStringSubmatch(read(t, "deploy/kubernetes.yaml"), -1) {
@@ -52,6 +52,9 @@ func TestDeployedFlags(t *testing.T) {
 			t.Errorf("deploy/%s: %s gives no keys, or no origin with https", file, line)
 		}
 		line = keys.ReplaceAllString(line, "-key-file "+ring)
+		if !strings.Contains(line, "-admin-addr") {
+			t.Errorf("deploy/%s: %s has no listener for the operator", file, line)
+		}
 		p := start(t, nil, strings.Fields(line)...)
 		if err := p.Cmd.Process.Kill(); err != nil { // and wait for no delay
 			t.Error(err)

@@ -22,7 +22,8 @@ import (
 // haproxyConfig returns deploy/haproxy.cfg with other addresses, of three copies at
 // most, another certificate, whose file has the key behind the chain, and another folder
 // to run in. Only root can have it be another user.
-func haproxyConfig(t testing.TB, plain, secure, admin, pem, dir string, copies ...string) string {
+func haproxyConfig(
+	t testing.TB, plain, secure, admin, pem, dir string, copies ...string) string {
 	t.Helper()
 	config := read(t, "deploy/haproxy.cfg")
 	replace := func(old, new string) {
