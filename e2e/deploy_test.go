@@ -99,8 +99,8 @@ func TestDeployedLimits(t *testing.T) {
 	}
 }
 
-// The manifests can be read. Only the monitoring reaches the port of the admin listener, and
-// the program reaches nobody.
+// The manifests can be read. The pod may do nothing, only the monitoring reaches the port of
+// the admin listener, and the program reaches nobody.
 func TestKubernetes(t *testing.T) {
 	var policy struct {
 		Spec struct {
@@ -113,6 +113,17 @@ func TestKubernetes(t *testing.T) {
 		}
 	}
 	documents := strings.Split(read(t, "deploy/kubernetes.yaml"), "\n---\n")
+	for _, line := range []string{
+		"automountServiceAccountToken: false", "enableServiceLinks: false", "runAsNonRoot: true",
+		"seccompProfile: {type: RuntimeDefault}", "allowPrivilegeEscalation: false",
+		"readOnlyRootFilesystem: true", "capabilities: {drop: [ALL]}",
+		"httpGet: {path: /healthz, port: web}", "httpGet: {path: /healthz, port: admin}",
+		"    - {name: web, port: 80, targetPort: web}\n---", // and no other port of the Service
+	} {
+		if !strings.Contains(read(t, "deploy/kubernetes.yaml"), line) {
+			t.Errorf("deploy/kubernetes.yaml has no %s", line)
+		}
+	}
 	for _, document := range documents {
 		var all map[string]any
 		if err := yaml.UnmarshalStrict([]byte(document), &all); err != nil {

@@ -174,6 +174,7 @@ func TestDocErrors(t *testing.T) {
 	good, https := []string{"-key-file", ring}, "https://example.com"
 	taken := testkit.FreeAddr(t)
 	start(t, nil, "-addr", taken)
+	madeUp := strings.Repeat("ab", 32)
 	const format = "an origin has a scheme, a host and perhaps a port"
 	type failure struct {
 		env    environ
@@ -181,10 +182,11 @@ func TestDocErrors(t *testing.T) {
 		status int // 0 stands for 2
 	}
 	for says, tt := range map[string]failure{
-		"no such file or directory (make one with": {flags: []string{"-key-file", "none"}, status: 1},
-
+		"no such file or directory (make one with": {
+			flags: []string{"-key-file", "none"}, status: 1,
+		},
 		"want a key of 64 hexadecimal digits": {env: environ{keysVariable: "abc"}},
-		"too regular to be random":            {env: environ{keysVariable: strings.Repeat("ab", 32)}},
+		"too regular to be random":            {env: environ{keysVariable: madeUp}},
 		"HTTPS needs keys":                    {flags: []string{"-origin", https}},
 		"are both given":                      {env: withKeyA, flags: good},
 		"is empty: give it a value":           {env: environ{keysVariable: ""}},
@@ -192,7 +194,7 @@ func TestDocErrors(t *testing.T) {
 		"parse error":                         {flags: []string{"-idle", "14d"}},
 		"want an origin such as":              {flags: []string{"-origin", "example.com"}},
 		format:                                {flags: []string{"-origin", https + "/"}},
-		"there are no wildcards":              {flags: []string{"-origin", "https://*.example.com"}},
+		"there are no wildcards":              {flags: []string{"-origin", "https://*.a.example"}},
 		"-bind needs HTTPS":                   {flags: append(good, "-bind", "10m")},
 		"-tls-cert and -tls-key go together":  {flags: append(good, "-tls-cert", ring)},
 
