@@ -175,7 +175,6 @@ func TestDocErrors(t *testing.T) {
 	taken := testkit.FreeAddr(t)
 	start(t, nil, "-addr", taken)
 	madeUp := strings.Repeat("ab", 32)
-	const format = "an origin has a scheme, a host and perhaps a port"
 	type failure struct {
 		env    environ
 		flags  []string
@@ -193,10 +192,8 @@ func TestDocErrors(t *testing.T) {
 		"flag provided but not defined":       {flags: []string{"-orign", https}},
 		"parse error":                         {flags: []string{"-idle", "14d"}},
 		"want an origin such as":              {flags: []string{"-origin", "example.com"}},
-		format:                                {flags: []string{"-origin", https + "/"}},
 		"there are no wildcards":              {flags: []string{"-origin", "https://*.a.example"}},
 		"-bind needs HTTPS":                   {flags: append(good, "-bind", "10m")},
-		"-tls-cert and -tls-key go together":  {flags: append(good, "-tls-cert", ring)},
 
 		"failed to find any PEM data": {
 			flags: append(good, "-tls-cert", ring, "-tls-key", ring), status: 1,
