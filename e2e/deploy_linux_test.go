@@ -204,10 +204,14 @@ func bootSystemd(t testing.TB, unit string) func(name string, args ...string) *e
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		boot.Process.Kill() // and all processes there with it
+		boot.Process.Kill() // and all processes there with it, a moment later
 		boot.Wait()
-		exec.Command("unshare", append(private, `mount -t cgroup2 cgroup2 "$0"
-			find "$0/$1" -depth -type d -exec rmdir {} +`, dir, group)...).Run()
+		const clean = `mount -t cgroup2 cgroup2 "$0"
+			until find "$0/$1" -depth -type d -exec rmdir {} +; do sleep 0.1; done`
+		tidy := append([]string{"10", "unshare"}, append(private, clean, dir, group)...)
+		if out, err := exec.Command("timeout", tidy...).CombinedOutput(); err != nil {
+			t.Errorf("the control groups stay: %v: %s", err, out)
+		}
 		if t.Failed() {
 			t.Logf("systemd: %s", said)
 		}
@@ -244,8 +248,8 @@ func TestSystemd(t *testing.T) {
 		t.Helper()
 		out, err := try(script)
 		if err != nil {
-			t.Fatalf("%s: got %v and %s\n%s", script, err, out,
-				first(try("journalctl --no-pager -o cat | tail -n 20")))
+			journal, _ := try("journalctl --no-pager -o cat | tail -n 20")
+			t.Fatalf("%s: got %v and %s\n%s", script, err, out, journal)
 		}
 		return out
 	}
@@ -259,6 +263,11 @@ func TestSystemd(t *testing.T) {
 	user := must("grep ^Uid /proc/$(systemctl show -P MainPID cookiesession)/status")
 	if strings.Contains(user, "\t0\t") {
 		t.Errorf("got the user %s", user)
+	}
+
+	again := must("systemctl show -P RestartUSec -P StartLimitIntervalUSec cookiesession")
+	if again != "2s\n0\n" {
+		t.Errorf("got the times %q, want one in which it tries again, and no end of that", again)
 	}
 
 	must("cd /etc/cookiesession && cp keys good && echo nonsense >keys")
@@ -288,5 +297,3 @@ func TestSystemd(t *testing.T) {
 	other.Wait()
 	testkit.AwaitTrue(t, "the unit when the port is free", serves)
 }
-
-func first(s string, _ error) string { return s }
