@@ -21,7 +21,7 @@ const maxInput = 16 << 20
 // Inspect tells what is known of the cookie on stdin, which is a session as o has it, but
 // for what its flags say: it is an error unless the cookie is valid. Of o it takes the
 // defaults of the flags and LimitsFor.
-func Inspect[T any](args []string, getenv func(string) string, stdin io.Reader,
+func Inspect[T any](args []string, env map[string]string, stdin io.Reader,
 	stdout io.Writer, o sessions.Options[T]) error {
 	o = sessions.Options[T]{Name: o.Name, Limits: o.Limits, LimitsFor: o.LimitsFor}
 	fs := flag.NewFlagSet("cookiesession inspect", flag.ContinueOnError)
@@ -30,13 +30,13 @@ func Inspect[T any](args []string, getenv func(string) string, stdin io.Reader,
 	fs.StringVar(&o.Name, "cookie-name", o.Name, "the server's -cookie-name, a `name`")
 	fs.DurationVar(&o.Idle, "idle", o.Idle, "the server's -idle")
 	fs.DurationVar(&o.Lifetime, "lifetime", o.Lifetime, "the server's -lifetime")
-	err := Parse(fs, args, getenv, stdout, fs.Name()+" [flags] <cookie\n\n"+
+	err := Parse(fs, args, env, stdout, fs.Name()+" [flags] <cookie\n\n"+
 		"The cookie may be in any text: a bare value, a header, a command, a jar, what a browser's\n"+
 		"tools have copied or saved. Of several, the one that counts is told.")
 	if err != nil {
 		return err
 	}
-	keys, err := Keyring(*keyFile, getenv)
+	keys, err := Keyring(*keyFile, env)
 	if err != nil {
 		return err
 	}

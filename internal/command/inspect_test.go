@@ -47,7 +47,7 @@ func inspect(withKeys bool, stdin string, args ...string) (stdout string, err er
 	}
 	var out bytes.Buffer
 	in := strings.NewReader(stdin)
-	err = command.Inspect(args, env.get, in, &out, sessions.Options[visitor]{})
+	err = command.Inspect(args, env, in, &out, sessions.Options[visitor]{})
 	return out.String(), err
 }
 
@@ -192,7 +192,7 @@ func TestInspectAsTheSite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stdin := "__Host-Http-shop=" + seal(t, keyA, o)
 		for _, want := range []error{nil, errors.New("the cookie is not valid: too old")} {
-			err := command.Inspect([]string{"-key-file", file}, environment{}.get,
+			err := command.Inspect([]string{"-key-file", file}, nil,
 				strings.NewReader(stdin), io.Discard, o)
 			if fmt.Sprint(err) != fmt.Sprint(want) {
 				t.Errorf("got %v, want %v", err, want)
@@ -225,7 +225,7 @@ func TestInspectHides(t *testing.T) {
 		if keys != "" {
 			env["COOKIESESSION_KEYS"] = keys
 		}
-		command.Inspect([]string{"-show"}, env.get, strings.NewReader(c.Value), &out, o)
+		command.Inspect([]string{"-show"}, env, strings.NewReader(c.Value), &out, o)
 		const want = "\nname          \"Alice\"\ntoken         \"hidden, 7 bytes\"\n"
 		if !strings.HasSuffix(out.String(), want) || strings.Contains(out.String(), "secret") {
 			t.Errorf("got %s, want %s", &out, want)
@@ -236,7 +236,7 @@ func TestInspectHides(t *testing.T) {
 // Whatever is on standard input, not more is read of it than a browser saves.
 func TestInspectReadsALimitedInput(t *testing.T) {
 	in := strings.NewReader(strings.Repeat(" ", 17<<20))
-	err := command.Inspect(nil, environment{}.get, in, io.Discard, sessions.Options[visitor]{})
+	err := command.Inspect(nil, nil, in, io.Discard, sessions.Options[visitor]{})
 	if err == nil || in.Len() < 1<<19 {
 		t.Errorf("got %v, and %d bytes left", err, in.Len())
 	}

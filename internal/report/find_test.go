@@ -47,6 +47,7 @@ func TestFind(t *testing.T) {
 		"shell's breaks": broken(found, 50, "\\\n"),
 		"curl -b":        `curl -b "session=@" localhost`,
 		"cmd":            `curl ^"http://localhost/^" -b ^"session=@^"`,
+		"cmd, percent":   `-b ^"session^%^3D@^%^3B^"`,
 		"PowerShell":     `(New-Object System.Net.Cookie("session", "@", "/", "localhost"))`,
 		"curl -v":        "< HTTP/1.1 200 OK\r\n< set-cookie: session=@; Path=/\r\n<\r\n",
 		"jar":            "#HttpOnly_localhost\tFALSE\t/\tFALSE\t1\tsession\t@\nlocalhost\tFALSE",

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"cookiesession/internal/command"
+	"cookiesession/internal/server"
+	"cookiesession/sessions"
+)
+
+// notes are a log of what is odd: of warnings and errors.
+type notes struct{ lines []string }
+
+func (n *notes) WithAttrs([]slog.Attr) slog.Handler           { return n }
+func (n *notes) WithGroup(string) slog.Handler                { return n }
+func (n *notes) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+func (n *notes) Handle(_ context.Context, r slog.Record) error {
+	line := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		line += fmt.Sprintf(" (%s: %v)", a.Key, a.Value)
+		return true
+	})
+	n.lines = append(n.lines, line)
+	return nil
+}
+
+// check says on stdout what the program would do, and what is odd about it. It goes the
+// way of the start but for listening, since a copy that runs may have the port.
+func (a *app) check(odd *notes, env map[string]string, stdout io.Writer) error {
+	cfg, to := a.cfg, a.serving()
+	if err := server.Check(to); err != nil {
+		return err
+	}
+	m, err := sessions.New(a.keys, cfg.options())
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	say := func(what, format string, args ...any) {
+		fmt.Fprintf(&b, "%-13s "+format+"\n", append([]any{what}, args...)...)
+	}
+	scheme, mode, bind, from := "HTTP", "signed", "off", cfg.keyFile
+	if to.Certificate != nil {
+		scheme = "HTTPS"
+	}
+	if cfg.encrypt {
+		mode += " and encrypted"
+	}
+	if cfg.bind > 0 {
+		bind = "tickets for " + cfg.bind.String()
+	}
+	switch {
+	case !command.HasKeys(cfg.keyFile, env):
+		from = "nowhere: this one ends with the process"
+	case cfg.keyFile == "":
+		from = "the environment"
+	}
+	say("version", "%s", version())
+	say("listens", "%s, %s", cfg.addr, scheme)
+	say("operator", "%s", cmp.Or(cfg.adminAddr, "nowhere"))
+	say("origins", "%s", cmp.Or(cfg.origins.String(), "any"))
+	say("cookie", "%s, %s", m.CookieName(), mode)
+	role := "seals"
+	for _, k := range a.keys.Keys() {
+		say("key", "%v %s", k, role)
+		role = "verifies"
+	}
+	say("keys from", "%s", from)
+	say("idle", "%s", days(cfg.idle))
+	say("lifetime", "%s", days(cfg.lifetime))
+	say("persist", "%v", cfg.persist)
+	say("bind", "%s", bind)
+	say("shutdown", "after %v of serving on", cfg.shutdownDelay)
+	if to.Certificate != nil {
+		c := to.Certificate.Leaf()
+		names := c.DNSNames
+		for _, ip := range c.IPAddresses {
+			names = append(names, ip.String())
+		}
+		say("certificate", "%s, until %s", strings.Join(names, ", "), c.NotAfter.Format(time.RFC3339))
+		odd.lines = append(odd.lines, cfg.oddCertificate(c, time.Now())...)
+	}
+	odd.lines = append(odd.lines, cfg.odd()...)
+	if len(odd.lines) == 0 {
+		odd.lines = []string{"nothing"}
+	}
+	for _, line := range odd.lines {
+		say("odd", "%s", line)
+	}
+	_, err = io.WriteString(stdout, b.String())
+	return err
+}
+
+// odd returns what is allowed, and may be no wish.
+func (cfg *config) odd() (lines []string) {
+	behindProxy := cfg.secure() && cfg.tlsCert == ""
+	for _, o := range []struct {
+		is   bool
+		says string
+	}{
+		{cfg.lifetime < cfg.idle, "-lifetime is shorter than -idle, which then ends no session"},
+		{cfg.bind > 0 && cfg.bind < 10*time.Minute, "-bind is below ten minutes: browsers sign " +
+			"about six times in nine minutes, and then visitors wait"},
+		{behindProxy && cfg.shutdownDelay == 0, "-shutdown-delay is 0: at a restart, requests " +
+			"fail until the proxy has seen that this copy is gone"},
+		{cfg.tlsCert != "" && len(cfg.origins) == 0, "there is no -origin: the site answers " +
+			"under every name"},
+		{len(cfg.origins) > 1, "there are several origins: each host has sessions of its own"},
+	} {
+		if o.is {
+			lines = append(lines, o.says)
+		}
+	}
+	return lines
+}
+
+// oddCertificate returns what will be wrong with a certificate soon, or for some names. That
+// it has expired is said already.
+func (cfg *config) oddCertificate(c *x509.Certificate, now time.Time) (lines []string) {
+	// Those that are good for 90 days are usually renewed after 60.
+	soon := min(14*24*time.Hour, c.NotAfter.Sub(c.NotBefore)/4)
+	if left := c.NotAfter.Sub(now); left > 0 && left < soon {
+		lines = append(lines, fmt.Sprintf("the certificate ends in %d hours", int(left.Hours())))
+	}
+	if now.Before(c.NotBefore) {
+		lines = append(lines, "the certificate is not valid yet: perhaps a clock is wrong")
+	}
+	for _, origin := range cfg.origins {
+		u, err := url.Parse(origin)
+		if err == nil && c.VerifyHostname(u.Hostname()) != nil {
+			lines = append(lines, "the certificate is not for "+origin)
+		}
+	}
+	return lines
+}
+
+// days returns d in days, if it is whole ones.
+func days(d time.Duration) string {
+	if day := 24 * time.Hour; d%day == 0 {
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return d.String()
+}
