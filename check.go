@@ -86,7 +86,8 @@ func (a *app) check(odd *notes, env map[string]string, stdout io.Writer) error {
 		for _, ip := range c.IPAddresses {
 			names = append(names, ip.String())
 		}
-		say("certificate", "%s, until %s", strings.Join(names, ", "), c.NotAfter.Format(time.RFC3339))
+		end := c.NotAfter.Format(time.RFC3339)
+		say("certificate", "%s, until %s", strings.Join(names, ", "), end)
 		odd.lines = append(odd.lines, cfg.oddCertificate(c, time.Now())...)
 	}
 	odd.lines = append(odd.lines, cfg.odd()...)

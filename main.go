@@ -332,7 +332,8 @@ func (cfg *config) flagSet(env map[string]string) *flag.FlagSet {
 	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0,
 		"after SIGTERM, go on for this long while /healthz answers 503")
 	fs.BoolVar(&cfg.version, "version", false, "print the version and end")
-	fs.BoolVar(&cfg.checkOnly, "check", false, "say what would run, and what is odd about it, and end")
+	fs.BoolVar(&cfg.checkOnly, "check", false,
+		"say what would run, and what is odd about it, and end")
 	fs.StringVar(&cfg.logFormat, "log-format", "text", "log in this `format`: text or json")
 	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo,
 		"log from this `level` on: debug, info, warn or error")

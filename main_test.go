@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -189,7 +190,8 @@ func TestKeyInTheWrongPlace(t *testing.T) {
 		{args: []string{key}}, {args: []string{"-" + key}}, {args: []string{"--" + key + "=x"}},
 		{args: []string{"keys"}, env: environ{"PORT": key}}, {env: environ{"PORT": key}},
 		{env: environ{"COOKIESESSION_KEY": key}}, {env: environ{"COOKIESESSION_" + key: "x"}},
-		{env: environ{"COOKIESESSION_KEYS": key[1:]}}, {env: environ{"COOKIESESSION_KEYS": key + key}},
+		{env: environ{"COOKIESESSION_KEYS": key[1:]}},
+		{env: environ{"COOKIESESSION_KEYS": key + key}},
 		{args: []string{"inspect"}, stdin: key},
 		{args: []string{"inspect"}, stdin: "session=" + key},
 	}
@@ -234,7 +236,8 @@ func TestKeyInTheWrongPlace(t *testing.T) {
 		{args: []string{"-cookie-name", key}}, {args: []string{"-origin", "http://" + key[:50]}},
 	} {
 		_, err := runNow(t, nil, "", tt.args...)
-		if got := fmt.Sprint(err); !strings.HasSuffix(got, "looks like a key, which has no place there") {
+		got, want := fmt.Sprint(err), tt.args[0]+" looks like a key, which has no place there"
+		if got != want {
 			t.Errorf("%q: got %s", tt.args, got)
 		}
 	}
@@ -255,7 +258,7 @@ func TestFolderLikeAKey(t *testing.T) {
 	}
 	p := startRun(t, nil, "-key-file", ring, "-admin-addr", "localhost:0", "-log-level", "debug")
 	all, err := runNow(t, nil, "", "-check", "-key-file", ring)
-	if err != nil || !strings.Contains(all, "(a key)/ring") && !strings.Contains(all, `(a key)\ring`) {
+	if err != nil || !strings.Contains(filepath.ToSlash(all), "(a key)/ring") {
 		t.Errorf("got %s and %v", all, err)
 	}
 	for _, url := range []string{
@@ -307,7 +310,8 @@ $`
 		"":               "\nodd           no key is configured: ",
 		"-addr :8080":    "\nodd           this listens beyond loopback without HTTPS, ",
 		"-encrypt=false": "\ncookie        session, signed\n",
-		"-key-file " + ring + " -origin https://a.example": "\nodd           -shutdown-delay is 0: ",
+		"-key-file " + ring + " -origin https://a.example": "" +
+			"\nodd           -shutdown-delay is 0: ",
 		"-tls-cert " + cert + " -tls-key " + certKey + " -key-file " + ring: "" +
 			"\nodd           there is no -origin: the site answers under every name\n",
 	} {
@@ -320,6 +324,12 @@ $`
 	if err != nil || !strings.HasSuffix(out, "\nodd           nothing\n") ||
 		!strings.Contains(out, "\nkeys from     the environment\n") {
 		t.Errorf("got %v and %s, want nothing odd", err, out)
+	}
+	var odd notes
+	slog.New(&odd).Info("x")
+	slog.New(&odd).With("a", 1).Warn("y", "b", 2)
+	if want := []string{"y (b: 2)"}; !slices.Equal(odd.lines, want) {
+		t.Errorf("got %q, want %q", odd.lines, want)
 	}
 	bad := filepath.Join(dir, "bad")
 	testkit.WriteFile(t, bad, "x")
@@ -397,7 +407,7 @@ func TestCommands(t *testing.T) {
 	v := visitor{t: t, site: newTestApp(t)}
 	v.send("POST", "/set_name", "name=Alice")
 	for _, tt := range []struct{ args, want string }{
-		{"-version -key-file /nowhere", `^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`},
+		{"-version -key-file /nowhere -tls-cert c", `^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`},
 		{"keys new", `^[0-9a-f]{64}\n$`},
 		{"inspect -show", `"Alice"`},
 	} {

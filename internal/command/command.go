@@ -52,7 +52,9 @@ func Parse(fs *flag.FlagSet, args []string, env map[string]string, stdout io.Wri
 		return UsageError{Err: err}
 	}
 	var problems []string
-	wrong := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
+	wrong := func(format string, args ...any) {
+		problems = append(problems, fmt.Sprintf(format, args...))
+	}
 	given := make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) {
 		given[f.Name] = true

@@ -31,8 +31,8 @@ func Inspect[T any](args []string, env map[string]string, stdin io.Reader,
 	fs.DurationVar(&o.Idle, "idle", o.Idle, "the server's -idle")
 	fs.DurationVar(&o.Lifetime, "lifetime", o.Lifetime, "the server's -lifetime")
 	err := Parse(fs, args, env, stdout, fs.Name()+" [flags] <cookie\n\n"+
-		"The cookie may be in any text: a bare value, a header, a command, a jar, what a browser's\n"+
-		"tools have copied or saved. Of several, the one that counts is told.")
+		"The cookie may be in any text: a bare value, a header, a command, a jar, what a\n"+
+		"browser's tools have copied or saved. Of several, the one that counts is told.")
 	if err != nil {
 		return err
 	}
