@@ -407,7 +407,10 @@ func TestCommands(t *testing.T) {
 	v := visitor{t: t, site: newTestApp(t)}
 	v.send("POST", "/set_name", "name=Alice")
 	for _, tt := range []struct{ args, want string }{
-		{"-version -key-file /nowhere -tls-cert c", `^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`},
+		{
+			"-version -key-file /nowhere -tls-cert c",
+			`^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`,
+		},
 		{"keys new", `^[0-9a-f]{64}\n$`},
 		{"inspect -show", `"Alice"`},
 	} {
