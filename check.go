@@ -44,83 +44,67 @@ func (a *app) check(odd *notes, env map[string]string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var b strings.Builder
-	say := func(what, format string, args ...any) {
-		fmt.Fprintf(&b, "%-13s "+format+"\n", append([]any{what}, args...)...)
-	}
-	scheme, mode, bind, from := "HTTP", "signed", "off", cfg.keyFile
-	if to.Certificate != nil {
-		scheme = "HTTPS"
-	}
+	listens, mode, bind, from := cfg.addr+", HTTP", "signed", "off", cfg.keyFile
 	if cfg.encrypt {
 		mode += " and encrypted"
 	}
 	if cfg.bind > 0 {
 		bind = "tickets for " + cfg.bind.String()
 	}
-	switch {
-	case !command.HasKeys(cfg.keyFile, env):
+	if !command.HasKeys(cfg.keyFile, env) {
 		from = "nowhere: this one ends with the process"
-	case cfg.keyFile == "":
-		from = "the environment"
 	}
-	say("version", "%s", version())
-	say("listens", "%s, %s", cfg.addr, scheme)
-	say("operator", "%s", cmp.Or(cfg.adminAddr, "nowhere"))
-	say("origins", "%s", cmp.Or(cfg.origins.String(), "any"))
-	say("cookie", "%s, %s", m.CookieName(), mode)
+	if c := to.Certificate; c != nil {
+		leaf := c.Leaf()
+		listens += fmt.Sprintf("S with a certificate for %v %v until %s",
+			leaf.DNSNames, leaf.IPAddresses, leaf.NotAfter.Format(time.RFC3339))
+		odd.lines = append(odd.lines, cfg.oddCertificate(leaf, time.Now())...)
+	}
+	lines := []string{
+		"version   " + version(),
+		"listens   " + listens,
+		"operator  " + cmp.Or(cfg.adminAddr, "nowhere"),
+		"origins   " + cmp.Or(cfg.origins.String(), "any"),
+		"cookie    " + m.CookieName() + ", " + mode,
+		"keys of   " + cmp.Or(from, "the environment"),
+	}
 	role := "seals"
 	for _, k := range a.keys.Keys() {
-		say("key", "%v %s", k, role)
+		lines = append(lines, fmt.Sprintf("key       %v %s", k, role))
 		role = "verifies"
 	}
-	say("keys from", "%s", from)
-	say("idle", "%s", days(cfg.idle))
-	say("lifetime", "%s", days(cfg.lifetime))
-	say("persist", "%v", cfg.persist)
-	say("bind", "%s", bind)
-	say("shutdown", "after %v of serving on", cfg.shutdownDelay)
-	if to.Certificate != nil {
-		c := to.Certificate.Leaf()
-		names := c.DNSNames
-		for _, ip := range c.IPAddresses {
-			names = append(names, ip.String())
-		}
-		end := c.NotAfter.Format(time.RFC3339)
-		say("certificate", "%s, until %s", strings.Join(names, ", "), end)
-		odd.lines = append(odd.lines, cfg.oddCertificate(c, time.Now())...)
-	}
+	lines = append(lines,
+		"idle      "+days(cfg.idle),
+		"lifetime  "+days(cfg.lifetime),
+		fmt.Sprintf("persist   %v", cfg.persist),
+		"bind      "+bind,
+		fmt.Sprintf("shutdown  after %v of serving on", cfg.shutdownDelay))
 	odd.lines = append(odd.lines, cfg.odd()...)
 	if len(odd.lines) == 0 {
 		odd.lines = []string{"nothing"}
 	}
 	for _, line := range odd.lines {
-		say("odd", "%s", line)
+		lines = append(lines, "odd       "+line)
 	}
-	_, err = io.WriteString(stdout, b.String())
+	_, err = fmt.Fprintln(stdout, strings.Join(lines, "\n"))
 	return err
 }
 
 // odd returns what is allowed, and may be no wish.
 func (cfg *config) odd() (lines []string) {
-	behindProxy := cfg.secure() && cfg.tlsCert == ""
-	for _, o := range []struct {
-		is   bool
-		says string
-	}{
-		{cfg.lifetime < cfg.idle, "-lifetime is shorter than -idle, which then ends no session"},
-		{cfg.bind > 0 && cfg.bind < 10*time.Minute, "-bind is below ten minutes: browsers sign " +
-			"about six times in nine minutes, and then visitors wait"},
-		{behindProxy && cfg.shutdownDelay == 0, "-shutdown-delay is 0: at a restart, requests " +
-			"fail until the proxy has seen that this copy is gone"},
-		{cfg.tlsCert != "" && len(cfg.origins) == 0, "there is no -origin: the site answers " +
-			"under every name"},
-		{len(cfg.origins) > 1, "there are several origins: each host has sessions of its own"},
-	} {
-		if o.is {
-			lines = append(lines, o.says)
+	note := func(is bool, says string) {
+		if is {
+			lines = append(lines, says)
 		}
 	}
+	note(cfg.lifetime < cfg.idle, "-lifetime is shorter than -idle, which then ends no session")
+	note(cfg.bind > 0 && cfg.bind < 10*time.Minute, "-bind is below ten minutes: browsers sign "+
+		"about six times in nine minutes, and then visitors wait")
+	note(cfg.secure() && cfg.tlsCert == "" && cfg.shutdownDelay == 0, "-shutdown-delay is 0: at "+
+		"a restart, requests fail until the proxy has seen that this copy is gone")
+	note(cfg.tlsCert != "" && len(cfg.origins) == 0, "there is no -origin: the site answers "+
+		"under every name")
+	note(len(cfg.origins) > 1, "there are several origins: each host has sessions of its own")
 	return lines
 }
 

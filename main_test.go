@@ -283,37 +283,36 @@ func TestCheck(t *testing.T) {
 	out, err := runNow(t, environ{"COOKIESESSION_IDEL": "1h", "COOKIESESSION_KEY_FILE": ring}, "",
 		"-check", "-addr", addr, "-tls-cert", cert, "-tls-key", certKey, "-bind", "1m",
 		"-origin", "https://localhost,https://a.example", "-lifetime", "90m", "-encrypt=false")
-	want := `^version       cookiesession .*, commit .*
-listens       ` + addr + `, HTTPS
-operator      nowhere
-origins       https://localhost,https://a.example
-cookie        __Host-Http-session, signed
-key           5cpkia \(signed: eyj7fr\) seals
-key           [a-z2-7]{6} \(signed: [a-z2-7]{6}\) verifies
-keys from     ` + regexp.QuoteMeta(ring) + `
-idle          14 days
-lifetime      1h30m0s
-persist       true
-bind          tickets for 1m0s
-shutdown      after 0s of serving on
-certificate   localhost, .*, until \d{4}-\d\d-\d\dT.*Z
-odd           there are no such variables, .*IDEL \(did you mean COOKIESESSION_IDLE\?\)\)
-odd           the certificate is not for https://a.example
-odd           -lifetime is shorter than -idle, .*
-odd           -bind is below ten minutes: .*
-odd           there are several origins: each host has sessions of its own
+	want := `^version   cookiesession .*, commit .*
+listens   ` + addr + `, HTTPS with a certificate for \[localhost\] \[127.0.0.1 ::1\] until \d{4}-\d\d-\d\dT.*Z
+operator  nowhere
+origins   https://localhost,https://a.example
+cookie    __Host-Http-session, signed
+keys of   ` + regexp.QuoteMeta(ring) + `
+key       5cpkia \(signed: eyj7fr\) seals
+key       [a-z2-7]{6} \(signed: [a-z2-7]{6}\) verifies
+idle      14 days
+lifetime  1h30m0s
+persist   true
+bind      tickets for 1m0s
+shutdown  after 0s of serving on
+odd       there are no such variables, .*IDEL \(did you mean COOKIESESSION_IDLE\?\)\)
+odd       the certificate is not for https://a.example
+odd       -lifetime is shorter than -idle, .*
+odd       -bind is below ten minutes: .*
+odd       there are several origins: each host has sessions of its own
 $`
 	if !regexp.MustCompile(want).MatchString(out) || err != nil {
 		t.Errorf("got %v and %s, want %s", err, out, want)
 	}
 	for args, says := range map[string]string{
-		"":               "\nodd           no key is configured: ",
-		"-addr :8080":    "\nodd           this listens beyond loopback without HTTPS, ",
-		"-encrypt=false": "\ncookie        session, signed\n",
+		"":               "\nodd       no key is configured: ",
+		"-addr :8080":    "\nodd       this listens beyond loopback without HTTPS, ",
+		"-encrypt=false": "\ncookie    session, signed\n",
 		"-key-file " + ring + " -origin https://a.example": "" +
-			"\nodd           -shutdown-delay is 0: ",
+			"\nodd       -shutdown-delay is 0: ",
 		"-tls-cert " + cert + " -tls-key " + certKey + " -key-file " + ring: "" +
-			"\nodd           there is no -origin: the site answers under every name\n",
+			"\nodd       there is no -origin: the site answers under every name\n",
 	} {
 		out, err := runNow(t, nil, "", append(strings.Fields(args), "-check")...)
 		if err != nil || !strings.Contains(out, says) {
@@ -321,8 +320,8 @@ $`
 		}
 	}
 	out, err = runNow(t, withKeyA, "", "-check", "-admin-addr", ":9090")
-	if err != nil || !strings.HasSuffix(out, "\nodd           nothing\n") ||
-		!strings.Contains(out, "\nkeys from     the environment\n") {
+	if err != nil || !strings.HasSuffix(out, "\nodd       nothing\n") ||
+		!strings.Contains(out, "\nkeys of   the environment\n") {
 		t.Errorf("got %v and %s, want nothing odd", err, out)
 	}
 	var odd notes

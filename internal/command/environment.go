@@ -37,34 +37,18 @@ func Unknown(fs *flag.FlagSet, env map[string]string) (unknown []string) {
 			ofKubernetes.MatchString(name+"="+env[name]) {
 			continue
 		}
-		nearest := slices.MinFunc(known, func(a, b string) int {
-			return distance(name, a) - distance(name, b)
-		})
-		if distance(name, nearest) <= 2 || strings.EqualFold(name, nearest) {
-			name += " (did you mean " + nearest + "?)"
+		i := slices.IndexFunc(known, func(k string) bool { return letters(k) == letters(name) })
+		if i >= 0 {
+			name += " (did you mean " + known[i] + "?)"
 		}
 		unknown = append(unknown, name)
 	}
 	return unknown
 }
 
-// distance returns how many letters have to be put in, left out or changed to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1) // of what it takes for the letters of a so far
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := corner
-			if a[i] != b[j] {
-				change++
-			}
-			corner = row[j+1]
-			row[j+1] = min(change, corner+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
+// letters returns the letters of a name in the order of the alphabet, those of a plural left
+// out: two names with the same are easily taken for one another.
+func letters(name string) string {
+	name = strings.ReplaceAll(strings.ToUpper(name), "_", "")
+	return string(slices.Sorted(slices.Values([]byte(strings.ReplaceAll(name, "S", "")))))
 }
