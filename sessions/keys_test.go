@@ -210,7 +210,8 @@ func TestKeyAsFileName(t *testing.T) {
 	write(t, bad+".large", strings.Repeat("\n", 1<<20+1))
 	for _, name := range []string{"gone/" + hexA, folder, none, bad, bad + ".large"} {
 		_, err := sessions.ReadKeyring(name)
-		if got := fmt.Sprint(err); !strings.Contains(got, "(a key)") || strings.Contains(got, name) {
+		got := fmt.Sprint(err)
+		if !strings.Contains(got, "(a key)") || strings.Contains(got, name) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
