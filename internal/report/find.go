@@ -61,15 +61,19 @@ var (
 // and isn't whole is returned as it is.
 func Find(text string) (values []string) {
 	text = plainText(text)
+	broken := 0 // to look for the rest of such a value takes long
 	for at := range len(text) {
-		if text[at] != '.' || len(values) == maxFound {
+		if text[at] != '.' || len(values) == maxFound || broken == maxFound {
 			continue
 		}
 		match := ids.FindStringSubmatch(text[max(0, at-maxID):at])
 		if match == nil {
 			continue
 		}
-		sealed := findSealed(text[at+1:])
+		sealed, isWhole := findSealed(text[at+1:])
+		if sealed != "" && !isWhole {
+			broken++
+		}
 		value := strings.Join(stretches.FindAllString(match[1], -1), "") + "." + sealed
 		if sealed != "" && !slices.Contains(values, value) {
 			values = append(values, value)
@@ -99,13 +103,13 @@ func plainText(text string) string {
 	return dressed.Replace(text)
 }
 
-// findSealed returns the sealed part of a value, with which text begins, or nothing. It
-// joins stretches until they are whole. If they never are, the first is returned.
-func findSealed(text string) string {
+// findSealed returns the sealed part of a value, with which text begins, or nothing, and
+// whether it is whole. It joins stretches until it is. If it never is, the first is returned.
+func findSealed(text string) (value string, isWhole bool) {
 	var first, sealed string
 	for len(sealed) < sessions.MaxSize {
 		at := stretches.FindStringIndex(text[:min(len(text), sessions.MaxSize)])
-		if at == nil || at[0] > maxGap {
+		if at == nil || at[0] > maxGap || strings.Contains(text[:at[0]], ".") { // of another value
 			break
 		}
 		sealed += text[at[0]:at[1]]
@@ -117,14 +121,14 @@ func findSealed(text string) string {
 		// Behind it there may be signs of emphasis.
 		for _, s := range []string{sealed, strings.TrimRight(sealed, "_-")} {
 			if begins, missing := Missing(s); begins && missing == "" {
-				return s
+				return s, true
 			}
 		}
 	}
 	if begins, _ := Missing(first); begins || len(first) >= leastSealed {
-		return first
+		return first, false
 	}
-	return ""
+	return "", false
 }
 
 // Missing reports whether the sealed part of a value begins as one of ours does, with the
@@ -136,10 +140,10 @@ func Missing(sealed string) (begins bool, what string) {
 		return false, ""
 	}
 	isWhole := base64.RawURLEncoding.EncodedLen(len(b)) == len(sealed)
-	if mac := len(rest) - sha256.Size; isWhole && mac > 0 && rest[mac-1] == '|' {
+	payload := payloads.FindString(rest)
+	if isWhole && payload != "" && len(payload) == len(rest)-sha256.Size {
 		return true, ""
 	}
-	payload := payloads.FindString(rest)
 	whole := len(stamp) + 1 + len(payload) + sha256.Size
 	if n := base64.RawURLEncoding.EncodedLen(whole) - len(sealed); payload != "" && n > 0 {
 		return true, fmt.Sprintf("characters missing: %d", n)

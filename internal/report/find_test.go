@@ -113,6 +113,14 @@ func TestFindOthers(t *testing.T) {
 	if got := report.Find(many); len(got) != 16 {
 		t.Errorf("got %d of 20", len(got))
 	}
+	// Of those that aren't whole, no more are looked for, so that nobody can make it slow.
+	cuts := strings.Repeat(found[:25]+" ", 16)
+	if got := report.Find(cuts[26:] + found); !slices.Equal(got, []string{found[:25], found}) {
+		t.Errorf("got %q behind 15 broken ones", got)
+	}
+	if got := report.Find(cuts + found); !slices.Equal(got, []string{found[:25]}) {
+		t.Errorf("got %q behind 16 broken ones", got)
+	}
 }
 
 func TestMissing(t *testing.T) {
