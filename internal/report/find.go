@@ -109,7 +109,7 @@ func findSealed(text string) (value string, isWhole bool) {
 	var first, sealed string
 	for len(sealed) < sessions.MaxSize {
 		at := stretches.FindStringIndex(text[:min(len(text), sessions.MaxSize)])
-		if at == nil || at[0] > maxGap || strings.Contains(text[:at[0]], ".") { // of another value
+		if at == nil || at[0] > maxGap {
 			break
 		}
 		sealed += text[at[0]:at[1]]
