@@ -358,9 +358,12 @@ func (s *Site[T]) observeSession(session string, r *http.Request, e sessions.Eve
 		level = slog.LevelDebug
 	}
 	if verdict != sessions.None && verdict != sessions.Valid {
-		s.config.Log.Log(r.Context(), level, "cookie refused",
-			"verdict", string(verdict), "key_id", e.Cookie.KeyID, "route", s.routeOf(r),
-			"session", session)
+		attrs := []any{"verdict", string(verdict), "key_id", e.Cookie.KeyID,
+			"route", s.routeOf(r), "session", session}
+		if verdict == sessions.FromFuture { // by how much the clock here is behind
+			attrs = append(attrs, "ahead", time.Until(e.Cookie.Written).Round(time.Second))
+		}
+		s.config.Log.Log(r.Context(), level, "cookie refused", attrs...)
 	}
 	if e.Cookie.Good > 1 {
 		s.config.Log.Info("several good cookies", "count", e.Cookie.Good, "route", s.routeOf(r),

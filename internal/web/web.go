@@ -43,6 +43,10 @@ type Config struct {
 	// Record is told of each request and session, for metrics. It must be there.
 	Record Recorder
 
+	// KeysEnd says that the keys end with this process, so that every restart ends all
+	// sessions.
+	KeysEnd bool
+
 	// Draining, if not nil, reports whether the server is about to stop. Then /healthz
 	// says so, for balancers.
 	Draining func() bool
@@ -66,6 +70,9 @@ type Site[T any] struct {
 	// Keys and Options are those that New was given, for more managers of the same cookies.
 	Keys    *sessions.Keyring
 	Options sessions.Options[T]
+
+	// KeysEnd is as in Config.
+	KeysEnd bool
 
 	// Flash, if not nil, returns where a session keeps messages that are shown once. The
 	// next page takes them, as Page.Flash: also an error page below 500, but no answer
@@ -94,7 +101,10 @@ type Site[T any] struct {
 // a folder of pages brings its own.
 func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[T], error) {
 	c.Log = cmp.Or(c.Log, slog.Default())
-	s := &Site[T]{Keys: keys, Options: o, config: c, exceptions: map[*mux.Route]Exception{}}
+	s := &Site[T]{
+		Keys: keys, Options: o, KeysEnd: c.KeysEnd, config: c,
+		exceptions: map[*mux.Route]Exception{},
+	}
 	if err := s.readAssets(); err != nil {
 		return nil, fmt.Errorf("web: %w", err)
 	}
