@@ -278,7 +278,7 @@ func TestPages(t *testing.T) {
 		{"GET", "/get_name", none, "Your browser sent no session cookie."},
 		{"GET", "/get_name", alice, "Your browser sent its cookie along, and the seal is intact."},
 		{"GET", "/get_name", bad, refused},
-		{"POST", "/set_name", none, "The server has sent the name to your browser"},
+		{"POST", "/set_name", none, "The server has sealed the name into a cookie"},
 		{"POST", "/set_name", alice, "Your cookie has this name in it already, so no new one"},
 		{"POST", "/clear_name", none, "Your browser sent no session cookie, so there was nothing"},
 		{"POST", "/clear_name", alice, "If somebody copied it earlier, that copy still works: until"},

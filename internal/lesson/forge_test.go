@@ -152,9 +152,9 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 		case sessions.None:
 			own = "You still have no cookie."
 		}
-		button := "a copy of your cookie"
+		button := "On a copy."
 		if was.KeyID == "" {
-			button = "a copy of a sample"
+			button = "On a sample."
 		}
 		says(t, state, s.page(cookie), []string{button}, nil)
 		for _, form := range forms {

@@ -35,7 +35,7 @@ const (
 
 // refused is what it doesn't say of a cookie that was refused.
 var refused = []string{
-	sent, inside, "See it sealed both ways", "Ada", "Zoe", "(in ", "Ends ", "✓ valid",
+	sent, inside, "Signed only, and encrypted", "Ada", "Zoe", "(in ", "Ends ", "✓ valid",
 	clears,
 }
 
@@ -54,7 +54,7 @@ var inStates = map[string]struct {
 	},
 	"valid": {
 		want: []string{
-			good, "Your cookie passed all 9 checks", "See it sealed both ways",
+			good, "Your cookie passed all 9 checks", "Signed only, and encrypted",
 			"It is the key the server uses now", `<dt>Owner</dt><dd dir="auto">Ada</dd>`,
 			"(in 14 days)", "(in 90 days)", "(60 seconds ago)", "Ends if unused", `<svg class="line"`,
 			"If your data did, it would send this:", clears,
@@ -200,7 +200,7 @@ func TestLength(t *testing.T) {
 // Each section names the function that does what it tells of, and the file.
 func TestFunctionsAreThere(t *testing.T) {
 	s := newSite(t, sessions.Options[cart]{Bind: time.Minute})
-	named := regexp.MustCompile(`<code>([\w/]+\.go), (\w+)</code>`)
+	named := regexp.MustCompile(`<code class="source">([\w/]+\.go), (\w+)</code>`)
 	for _, section := range strings.Split(s.page(s.states(t)["valid"]), "<section id=")[1:] {
 		all := named.FindAllStringSubmatch(section, -1)
 		if len(all) == 0 {

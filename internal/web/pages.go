@@ -31,6 +31,7 @@ type Page[T any] struct {
 	Saved     sessions.Saved  // what was written
 	SetCookie []string        // the lines of all cookies that come with the page
 	Binds     bool            // this site binds sessions to devices
+	Encrypts  bool            // it encrypts them
 	TryAgain  bool            // the session can't be changed for now, unless it is cleared
 	Shared    any             // what Site.Shared has returned
 	Flash     []string        // messages of before, which are shown this once
@@ -39,7 +40,7 @@ type Page[T any] struct {
 // page returns what the template of ans is to see. The session v is nil if it was not
 // looked at. With an answer of 400 and above, it stays as it was, and isn't renewed.
 func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page[T] {
-	p := Page[T]{Answer: ans, Binds: s.Options.Bind > 0}
+	p := Page[T]{Answer: ans, Binds: s.Options.Bind > 0, Encrypts: !s.Options.SignOnly}
 	if route := mux.CurrentRoute(r); route != nil {
 		p.Route = route.GetName()
 	}
