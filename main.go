@@ -111,8 +111,11 @@ func runServer(ctx context.Context, args []string, getenv func(string) string,
 		_, err := fmt.Fprintln(stdout, version())
 		return err
 	}
-	a := &app{cfg: cfg, log: newLogger(cfg, stderr), keys: new(sessions.Keyring)}
+	a := &app{
+		cfg: cfg, log: newLogger(cfg, stderr), keys: new(sessions.Keyring), started: time.Now(),
+	}
 	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
+	a.metrics.LogLines(func() float64 { return 0 }) // the log waits for its reader
 	if err := a.takeKeys(ctx, getenv); err != nil {
 		return err
 	}
@@ -129,6 +132,7 @@ type app struct {
 	keys     *sessions.Keyring
 	log      *slog.Logger
 	metrics  *metrics.Metrics
+	started  time.Time
 	draining atomic.Bool // the server is about to stop
 }
 
@@ -158,7 +162,8 @@ func (a *app) serve(ctx context.Context) error {
 	to := server.Config{
 		Addr: cfg.addr, Handler: a, Secure: cfg.secure(), Log: a.log,
 		CertificateLoaded: a.metrics.CertificateLoaded,
-		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(), Style: string(style),
+		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(), Status: a.status,
+		Style:         string(style),
 		ShutdownDelay: cfg.shutdownDelay, Drain: func() { a.draining.Store(true) },
 	}
 	if len(cfg.origins) > 0 {
@@ -198,6 +203,9 @@ func (a *app) takeKeys(ctx context.Context, getenv func(string) string) error {
 	err := server.Watch(ctx, []string{a.cfg.keyFile}, load, a.keysReloaded)
 	if err == nil {
 		a.metrics.KeysLoaded(nil)
+		if info, err := os.Stat(a.cfg.keyFile); err == nil { // or it has gone since
+			a.metrics.KeysSince(info.ModTime())
+		}
 		a.warnOfReaders()
 	}
 	return err

@@ -342,7 +342,8 @@ func TestAdminAndShutdown(t *testing.T) {
 		"/":        ":root",
 		"/metrics": "\ncookiesession_tls_certificate_not_after_timestamp_seconds ",
 	} {
-		_, page := testkit.Send(t, "GET", p.AdminURL()+path, "", http.Header{})
+		header := http.Header{"Accept": {"text/html"}}
+		_, page := testkit.Send(t, "GET", p.AdminURL()+path, "", header)
 		if !strings.Contains(page, want) {
 			t.Errorf("%s: got no %q in %s", path, want, page)
 		}
