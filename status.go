@@ -22,11 +22,11 @@ func (a *app) status() server.Status {
 		KeysChanged: when(one("keys_changed_timestamp_seconds")),
 		KeyFile:     a.cfg.keyFile,
 		KeysRead:    when(one("key_file_read_timestamp_seconds")),
-		KeyFileBad:  a.cfg.keyFile != "" && one("key_file_ok") == 0,
+		KeyFileBad:  one("key_file_ok") == 0,
 		Lost:        int(one("log_lines_lost_total")),
 
 		CertificateEnds: when(one("tls_certificate_not_after_timestamp_seconds")),
-		CertificateBad:  a.cfg.tlsCert != "" && one("tls_certificate_ok") == 0,
+		CertificateBad:  one("tls_certificate_ok") == 0,
 	}
 	seen := a.metrics.Sums("cookiesession_key_last_valid_timestamp_seconds", "key_id")
 	for _, k := range a.keys.Keys() {

@@ -15,19 +15,19 @@ type Status struct {
 	Version string
 	Started time.Time
 
-	Keys        []Key     // the first one seals
-	KeysChanged time.Time // since when they are these
-	Idle        time.Duration
+	Keys        []Key         // the first one seals
+	KeysChanged time.Time     // since when they are these
+	Idle        time.Duration // after which a session ends, unless LimitsFor says otherwise
 
-	KeyFile    string // empty if there is none
-	KeysRead   time.Time
-	KeyFileBad bool // when it was last read, so the keys are older
+	KeyFile    string    // empty if there is none
+	KeysRead   time.Time // when it was last read; meaningless without one, as the next
+	KeyFileBad bool      // it was then, so the keys are older
 
 	Verdicts []Count // on the cookies of requests, since the start
 	Lost     int     // log lines, since the start
 
 	CertificateEnds time.Time // zero if there is none
-	CertificateBad  bool      // the files are, so the one in use is older
+	CertificateBad  bool      // its files are, so the one in use is older; meaningless without
 }
 
 // Key is a key in use.
