@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -10,34 +11,67 @@ import (
 
 // status returns what the operator's page says.
 func (a *app) status() server.Status {
-	one := func(name string) float64 { return a.metrics.Sums("cookiesession_"+name, "")[""] }
-	when := func(seconds float64) (t time.Time) {
-		if seconds > 0 {
-			t = time.Unix(int64(seconds), 0)
+	lost := a.measured("log_lines_lost_total")
+	program := server.Section{Title: "Program", Facts: []server.Fact{
+		{Name: "Version", Text: version()},
+		{Name: "Up since", Text: moment(float64(a.started.Unix()))},
+		{Name: "Now", Text: moment(float64(time.Now().Unix()))},
+		{Name: "Log", Text: fmt.Sprintf("%.0f lines lost", lost), Bad: lost > 0},
+	}}
+	if a.cfg.tlsCert != "" {
+		ends := a.measured("tls_certificate_not_after_timestamp_seconds")
+		cert := server.Fact{Name: "Certificate", Text: "ends " + moment(ends)}
+		if a.measured("tls_certificate_ok") == 0 {
+			cert.Text, cert.Bad = cert.Text+"; its files are bad now, see the log", true
 		}
-		return t
+		program.Facts = append(program.Facts, cert)
 	}
-	s := server.Status{
-		Version: version(), Started: a.started, Idle: a.cfg.idle,
-		KeysChanged: when(one("keys_changed_timestamp_seconds")),
-		KeyFile:     a.cfg.keyFile,
-		KeysRead:    when(one("key_file_read_timestamp_seconds")),
-		KeyFileBad:  one("key_file_ok") == 0,
-		Lost:        int(one("log_lines_lost_total")),
-
-		CertificateEnds: when(one("tls_certificate_not_after_timestamp_seconds")),
-		CertificateBad:  one("tls_certificate_ok") == 0,
-	}
-	seen := a.metrics.Sums("cookiesession_key_last_valid_timestamp_seconds", "key_id")
-	for _, k := range a.keys.Keys() {
-		encrypted, signed := k.IDs()
-		s.Keys = append(s.Keys, server.Key{
-			IDs: encrypted + " " + signed, Seen: when(max(seen[encrypted], seen[signed])),
-		})
-	}
+	cookies := server.Section{Title: "Cookies since the start"}
 	verdicts := a.metrics.Sums("cookiesession_cookies_total", "verdict")
 	for _, name := range slices.Sorted(maps.Keys(verdicts)) {
-		s.Verdicts = append(s.Verdicts, server.Count{Name: name, N: int(verdicts[name])})
+		text := fmt.Sprintf("%.0f", verdicts[name])
+		cookies.Facts = append(cookies.Facts, server.Fact{Name: name, Text: text})
+	}
+	return server.Status{program, a.keysStatus(), cookies}
+}
+
+// keysStatus returns what the page says of the keys.
+func (a *app) keysStatus() server.Section {
+	s := server.Section{Title: "Keys", Note: fmt.Sprintf("Each key has an id for encrypted and "+
+		"one for signed cookies. A key that only verifies may be dropped when every copy has "+
+		"sealed with another one for as long as a session may be idle: %v by -idle, and longer "+
+		"where LimitsFor says so.", a.cfg.idle)}
+	seen := a.metrics.Sums("cookiesession_key_last_valid_timestamp_seconds", "key_id")
+	role := "seals"
+	for _, k := range a.keys.Keys() {
+		encrypted, signed := k.IDs()
+		text := role + "; no valid cookie since the start"
+		if last := max(seen[encrypted], seen[signed]); last > 0 {
+			text = role + "; last valid cookie " + moment(last)
+		}
+		s.Facts = append(s.Facts, server.Fact{Name: encrypted + " " + signed, Text: text})
+		role = "verifies"
+	}
+	s.Facts = append(s.Facts, server.Fact{
+		Name: "These keys", Text: "since " + moment(a.measured("keys_changed_timestamp_seconds")),
+	})
+	if a.cfg.keyFile != "" {
+		read := moment(a.measured("key_file_read_timestamp_seconds"))
+		file := server.Fact{Name: "Key file", Text: a.cfg.keyFile + ", read " + read}
+		if a.measured("key_file_ok") == 0 {
+			file.Text, file.Bad = file.Text+": it was bad, so the keys are older, see the log", true
+		}
+		s.Facts = append(s.Facts, file)
 	}
 	return s
+}
+
+// measured returns the value of a metric of ours that has one alone, or 0.
+func (a *app) measured(name string) float64 {
+	return a.metrics.Sums("cookiesession_"+name, "")[""]
+}
+
+// moment returns a time in Unix seconds as the page has it.
+func moment(seconds float64) string {
+	return time.Unix(int64(seconds), 0).UTC().Format("2006-01-02 15:04:05 UTC")
 }

@@ -11,7 +11,7 @@ import (
 func adminOn(addr string) *http.Server {
 	metrics := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	return newAdmin(Config{
-		AdminAddr: addr, Metrics: metrics, Log: silent, Status: func() Status { return healthy },
+		AdminAddr: addr, Metrics: metrics, Log: silent, Status: func() Status { return ill },
 	})
 }
 
