@@ -30,7 +30,8 @@ func routes(router *mux.Router, site *web.Site[session]) {
 	router.HandleFunc("/set_name", site.Action(nameForm)).Methods(get...).Name("set_name")
 	router.HandleFunc("/set_name", site.Action(setName)).Methods(post).Name("set_name")
 	router.HandleFunc("/get_name", site.Action(getName)).Methods(get...).Name("get_name")
-	router.HandleFunc("/clear_name", site.Action(clearName)).Methods(post).Name("clear_name")
+	end := router.HandleFunc("/clear_name", site.Action(clearName)).Methods(post).Name("clear_name")
+	site.Except(end, web.Exception{Form: "/get_name"})
 
 	// To take the lesson out: this line and its import, internal/lesson, templates/lesson.
 	lesson.Routes(router, site, session{Name: "Alice"})
@@ -107,14 +108,14 @@ func checkName(values []string) (name, wrong string) {
 	name = strings.TrimSpace(values[0])
 	switch n := utf8.RuneCountInString(name); {
 	case n > maxName:
-		return "", fmt.Sprintf("The name has %d characters: shorten it to %d at most.", n, maxName)
+		return "", fmt.Sprintf("That is %d characters; %d is the limit.", n, maxName)
 	case strings.ContainsFunc(name, breaksLine):
 		return "", "The name contains a control character, such as a line break: remove it."
 	case strings.ContainsFunc(name, overridesDirection):
 		return "", "The name contains an invisible character that " +
 			"overrides the direction of text: remove it."
 	case !strings.ContainsFunc(name, isVisible):
-		return "", "The name is empty: type at least one character that can be seen."
+		return "", "Type a name with at least one visible character."
 	}
 	return name, ""
 }

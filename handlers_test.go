@@ -123,16 +123,18 @@ func TestAnswers(t *testing.T) {
 		}{
 			{"GET", "/", "", 200, about, "Welcome back, Alice."},
 			{"GET", "/set_name", "", 200, "<!DOCTYPE html>...", `value="Alice"`},
-			{"POST", "/set_name", "name=", 422, "The name is empty: ...", "The name is empty"},
+			{"POST", "/set_name", "name=", 422, "Type a name with ...", "Type a name with"},
 			{"POST", "/set_name?name=Eve", "", 422, "The field name is missing: ...",
 				"The field name is missing"},
 			{"POST", "/set_name", "name=%zz", 400, "The form is broken and was not read...",
 				"That form could not be read"},
 			{"POST", "/set_name", large, 413, "The form is too large...", "That is too much"},
-			{"GET", "/nowhere", "", 404, "There is no page at this address. ...",
+			{"GET", "/nowhere", "", 404, "There is no page at this address.",
 				"There is no such page"},
 			{"PUT", "/get_name", "", 405, "This address answers only to GET, HEAD.",
 				"That is not possible here"},
+			{"GET", "/clear_name", "", 405, "This address answers only to POST. Its button ...",
+				`href="/get_name">Go to its button<`},
 		} {
 			text := tt.text
 			if v.accept != "" {
@@ -159,7 +161,7 @@ func TestRoutes(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/style.css": "text/css; charset=utf-8 :root", "/healthz": "text/plain; charset=utf-8 ok",
+		"/style.css": "text/css; charset=utf-8 /*", "/healthz": "text/plain; charset=utf-8 ok",
 		"/icon.svg":    "image/svg+xml; charset=utf-8 <svg ",
 		"/favicon.ico": "image/", "/robots.txt": "text/plain; charset=utf-8 User-agent: *",
 	} {
@@ -199,7 +201,7 @@ func TestCheckName(t *testing.T) {
 		}
 	}
 	for want, names := range map[string][]string{
-		"The name is empty: type at least one character that can be seen.": {
+		"Type a name with at least one visible character.": {
 			"", "\u3164\u115f\u1160\uffa0", " \u2060 \ufeff\u034f\u00ad", "\ufe0f\u2800",
 		},
 		"The name contains a control character, such as a line break: remove it.": {
@@ -207,8 +209,8 @@ func TestCheckName(t *testing.T) {
 		},
 		"The name contains an invisible character that overrides the direction of text: " +
 			"remove it.": {"Ali\u202ace", "Ali\u202ece", "Ali\u2066ce", "Ali\u2069ce"},
-		"The name is not valid UTF-8: send it in that encoding.":  {"Ali\xffce"},
-		"The name has 201 characters: shorten it to 200 at most.": {long + "x"},
+		"The name is not valid UTF-8: send it in that encoding.": {"Ali\xffce"},
+		"That is 201 characters; 200 is the limit.":              {long + "x"},
 	} {
 		for _, name := range names {
 			if got, wrong := checkName([]string{name}); got != "" || wrong != want {
@@ -271,14 +273,16 @@ func TestPages(t *testing.T) {
 		{"GET", "/", alice, "You are at the fourth step: your browser sent a cookie, and its seal"},
 		{"GET", "/", bad, "You are at the fourth step: your browser sent a cookie that the server"},
 		{"GET", "/", bad, refused},
-		{"GET", "/", two, "Your browser sent 2 good cookies of this name"},
+		{"GET", "/", two, "Your browser sent 2 cookies of the same name, set for different paths or " +
+			"hosts. 2 of them are good"},
+		{"GET", "/", bad + "; " + alice, "hosts. This is about the one that is good."},
 		{"GET", "/get_name", none, "Your browser sent no session cookie."},
-		{"GET", "/get_name", alice, "Your browser sent its session in a cookie, and the seal is"},
+		{"GET", "/get_name", alice, "Your browser sent its cookie along, and the seal is intact."},
 		{"GET", "/get_name", bad, refused},
 		{"POST", "/set_name", none, "The server has sent the name to your browser"},
 		{"POST", "/set_name", alice, "Your cookie has this name in it already, so no new one"},
 		{"POST", "/clear_name", none, "Your browser sent no session cookie, so there was nothing"},
-		{"POST", "/clear_name", alice, "A copy that somebody made before still works until"},
+		{"POST", "/clear_name", alice, "If somebody copied it earlier, that copy still works: until"},
 		{"POST", "/clear_name", bad, "It had refused that cookie: tampered."},
 		{"POST", "/clear_name", two, "Another of them may count from now on."},
 	} {
@@ -288,7 +292,7 @@ func TestPages(t *testing.T) {
 }
 
 // link is where a page leads: to a form's action, or to another page.
-var link = regexp.MustCompile(`(?:(action)|href|src)="(/[^"]*)"`)
+var link = regexp.MustCompile(`(?:(action)|href|src)="(/[^"#]*)`)
 
 // Every link of every page leads somewhere, and the menu says where the visitor is.
 func TestLinks(t *testing.T) {
@@ -302,7 +306,7 @@ func TestLinks(t *testing.T) {
 			todo = todo[1:]
 			v := visitor{t: t, site: a, accept: testkit.Browser, cookie: cookie}
 			res, page := v.send(method, path, "name=Alice&part=mac")
-			if res.StatusCode != 200 {
+			if res.StatusCode != 200 && method == "GET" || res.StatusCode == 404 {
 				t.Errorf("%s %s: got status %d", method, path, res.StatusCode)
 			}
 			for _, m := range link.FindAllStringSubmatch(page, -1) {
@@ -315,9 +319,10 @@ func TestLinks(t *testing.T) {
 					todo = append(todo, next)
 				}
 			}
-			isPage := strings.HasPrefix(page, "<!DOCTYPE html>")
-			here := `href="` + path + `" aria-current="page"`
-			if isPage && method == "GET" && !strings.Contains(page, here) {
+			here := `href="` + path + `"`
+			menu, _, _ := strings.Cut(page, "</nav>")
+			if strings.Contains(menu, here) && !strings.Contains(menu, here+` aria-current="page"`) &&
+				method == "GET" {
 				t.Errorf("%s: got a menu that doesn't say so", path)
 			}
 		}
@@ -340,7 +345,7 @@ func TestTryAgain(t *testing.T) {
 		v := visitor{t: t, site: newTestApp(t), accept: testkit.Browser, cookie: cookie}
 		v.want("POST", "/set_name", "name=Bob", 503, "Your session can't be changed right now")
 		v.want("POST", "/set_name", "name=Bob", 503, `value="Bob"`)
-		v.want("POST", "/set_name", "name=Bob", 503, ">End the Session</button>")
+		v.want("POST", "/set_name", "name=Bob", 503, ">End the session</button>")
 		v.want("POST", "/clear_name", "", 200, "Name cleared from session")
 	})
 }

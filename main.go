@@ -37,6 +37,7 @@ otherwise or the inspected cookie is not valid.
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -47,9 +48,13 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -70,21 +75,26 @@ func main() {
 		debug.SetGCPercent(400)
 	}
 	err := run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
-	if err == nil {
-		return
-	}
-	fmt.Fprintln(os.Stderr, "cookiesession:", err)
 	var usage command.UsageError
-	if errors.As(err, &usage) {
+	switch {
+	case errors.As(err, &usage):
 		os.Exit(2)
+	case err != nil:
+		os.Exit(1)
 	}
-	os.Exit(1)
 }
 
+// flushTime is how long the log may take at the end of the program.
+const flushTime = 500 * time.Millisecond
+
 // run is the whole program but for its exit status. It returns when the
-// command is done, ctx ends, or a signal has stopped the server.
+// command is done, ctx ends, or a signal has stopped the server. What it
+// returns it has also said.
 func run(ctx context.Context, args []string, getenv func(string) string,
 	stdin io.Reader, stdout, stderr io.Writer) error {
+	json := wantsJSON(args, getenv)
+	log := floodlog.NewQueue(stderr, json, floodlog.IsJournal(stderr, getenv("JOURNAL_STREAM")))
+	defer log.Flush(flushTime)
 	var err error
 	switch {
 	case len(args) > 0 && args[0] == "keys":
@@ -92,17 +102,43 @@ func run(ctx context.Context, args []string, getenv func(string) string,
 	case len(args) > 0 && args[0] == "inspect":
 		err = command.Inspect(args[1:], getenv, stdin, stdout, defaults.options())
 	default:
-		err = runServer(ctx, args, getenv, stdout, stderr)
+		err = runServer(ctx, args, getenv, stdout, log)
 	}
-	if errors.Is(err, flag.ErrHelp) {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
 		return nil
+	case err != nil && json:
+		log.Logger(slog.LevelError).Error("the program has failed", "err", err)
+	case err != nil:
+		line := strings.ReplaceAll(err.Error(), "\n", "; ")
+		fmt.Fprintf(log, "cookiesession: %.900s\n", line)
 	}
 	return err
 }
 
+// wantsJSON reports whether the log of the server is to be JSON, also where its flags
+// can't be parsed. What the commands say is text.
+func wantsJSON(args []string, getenv func(string) string) bool {
+	if len(args) > 0 && (args[0] == "keys" || args[0] == "inspect") {
+		return false
+	}
+	format := getenv("COOKIESESSION_LOG_FORMAT")
+	for i, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok && i+1 < len(args) {
+			value = args[i+1]
+		}
+		if name == "-log-format" || name == "--log-format" {
+			format = value
+		}
+	}
+	return format == "json"
+}
+
 // runServer serves the website.
 func runServer(ctx context.Context, args []string, getenv func(string) string,
-	stdout, stderr io.Writer) error {
+	stdout io.Writer, log *floodlog.Queue) error {
+	signal.Ignore(syscall.SIGPIPE) // or the program would end with the reader of its log
 	cfg, err := parseFlags(args, getenv, stdout)
 	if err != nil {
 		return err
@@ -112,16 +148,21 @@ func runServer(ctx context.Context, args []string, getenv func(string) string,
 		return err
 	}
 	a := &app{
-		cfg: cfg, log: newLogger(cfg, stderr), keys: new(sessions.Keyring), started: time.Now(),
+		cfg: cfg, log: log.Logger(cfg.logLevel), keys: new(sessions.Keyring), started: time.Now(),
 	}
+	slog.SetDefault(a.log) // for other managers, and what else logs by itself
 	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
-	a.metrics.LogLines(func() float64 { return 0 }) // the log waits for its reader
+	a.metrics.LogLines(func() float64 { return float64(log.Lost()) })
 	if err := a.takeKeys(ctx, getenv); err != nil {
 		return err
 	}
 	if err := a.open(); err != nil {
 		return err
 	}
+	a.log.Info("starting", append(a.keyAttrs(), "version", version(),
+		"origins", cmp.Or(cfg.origins.String(), "any"), "cookie", cfg.cookie,
+		"encrypt", cfg.encrypt, "idle", cfg.idle, "lifetime", cfg.lifetime,
+		"persist", cfg.persist, "bind", cfg.bind)...)
 	return a.serve(ctx)
 }
 
@@ -133,7 +174,9 @@ type app struct {
 	log      *slog.Logger
 	metrics  *metrics.Metrics
 	started  time.Time
+	keysEnd  bool        // with this process
 	draining atomic.Bool // the server is about to stop
+	former   []string    // the keys before the last loading
 }
 
 //go:embed templates
@@ -143,8 +186,10 @@ var templates embed.FS
 func (a *app) open() error {
 	site, err := web.New(a.keys, a.cfg.options(), web.Config{
 		Origins: a.cfg.origins, Files: templates, Assets: assets,
-		Funcs: template.FuncMap{"why": report.Why, "sent": report.Sent[session]},
-		Log:   a.log, Record: a.metrics, Draining: a.draining.Load,
+		Funcs: template.FuncMap{
+			"why": report.Site{KeysEnd: a.keysEnd}.Why, "sent": report.Sent[session],
+		},
+		Log: a.log, Record: a.metrics, KeysEnd: a.keysEnd, Draining: a.draining.Load,
 	})
 	if err != nil {
 		return command.OptionsError(err)
@@ -190,9 +235,11 @@ func (a *app) takeKeys(ctx context.Context, getenv func(string) string) error {
 		if read != nil {
 			keys = read.Keys()
 		} else {
+			a.keysEnd = true
 			a.log.Warn("no key is configured: sessions end with this process; make a key file " +
 				"with `cookiesession keys add FILE` and give it with -key-file")
 		}
+		a.former = a.keyNames()
 		err = a.keys.Replace(keys[0], keys[1:]...)
 		a.metrics.KeysChanged()
 		return err
@@ -218,8 +265,43 @@ func (a *app) keysReloaded(err error) {
 		a.log.Error("the key file is bad, the keys stay as they are", "err", err)
 		return
 	}
-	a.log.Info("key file loaded", "file", a.cfg.keyFile)
-	a.warnOfReaders()
+	defer a.warnOfReaders()
+	file, now := []any{"file", a.cfg.keyFile}, a.keyNames()
+	if slices.Equal(now, a.former) {
+		a.log.Info("key file loaded", append(file, "note", "the keys are the same")...)
+		return
+	}
+	went := without(a.former, now)
+	a.log.Info("key file loaded", append(append(file, a.keyAttrs()...),
+		"came", without(now, a.former), "went", went)...)
+	if len(went) == len(a.former) {
+		a.log.Error("none of the keys of before is in the key file, so every session has ended: "+
+			"if nobody has replaced them on purpose, put the last good file back", file...)
+	}
+}
+
+// keyNames returns the ids of each key in the ring.
+func (a *app) keyNames() (names []string) {
+	for _, k := range a.keys.Keys() {
+		names = append(names, fmt.Sprint(k))
+	}
+	return names
+}
+
+// keyAttrs says which keys are in the ring, and which seals.
+func (a *app) keyAttrs() []any {
+	seals, signed := a.keys.Keys()[0].IDs()
+	if !a.cfg.encrypt {
+		seals = signed
+	}
+	return []any{"seals", seals, "keys", a.keyNames()}
+}
+
+// without returns those of all that are not among others.
+func without(all, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool {
+		return slices.Contains(others, s)
+	})
 }
 
 // warnOfReaders says so when every user of the machine can read the key file.
@@ -353,12 +435,4 @@ func (cfg *config) check() error {
 		return fmt.Errorf("-log-format must be text or json, not %q", cfg.logFormat)
 	}
 	return nil
-}
-
-func newLogger(cfg *config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.logLevel}
-	if cfg.logFormat == "json" {
-		return slog.New(floodlog.New(slog.NewJSONHandler(w, options)))
-	}
-	return slog.New(floodlog.New(slog.NewTextHandler(w, options)))
 }

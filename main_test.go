@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -265,6 +266,15 @@ func TestKeys(t *testing.T) {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}
+	for p, want := range map[*testkit.Server]bool{b: true, d: false} {
+		_, text := testkit.Send(t, "GET", p.URL+"/get_name", "", http.Header{
+			"Accept": {testkit.Browser}, "Cookie": {"session=aaaaaa." + strings.Repeat("A", 100)},
+		})
+		const why = "This server makes a new key each time it starts"
+		if got := strings.Contains(text, why); got != want {
+			t.Errorf("got told that the keys end: %v, want %v: %s", got, want, text)
+		}
+	}
 	_, err := runNow(t, environ{"COOKIESESSION_KEYS": testkit.KeyA[:63]}, "")
 	if err == nil || !strings.Contains(err.Error(), "COOKIESESSION_KEYS:1: ") ||
 		strings.Contains(err.Error(), testkit.KeyA[:20]) {
@@ -289,10 +299,6 @@ func TestKeyFile(t *testing.T) {
 		t.Errorf("got %d warnings of who can read the file: %s", got, p.Log)
 	}
 	testkit.Send(t, "GET", p.URL+"/robots.txt", "", http.Header{})
-	self, err := os.FindProcess(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, tt := range []struct {
 		content, log, key string
 		ok, good, bad     int // of the gauge, and of the counters of loading
@@ -306,7 +312,7 @@ func TestKeyFile(t *testing.T) {
 	} {
 		if tt.content != testkit.KeyA {
 			testkit.WriteFile(t, ring, tt.content)
-			self.Signal(syscall.SIGHUP)
+			signalSelf(t, syscall.SIGHUP)
 		}
 		k, err := sessions.ParseKey(tt.key)
 		if err != nil {
@@ -331,6 +337,73 @@ func TestKeyFile(t *testing.T) {
 	}
 	if p.Log.Has(testkit.KeyB[:20]) {
 		t.Errorf("got a key in the log: %s", p.Log)
+	}
+}
+
+// The log says which keys have come and gone, and of a file that has none of those of
+// before, that it may be a foreign one.
+func TestKeyChanges(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGHUP on Windows")
+	}
+	key := map[string]sessions.Key{}
+	for _, digits := range []string{testkit.KeyA, testkit.KeyB, testkit.KeyC} {
+		k, err := sessions.ParseKey(digits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key[digits] = k
+	}
+	ring := filepath.Join(t.TempDir(), "ring")
+	testkit.WriteFile(t, ring, testkit.KeyA)
+	p := startRun(t, nil, "-key-file", ring)
+	for _, tt := range []struct {
+		keys, came, went []string
+		foreign          int // how many errors there are in the log
+	}{
+		{keys: []string{testkit.KeyA, testkit.KeyC}, came: []string{testkit.KeyC}},
+		{keys: []string{testkit.KeyC, testkit.KeyA}},
+		{keys: []string{testkit.KeyC}, went: []string{testkit.KeyA}},
+		{
+			keys: []string{testkit.KeyB}, came: []string{testkit.KeyB},
+			went: []string{testkit.KeyC}, foreign: 1,
+		},
+	} {
+		testkit.WriteFile(t, ring, strings.Join(tt.keys, "\n"))
+		signalSelf(t, syscall.SIGHUP)
+		names := func(digits []string) string {
+			var all []sessions.Key
+			for _, d := range digits {
+				all = append(all, key[d])
+			}
+			if len(all) == 0 {
+				return "[]"
+			}
+			return fmt.Sprintf("%q", fmt.Sprint(all))
+		}
+		seals, _ := key[tt.keys[0]].IDs()
+		want := fmt.Sprintf(`msg="key file loaded" file=%s seals=%s keys=%s came=%s went=%s`+"\n",
+			ring, seals, names(tt.keys), names(tt.came), names(tt.went))
+		testkit.AwaitTrue(t, want, func() bool {
+			foreign := `level=ERROR msg="none of the keys of before is in the key file, `
+			return p.Log.Has(want) && strings.Count(p.Log.String(), foreign) == tt.foreign
+		})
+	}
+	signalSelf(t, syscall.SIGHUP)
+	testkit.AwaitTrue(t, "the same keys", func() bool {
+		return p.Log.Has(`msg="key file loaded" file=` + ring + ` note="the keys are the same"`)
+	})
+}
+
+// signalSelf sends a signal to this process.
+func signalSelf(t *testing.T, sig os.Signal) {
+	t.Helper()
+	self, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = self.Signal(sig)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -364,21 +437,93 @@ func TestAdminAndShutdown(t *testing.T) {
 	}
 }
 
-// The log has the format and the level that are asked for, and no flood fills it.
-func TestLogger(t *testing.T) {
-	for format, want := range map[string]string{
-		"text": "level=WARN msg=x\n", "json": `"level":"WARN","msg":"x"}` + "\n",
+// The log has the format and the level that are asked for, up to the last line, which says
+// why the program has failed, also where the flags can't be read. What commands say is text.
+func TestLog(t *testing.T) {
+	const clock = `\d{4}-\d\d-\d\dT[^ "]+`
+	inJSON := func(line string) string { return `^{"time":"` + clock + `",` + line + `}\n$` }
+	json := environ{"COOKIESESSION_LOG_FORMAT": "json"}
+	for _, tt := range []struct {
+		args string
+		env  environ
+		want string
+	}{
+		{args: "-log-level warn", want: `^time=` + clock + ` level=WARN msg="no key .+"\n$`},
+		{
+			args: "-log-level warn", env: json,
+			want: inJSON(`"level":"WARN","msg":"no key [^}]+`),
+		},
+		{args: "-nonsense", want: `^cookiesession: flag provided but .+\n$`},
+		{
+			args: "-nonsense -log-format json",
+			want: inJSON(`"level":"ERROR","msg":"the program has failed","err":"flag [^}]+`),
+		},
+		{args: "-idle 0 --log-format=json", want: inJSON(`"level":"ERROR".+"err":"-idle [^}]+`)},
+		{args: "-key-file /none", env: json, want: inJSON(`"level":"ERROR".+"err":".+`)},
+		{args: "-nonsense -log-format text", env: json, want: `^cookiesession: flag .+\n$`},
+		{args: "-x=-log-format json", want: `^cookiesession: flag .+\n$`},
+		{
+			env:  environ{"COOKIESESSION_LOG_LEVEL": "x", "COOKIESESSION_IDLE": "y"},
+			want: `^cookiesession: invalid .+; invalid .+\n$`,
+		},
+		{args: "keys list /none -log-format json", env: json, want: `^cookiesession: .+\n$`},
 	} {
-		var out testkit.Buffer
-		log := newLogger(&config{logFormat: format, logLevel: 4}, &out)
-		log.Info("y")
-		for range 100 {
-			log.Warn("x")
+		var log testkit.Buffer
+		ended, end := context.WithCancel(t.Context())
+		end()
+		args := append(strings.Fields(tt.args), "-addr", "localhost:0")
+		if strings.HasPrefix(tt.args, "keys") {
+			args = args[:3]
 		}
-		got := out.String()
-		if n := strings.Count(got, want); n == 0 || n > 20 || strings.Contains(got, "y") {
-			t.Errorf("%s: got %s", format, got)
+		run(ended, args, tt.env.get, nil, io.Discard, &log)
+		if !regexp.MustCompile(tt.want).MatchString(log.String()) {
+			t.Errorf("%s %v: got %s, want %s", tt.args, tt.env, &log, tt.want)
 		}
+	}
+}
+
+// At the start the log says what runs.
+func TestStarting(t *testing.T) {
+	k, err := sessions.ParseKey(testkit.KeyA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypted, signed := k.IDs()
+	keys := fmt.Sprintf(`keys="[%s (signed: %s)]" version="cookiesession `, encrypted, signed)
+	for args, want := range map[string][]string{
+		"": {
+			"seals=" + encrypted + " " + keys, " origins=any cookie=session encrypt=true " +
+				"idle=336h0m0s lifetime=2160h0m0s persist=true bind=0s\n",
+		},
+		"-origin https://a.example,https://b.example -encrypt=false -bind 10m": {
+			"seals=" + signed + " " + keys, " origins=https://a.example,https://b.example ",
+			" encrypt=false ", " bind=10m0s\n",
+		},
+	} {
+		p := startRun(t, withKeyA, strings.Fields(args)...)
+		slog.Warn("another manager's")
+		for _, w := range append(want, "level=INFO msg=starting ", `msg="another manager's"`) {
+			testkit.AwaitTrue(t, w, func() bool { return p.Log.Has(w) })
+		}
+	}
+}
+
+// A second signal ends the program at once, whatever the first one has it wait for.
+func TestSecondSignal(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no signals to send on Windows")
+	}
+	cmd := exec.Command(os.Args[0], "-addr", "localhost:0", "-shutdown-delay", "1m")
+	p := testkit.Start(t, testkit.Environ(cmd, environ{asProgram: "yes"}))
+	began := time.Now()
+	cmd.Process.Signal(syscall.SIGTERM)
+	testkit.AwaitTrue(t, "the end to begin", func() bool {
+		return p.Log.Has(`msg="shutting down" delay=1m0s why=terminated`)
+	})
+	cmd.Process.Signal(syscall.SIGTERM)
+	err := p.Wait()
+	if took := time.Since(began); took > 30*time.Second || err == nil || p.Log.Has("msg=ended") {
+		t.Errorf("got %v after %v: %s", err, took, p.Log)
 	}
 }
 

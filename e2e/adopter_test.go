@@ -163,10 +163,10 @@ func TestLessonComesOut(t *testing.T) {
 	j := newJar(t, p.URL, "Alice")
 	header := http.Header{"Cookie": {j.cookie}, "Accept": {testkit.Browser}}
 	for path, status := range map[string]int{
-		"/": 200, "/get_name": 200, "/session": 404, "/forge": 404,
+		"/": 200, "/get_name": 200, "/session": 404, "/forge": 404, "/replay": 404, "/paste": 404,
 	} {
 		res, page := testkit.Send(t, "GET", p.URL+path, "", header)
-		if res.StatusCode != status || strings.Contains(page, "/session") {
+		if res.StatusCode != status || strings.Contains(page, `="/session`) {
 			t.Errorf("%s: got status %d and %s, want %d", path, res.StatusCode, page, status)
 		}
 	}

@@ -36,6 +36,7 @@ func browserOptions(profile string, more ...chromedp.ExecAllocatorOption) (
 		chromedp.UserDataDir(profile),
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("force-prefers-reduced-motion", true), // a page is there at once
 		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
 		chromedp.WSURLReadTimeout(time.Minute),
 	), more...)

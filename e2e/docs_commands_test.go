@@ -278,7 +278,7 @@ func (f *follower) tryAction() {
 		"<p class=\"lead\">Your theme is dark.</p>\n<form method=\"post\"><label>Theme "+
 			"<input name=\"theme\"></label> <button>Set Theme</button></form>")
 	f.expect("curl -s -b jar -c jar -d name=Alice SITE/set_name", "Name Alice set in session")
-	f.expect("curl -s -b jar SITE/session | grep -e name -e theme",
+	f.expect("curl -s -b jar SITE/session | grep -e ^name -e ^theme",
 		"name          Alice\ntheme         dark")
 	f.expect("go run . inspect -show <jar 2>/dev/null | grep -e name -e theme",
 		"name          \"Alice\"\ntheme         \"dark\"")

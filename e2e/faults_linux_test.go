@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -128,6 +129,10 @@ func TestClockAhead(t *testing.T) {
 	if res.StatusCode != 503 {
 		t.Errorf("got status %d for a write, want 503", res.StatusCode)
 	}
+	testkit.AwaitTrue(t, "the log to say how much", func() bool {
+		return regexp.MustCompile(`verdict="from the future" .* ahead=1m(30|29)s\n`).
+			MatchString(p.Log.String())
+	})
 	later := &jar{t: t, cookie: ahead(50 * time.Second)}
 	if got := later.ask(p.URL); got != "Name: Alice" {
 		t.Errorf("half a minute later: got %q", got)

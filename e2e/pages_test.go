@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cookiesession/internal/testkit"
+	"cookiesession/sessions"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
@@ -107,7 +108,7 @@ func TestBrowserCrossSite(t *testing.T) {
 		b.setName("Alice")
 		b.visit(other)
 		b.click("button")
-		b.wantText("This form was sent from another site")
+		b.wantText("another site sent this form")
 		const status = `performance.getEntriesByType("navigation")[0].responseStatus`
 		if got := eval[int](b, status); got != 403 {
 			b.t.Errorf("got status %d, want 403", got)
@@ -135,28 +136,40 @@ func startForPages(t *testing.T) *testkit.Server {
 
 // pageStates are all pages, in the states in which they have other parts.
 var pageStates = []pageState{
-	{"home-new", opens("/"), "You are at the first step"},
+	{"home-new", opens("/"), "You are here"},
 	{"form", opens("/set_name"), "Up to 200 characters"},
-	{"form-error", posts(strings.Repeat("x", 250)), "shorten it to 200"},
-	{"session-none", opens("/session"), "So what follows is a sample"},
+	{"form-error", posts(strings.Repeat("x", 250)), "200 is the limit"},
+	{"session-none", opens("/session"), "So this is a sample"},
 	{"forged-sample", forges("id"), "You still have no cookie."},
 	{"not-found", opens("/nowhere"), "no such page"},
+	{"no-form", opens("/clear_name"), "Go to its button"},
 	{"misdirected", opensElsewhere, "This is another site"},
 	{"result", func(b *tab) { b.setName("Alice") }, "Name Alice set in session"},
 	{"home", opens("/"), "Welcome back, Alice."},
-	{"session", opens("/session"), "Verdict: valid."},
+	{"session", opens("/session"), "✓ valid"},
 	{"forged", forges("payload"), "Your own cookie is still valid."},
-	{"renewed", planted("/session", keyA, 5*day, "A"), "the same session in a fresh cookie"},
-	{"unknown-key", planted("/session", keyC, 0, "A"), "This server does not have that key."},
-	{"expired", planted("/session", keyA, 15*day, "A"), "Ended unused"},
+	{"renewed", planted("/session", keyA, 5*day, "A"), "Renewed just now"},
+	{"unknown-key", planted("/session", keyC, 0, "A"), "that this server doesn't have"},
+	{"expired", planted("/session", keyA, 15*day, "A"), "you were away for more than 14 days"},
 	{"future", planted("/session", keyA, -10*time.Minute, "A"), "still has that cookie.\n"},
-	{"try-again", posts("Bob"), "End the Session"},
-	{"malformed", malformed, "does not have the form of a cookie of this site"},
-	{"several", several, "sent 2 good cookies"},
+	{"try-again", posts("Bob"), "End the session"},
+	{"malformed", malformed, "doesn't have the form of a cookie of this site"},
+	{"several", several, "sent 2 cookies called session"},
+	{"home-unknown", planted("/", keyC, 0, "A"), "Your cookie was refused: unknown key."},
+	{"home-expired", planted("/", keyA, 15*day, "A"), "You were away for too long"},
 	{"script", planted("/", keyA, 0, "<script>console.log(1)</script>"), "<script>"},
-	{"wide", planted("/session", keyA, 0, strings.Repeat("\U0001F36A", 200)), "Verdict: valid."},
+	{"wide", planted("/session", keyA, 0, strings.Repeat("\U0001F36A", 200)), "✓ valid"},
 	{"right-to-left", planted("/get_name", keyA, 0, "שרה אבו־חסן"), "שרה"},
 	{"cleared", func(b *tab) { b.click(`form[action="/clear_name"] button`) }, "Name cleared"},
+	{"forged-name", renames, "the two no longer match"},
+	{"replay", opens("/replay"), "The balance is 100."},
+	{"replay-spent", clicks(spend), "The old one, from before"},
+	{"replay-again", clicks(`button[value="again"]`), "The balance is 100 again."},
+	{"replay-empty", clicks(spend, spend, spend, spend), "Only 10 is left"},
+	{"paste", planted("/paste", keyA, 0, "A"), "and forgets it"},
+	{"paste-problem", pastes(text("nothing")), "There is no cookie of this site's form"},
+	{"pasted", pastes(baked(false)), "It is encrypted, and this page shows nothing"},
+	{"pasted-signed", pastes(baked(true)), "anybody who has it can read this"},
 }
 
 const day = 24 * time.Hour
@@ -176,6 +189,42 @@ func forges(part string) func(b *tab) {
 	return func(b *tab) {
 		b.open("/session")
 		b.click(fmt.Sprintf("button[value=%q]", part))
+	}
+}
+
+// renames has the name in a specimen forged, from the page of another forgery.
+func renames(b *tab) {
+	forges("mac")(b)
+	b.click(`button[value="name"]`)
+}
+
+// clicks clicks on what it finds on one page after the other.
+func clicks(buttons ...string) func(b *tab) {
+	return func(b *tab) {
+		for _, button := range buttons {
+			b.click(button)
+		}
+	}
+}
+
+func text(s string) func(*testing.T) string { return func(*testing.T) string { return s } }
+
+// baked returns the value of a cookie that was stored just now.
+func baked(signOnly bool) func(*testing.T) string {
+	return func(t *testing.T) string {
+		o := sessions.Options[visitorData]{Insecure: true, SignOnly: signOnly}
+		return bake(t, keyA, "Alice", time.Now(), o)
+	}
+}
+
+const spend = `button[value="spend"]`
+
+// pastes fills in the form for pasted cookies.
+func pastes(text func(t *testing.T) string) func(b *tab) {
+	return func(b *tab) {
+		b.open("/paste")
+		eval[bool](b, `document.getElementById("cookie").value = `+quote(text(b.t))+`, true`)
+		b.click(`form[action="/paste"] button`)
 	}
 }
 
@@ -214,14 +263,19 @@ func TestBrowserPages(t *testing.T) {
 		}
 		received := eval[int](b,
 			`performance.getEntries().reduce((n, e) => n + (e.transferSize || 0), 0)`)
-		if received > 24<<10 || received < 2_000 {
-			t.Errorf("%s: got %d bytes on a first visit, want 24 KB at most", state.name, received)
+		if received > 40<<10 || received < 2_000 {
+			t.Errorf("%s: got %d bytes on a first visit, want 40 KB at most", state.name, received)
 		}
 		for _, width := range []int64{320, 375, 640, 1280} {
 			b.run(chromedp.EmulateViewport(width, 800))
 			if got := eval[int64](b, "document.documentElement.scrollWidth"); got > width {
 				t.Errorf("%s: got %d pixels of width on a screen of %d", state.name, got, width)
 			}
+		}
+		const words = "document.body.innerText.split(/\\s+/).length"
+		isSession := eval[string](b, "location.pathname") == "/session"
+		if got := eval[int](b, words); isSession && got > 450 {
+			t.Errorf("%s: got %d words, want 450 at most", state.name, got)
 		}
 		if b.number("script, [style], [onclick]", "true") != 0 {
 			t.Errorf("%s: got scripts or inline styles", state.name)

@@ -1,4 +1,5 @@
-// Package floodlog keeps a flood of bad requests from becoming a flood of lines.
+// Package floodlog keeps a flood of bad requests from becoming a flood of lines, and a
+// reader of the log that stands still from holding up the program.
 package floodlog
 
 import (
@@ -42,7 +43,11 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelInfo && !h.flood.admits(cmp.Or(h.as, r.Message), r.Level) {
 		return nil
 	}
-	return h.Handler.Handle(ctx, r)
+	err := h.Handler.Handle(ctx, r)
+	for n := maxWhole / 2; err == errTooLong && n > 0; n /= 4 {
+		err = h.Handler.Handle(ctx, shorter(r, n))
+	}
+	return err
 }
 
 // WithAttrs returns a handler that adds attrs to each line.

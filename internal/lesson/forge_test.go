@@ -1,37 +1,46 @@
 package lesson_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"html"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"cookiesession/internal/report"
 	"cookiesession/sessions"
 )
 
 // forms are what the buttons send.
-var forms = []string{"part=id", "part=stamp", "part=payload", "part=mac", "part=key"}
+var forms = []string{
+	"part=id", "part=stamp", "part=payload", "part=mac", "part=key", "part=name",
+}
 
-// Each part of the cookie in turn is changed, and found out.
+const tampered = `<span class="verdict bad">✗ tampered</span>`
+
+// Each part of the cookie in turn is changed, and found out. It is said why.
 func TestForge(t *testing.T) {
 	bothModes(t, func(t *testing.T, s *site) {
 		good := s.states(t)["valid"]
-		for _, form := range forms {
-			verdict, why := "tampered", "It was changed after it was sealed"
-			switch form {
-			case "part=id":
-				verdict, why = "unknown key", "It names a key that this server does not have"
-			case "part=key":
-				why = "The MAC is a good one, but of the wrong key."
-			}
+		for form, want := range map[string][]string{
+			"part=id": {
+				`<span class="verdict bad">✗ unknown key</span>`,
+				"The server has no key with this id",
+			},
+			"part=stamp":   {tampered, "The MAC belongs to the old text, so it no longer fits."},
+			"part=payload": {tampered, "<title>You changed the payload</title>", "belongs to the old"},
+			"part=mac":     {tampered, "this is not the MAC that fits it"},
+			"part=key":     {tampered, "Its MAC is right, but for the wrong key."},
+			"part=name":    {tampered, "The MAC still belongs to the old one"},
+		} {
 			_, page := s.do(s.request("POST", "/forge", good, form))
-			says(t, form, page, []string{
-				`Verdict on the forged copy: <strong class="bad">` + verdict + `</strong>`, why,
-				"<strong>Your own cookie is still valid.</strong> Nothing was set, deleted",
-				"✗ " + verdict, `value="mac">Change the MAC</button>`,
-			}, []string{"sample", "<h2>What is in it", "Ada", "just sent"})
+			want = append(want, "<strong>Your own cookie is still valid.</strong> Nothing was set",
+				`value="mac">MAC</button>`, `href="/session#forge"`, `href="/replay"`)
+			says(t, form, page, want, []string{"sample", "<h2>What is in it", "Ada", "just sent", "not reached"})
 		}
 		r := s.request("POST", "/forge", good, "part=mac")
 		r.Header.Del("Accept")
@@ -40,6 +49,66 @@ func TestForge(t *testing.T) {
 			"forged        ", "\nverdict       tampered\n", ", failed\n", "\nyour own      valid\n",
 		}, []string{"sample"})
 	})
+}
+
+// A specimen is shown whole, before and after its name was changed. The MAC is the old one,
+// and the one that would fit is another. The site's own keys have no part in it.
+func TestForgeTheName(t *testing.T) {
+	bothModes(t, func(t *testing.T, s *site) {
+		time.Sleep(25 * 365 * 24 * time.Hour) // the time stamp has a digit more since 2001
+		_, page := s.do(s.request("POST", "/forge", "", "part=name"))
+		began := time.Now().Unix()
+		says(t, "page", html.UnescapeString(page), []string{
+			fmt.Sprintf(`<dd><code>[%d, 0, {"Name": "Alice"}]</code>`, began),
+			fmt.Sprintf(`<dd><code>[%d, 0, {"Name": "Mallory"}]</code>`, began),
+			`<span class="verdict good">✓ valid</span>: whoever has the key`,
+			"You still have no cookie.",
+		}, nil)
+		r := s.request("POST", "/forge", "", "part=name")
+		r.Header.Del("Accept")
+		_, text := s.do(r)
+		says(t, "text", text, []string{
+			`{"Name": "Alice"}]`, `{"Name": "Mallory"}]`, "\nverdict       tampered\n",
+		}, nil)
+
+		var whole []string
+		for _, m := range wholeCookie.FindAllStringSubmatch(page, -1) {
+			whole = append(whole, tag.ReplaceAllString(m[1], ""))
+		}
+		macs := fullMAC.FindAllStringSubmatch(page, -1)
+		if len(whole) != 2 || len(macs) != 4 {
+			t.Fatalf("got the cookies %q and the MACs %q", whole, macs)
+		}
+		before, after := unsealed(t, whole[0]), unsealed(t, whole[1])
+		if end := len(before) - sha256.Size; !bytes.Equal(before[end:], after[end:]) ||
+			bytes.Equal(before[:end], after[:end]) {
+			t.Errorf("got %q before and %q after, want the same MAC and another payload",
+				before, after)
+		}
+		kept, fits := macs[0][1], macs[1][1]
+		if kept == fits || !strings.HasSuffix(whole[0], kept) || !strings.HasSuffix(whole[1], kept) {
+			t.Errorf("got the MACs %s and %s of the cookies %q", kept, fits, whole)
+		}
+		if got := s.judge(whole[0]).Verdict; got != sessions.UnknownKey {
+			t.Errorf("got the specimen %s on the site, want it to have a key of its own", got)
+		}
+	})
+}
+
+var (
+	wholeCookie = regexp.MustCompile(`<p><code class="cookie">(.*class="full mac.*)</code></p>`)
+	fullMAC     = regexp.MustCompile(`<span class="full mac[^"]*">([^<]*)</span>`)
+)
+
+// unsealed returns the bytes of a cookie's value behind the key id.
+func unsealed(t *testing.T, value string) []byte {
+	t.Helper()
+	_, sealed, _ := strings.Cut(value, ".")
+	b, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // The changed character is marked where it is, and it is told what it was.
@@ -58,7 +127,7 @@ func TestForgedCharacterIsMarked(t *testing.T) {
 				t.Errorf("%s: got the mark %q at %d in %s", form, letter, at, page)
 			}
 			says(t, form, page, []string{fmt.Sprintf(
-				"Character %d of the copy was changed from <code>%c</code> to <code>%s</code>.",
+				"You changed character %d from <code>%c</code> to <code>%s</code>.",
 				at+1, value[at], letter)}, nil)
 		}
 		_, page := s.do(s.request("POST", "/forge", value, "part=key"))
@@ -71,8 +140,7 @@ func TestForgedCharacterIsMarked(t *testing.T) {
 }
 
 // Nothing is set, deleted or stored, whatever came: also no renewal that is due. The page
-// says what has become of the visitor's own cookie, and whether a sample was forged, as
-// its button had said.
+// says what has become of the visitor's own cookie, and whether a sample was forged.
 func TestForgeLeavesTheCookieAlone(t *testing.T) {
 	s := newSite(t, sessions.Options[cart]{Insecure: true})
 	for state, cookie := range s.states(t) {
@@ -84,9 +152,9 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 		case sessions.None:
 			own = "You still have no cookie."
 		}
-		button := "in a copy of your cookie"
+		button := "a copy of your cookie"
 		if was.KeyID == "" {
-			button = "in a copy of a sample"
+			button = "a copy of a sample"
 		}
 		says(t, state, s.page(cookie), []string{button}, nil)
 		for _, form := range forms {
@@ -95,8 +163,9 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 				t.Errorf("%s, %s: got status %d and Set-Cookie %q",
 					state, form, res.StatusCode, res.Header["Set-Cookie"])
 			}
-			says(t, state+", "+form, page, []string{own, button}, nil)
-			sample := was.KeyID == "" || form == "part=key" && was.Verdict != sessions.Valid
+			says(t, state+", "+form, page, []string{own}, nil)
+			sample := form != "part=name" && was.KeyID == "" ||
+				form == "part=key" && was.Verdict != sessions.Valid
 			if got := strings.Contains(page, "so a sample that this server"); got != sample {
 				t.Errorf("%s, %s: got the report on a sample: %v", state, form, got)
 			}
@@ -115,7 +184,7 @@ func TestForgeRefusesOtherForms(t *testing.T) {
 			strings.Contains(body, "forged") {
 			t.Errorf("%.20q: got status %d and %s, want %d", form, res.StatusCode, body, status)
 		}
-		if want := "Send the field part once: id, stamp, payload, mac or key."; status == 422 {
+		if want := "Send the field part once: name, id, stamp, payload, mac or key."; status == 422 {
 			says(t, form, body, []string{want}, nil)
 		}
 	}

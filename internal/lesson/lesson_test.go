@@ -3,8 +3,12 @@ package lesson_test
 import (
 	"encoding/base64"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"html"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,15 +24,20 @@ import (
 
 // What the page says.
 const (
-	sent    = "The header that was just sent"
-	inside  = "<h2>What is in it"
+	sent    = "just now: <a"
+	inside  = "<dt>Owner"
 	failed  = "✗ failed"
-	good    = `Verdict: <strong class="good">valid</strong>`
+	good    = `<strong class="verdict good">✓ valid</strong>`
 	deleted = "Nothing was deleted"
+	ended   = "To begin a new session"
+	clears  = `action="/clear_name"`
 )
 
 // refused is what it doesn't say of a cookie that was refused.
-var refused = []string{sent, inside, "Who can read it", "Ada", "sample character", "(in ", "Ends "}
+var refused = []string{
+	sent, inside, "See it sealed both ways", "Ada", "Zoe", "(in ", "Ends ", "✓ valid",
+	clears,
+}
 
 // inStates is what it has to say in each state, and what it must not say.
 var inStates = map[string]struct {
@@ -37,41 +46,62 @@ var inStates = map[string]struct {
 }{
 	"none": {
 		want: []string{
-			"a <strong>sample</strong>", "The sample, character by character",
+			"a <strong>sample</strong>", "The sample passed all 9 checks", "For the sample:",
 			"The sample was sealed with the key", `<dt>Owner</dt><dd dir="auto">Zoe</dd>`,
+			"It sent no cookie of this site", "When you set a name, it sends one like this:",
 		},
-		not: []string{sent, deleted, "Your cookie", "How long it lasts"},
+		not: []string{sent, deleted, "How long it lasts", "class=\"verdict", clears},
 	},
 	"valid": {
 		want: []string{
-			good, "Your cookie, character by character", "Who can read it",
-			"That is the key that the server seals with", `<dt>Owner</dt><dd dir="auto">Ada</dd>`,
-			"(in 14 days)", "(in 90 days)", "(60 seconds ago)", "Ends if unused", `class="line"`,
+			good, "Your cookie passed all 9 checks", "See it sealed both ways",
+			"It is the key the server uses now", `<dt>Owner</dt><dd dir="auto">Ada</dd>`,
+			"(in 14 days)", "(in 90 days)", "(60 seconds ago)", "Ends if unused", `<svg class="line"`,
+			"If your data did, it would send this:", clears,
 		},
-		not: []string{sent, deleted, "sample", "Ended", failed, "good cookies"},
+		not: []string{sent, deleted, "sample", "Ended", failed, "cookies called"},
 	},
 	"two": {
-		want: []string{good, "Your browser sent 2 good cookies", ">Ada<"}, not: []string{"Ida"},
+		want: []string{good, "Your browser sent 2 cookies", "the one written last", ">Ada<"},
+		not:  []string{"Ida"},
 	},
-	"renewed": {want: []string{good, sent, "a fresh cookie", "whose idle time counts from now"}},
+	"one of two": {want: []string{good, "Your browser sent 2 cookies", "This is the good one."}},
+	"renewed": {want: []string{
+		good, `Renewed just now: <a href="#sent">`, "a fresh cookie", "counts from now",
+	}},
 	"re-sealed": {
-		want: []string{good, sent, "sealed again just now", "so it was sealed again"},
+		want: []string{good, "Sealed again just now", "so it was sealed again"},
 		not:  []string{deleted, "still accepts the other"},
 	},
-	"expired": {want: []string{deleted, "Ended unused", `class="line"`}, not: refused},
-	"too old": {want: []string{deleted, "Ended in any case", `class="line"`}, not: refused},
+	"expired": {
+		want: []string{
+			`<strong class="verdict calm">expired</strong> Your session has ended: ` +
+				"you were away for more than 14 days.",
+			ended, "Ended unused", `<svg class="line"`,
+		},
+		not: append([]string{"warn", deleted}, refused...),
+	},
+	"too old": {
+		want: []string{`"verdict calm">too old`, ended, "Ended in any case", `<svg class="line"`},
+		not:  append([]string{"warn", deleted}, refused...),
+	},
 	"from the future": {
-		want: []string{deleted, "Began"}, not: []string{inside, "End", `class="line"`, failed},
+		want: []string{deleted, "Began"}, not: []string{inside, "End", `<svg class="line"`, failed},
 	},
 	"tampered": {
-		part: "mac", want: []string{deleted, "By its own word, which nothing"},
-		not: append(refused, "How long it lasts"),
+		part: "mac",
+		want: []string{deleted, "Nothing proves that", `<strong class="verdict bad">✗ tampered`},
+		not:  append([]string{"How long it lasts"}, refused...),
 	},
-	"unknown key":     {part: "id", want: []string{deleted, "not have that key"}, not: refused},
+	"unknown key": {
+		part: "id",
+		want: []string{deleted, "not have that key", "This server makes a new key each time"},
+		not:  refused,
+	},
 	"unfit":           {part: "payload", want: []string{deleted}, not: refused},
 	"another program": {want: []string{deleted, "So nothing of it"}, not: refused},
 	"too large":       {want: []string{deleted, "it is too large. So nothing"}, not: refused},
-	"full":            {want: []string{good, "more characters", " of the 4096 bytes"}},
+	"full":            {want: []string{good, "more characters", " of 4,096 bytes, the most"}},
 }
 
 func TestEachState(t *testing.T) {
@@ -95,23 +125,116 @@ func TestEachState(t *testing.T) {
 			}
 		}
 		page := s.page(s.states(t)["valid"])
-		if got := strings.Contains(page, "anybody who holds it can read it"); got != s.sign {
+		if got := strings.Contains(page, "<p>Anyone who holds it: it is signed"); got != s.sign {
 			t.Errorf("got the visitor told that anybody can read the session: %v", got)
 		}
 	})
 }
 
-// The page as text is the report, of the visitor's own cookie.
+// The page as text is the report, of the visitor's own cookie. It has the four answers as
+// well, and commands to try them.
 func TestText(t *testing.T) {
-	s := newSite(t, sessions.Options[cart]{Insecure: true})
-	for state, want := range map[string]string{
-		"none": "verdict       none\n", "valid": "\nowner         Ada\n",
-	} {
-		r := s.request("GET", "/session", s.states(t)[state], "")
-		r.Header.Del("Accept")
-		_, text := s.do(r)
-		says(t, state, text, []string{want}, []string{"Zoe"})
+	bothModes(t, func(t *testing.T, s *site) {
+		reader := "only the server can open it - and it opens it for whoever sends it"
+		if s.sign {
+			reader = "anyone who holds it: it is signed, not encrypted"
+		}
+		for state, want := range map[string]string{
+			"none": "verdict       none\n", "valid": "\nowner         Ada\n",
+			"another program": "verdict       malformed\n",
+		} {
+			r := s.request("GET", "/session", s.states(t)[state], "")
+			r.Header.Del("Accept")
+			_, text := s.do(r)
+			says(t, state, text, []string{
+				want, "\nin it         your data", "\nwho reads it  " + reader + "\n",
+				"\nforging it    takes the server's key: HMAC-SHA256(", "\nlimits        ",
+				"\ntry forging   curl ", "-d part=mac http://example.com/forge\n",
+				"\ntry a replay  curl ", "curl -b old http://example.com/get_name",
+			}, []string{"Zoe"})
+		}
+	})
+}
+
+var (
+	folded = regexp.MustCompile(`(?s)<details>.*?</details>|<svg.*?</svg>`)
+	answer = regexp.MustCompile(`<a href="#(\w+)"><strong>[^<]*</strong></a> <p>(.*?)</p>`)
+)
+
+// The page can be read in two minutes, in each state: it has four answers of twelve words
+// at most, each with a link to its section, and outside of what is folded 450 words with
+// the menu and the footer, which have 34.
+func TestLength(t *testing.T) {
+	length := func(t *testing.T, state, page string) {
+		page = folded.ReplaceAllString(page, "")
+		if n := len(strings.Fields(tag.ReplaceAllString(page, " "))); n > 410 {
+			t.Errorf("%s: got %d words, want 410 at most", state, n)
+		}
+		var sections []string
+		for _, m := range answer.FindAllStringSubmatch(page, -1) {
+			sections = append(sections, m[1])
+			if n := len(strings.Fields(m[2])); n > 12 {
+				t.Errorf("%s: got %d words in %q, want 12 at most", state, n, m[2])
+			}
+			says(t, state, page, []string{`<section id="` + m[1] + `">`}, nil)
+		}
+		if !slices.Equal(sections, []string{"in", "read", "forge", "limits"}) {
+			t.Errorf("%s: got answers that lead to %q", state, sections)
+		}
 	}
+	bothModes(t, func(t *testing.T, s *site) {
+		for state, cookie := range s.states(t) {
+			if state == "full" { // which has a long name
+				continue
+			}
+			length(t, state, s.page(cookie))
+		}
+	})
+	for state, bind := range map[string]time.Duration{"bound": 0, "unproven": time.Minute} {
+		s := newSite(t, sessions.Options[cart]{Bind: bind})
+		length(t, state, s.page(s.seal(t, 0, append(session("Ada", 600, 60), device))))
+		length(t, "not "+state, s.page(s.states(t)["renewed"]))
+	}
+}
+
+// Each section names the function that does what it tells of, and the file.
+func TestFunctionsAreThere(t *testing.T) {
+	s := newSite(t, sessions.Options[cart]{Bind: time.Minute})
+	named := regexp.MustCompile(`<code>([\w/]+\.go), (\w+)</code>`)
+	for _, section := range strings.Split(s.page(s.states(t)["valid"]), "<section id=")[1:] {
+		all := named.FindAllStringSubmatch(section, -1)
+		if len(all) == 0 {
+			t.Errorf("got no function in %s", section)
+		}
+		for _, m := range all {
+			file := filepath.Join("..", "..", filepath.FromSlash(m[1]))
+			f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(f.Decls, func(d ast.Decl) bool {
+				fn, ok := d.(*ast.FuncDecl)
+				return ok && fn.Name.Name == m[2]
+			}) {
+				t.Errorf("there is no function %s in %s", m[2], m[1])
+			}
+		}
+	}
+}
+
+// Of the cookies that the browser sent, and of the server's answer, the page shows what
+// belongs to the session: without a change, what it would send.
+func TestRequestAndAnswerAreShown(t *testing.T) {
+	bothModes(t, func(t *testing.T, s *site) {
+		r := s.request("GET", "/session", s.states(t)["valid"], "")
+		r.Header.Add("Cookie", "other=zzz")
+		_, page := s.do(r)
+		page = html.UnescapeString(tag.ReplaceAllString(page, ""))
+		says(t, "valid", page, []string{
+			"GET /session HTTP/1.1\nCookie: session=" + s.states(t)["valid"][:9],
+			"Set-Cookie: session=", "; Path=/; Max-Age=7775400; HttpOnly; SameSite=Lax\n",
+		}, []string{"zzz"})
+	})
 }
 
 // The commands to try it by hand have the site's address, and nothing else from a request.
@@ -131,7 +254,8 @@ func TestBase(t *testing.T) {
 }
 
 var rungs = regexp.MustCompile(
-	`<li class="(\w)\w*"><span class="check">([^<]*)</span> <span class="outcome">([^<]*)</span>`)
+	`<li class="(\w)\w*"><span class="check">([^<]*)</span> ` +
+		`<span class="outcome">(.*?)</span></li>`)
 
 // The ladder has the library's checks without what the site doesn't do. Each is passed,
 // failed or not reached, and one has failed at most.
@@ -157,11 +281,19 @@ func TestLadder(t *testing.T) {
 			cookie = s.seal(t, 0, append(session("Ada", 0, 0), device))
 		}
 		outcomes := map[string]string{
-			"p": "✓ passed", "f": "✗ " + string(s.judge(cookie).Verdict), "u": "not reached",
+			"p": "✓ <span>passed</span>", "f": "✗ " + string(s.judge(cookie).Verdict),
+			"u": "<span>not reached</span>",
+		}
+		page := s.page(cookie)
+		says(t, tt.state, page, []string{
+			"<h3>Is it ours?</h3>", "<h3>Is the seal good?</h3>", "<h3>Is it in time?</h3>",
+		}, nil)
+		if got := strings.Contains(page, "<h3>May it be used here?"); got != (tt.o.Bind > 0) {
+			t.Errorf("%s: got a group of its own for binding: %v", tt.state, got)
 		}
 		var got string
 		last := -1
-		for _, r := range rungs.FindAllStringSubmatch(s.page(cookie), -1) {
+		for _, r := range rungs.FindAllStringSubmatch(page, -1) {
 			got += r[1]
 			before := last
 			last = slices.IndexFunc(sessions.Checks(), func(c sessions.Check) bool {
@@ -213,26 +345,26 @@ func TestSpecimens(t *testing.T) {
 			">" + fmt.Sprintf("% x", content) + "<",
 			">" + html.EscapeString(report.Notation(content)) + "<",
 			">[" + fmt.Sprint(now-3600) + ", 3600, {",
-			"16 random bytes and the encrypted session",
+			"16 random bytes and the encrypted session", "so their times are new",
 			">" + encrypted + ".<", ">" + signed + ".<",
 			"<h3>Signed only</h3>", "<h3>Signed and encrypted</h3>",
 			"<dt>Owner</dt><dd dir=\"auto\">Åda</dd>",
 			`<dd dir="auto">[&#34;tea&#34;, &#34;&lt;b&gt;&#34;]</dd>`,
 		}, nil)
-		if got := strings.Count(page, "As CBOR, they say"); got != 1 {
+		if got := strings.Count(page, ", a compact relative of JSON, they are:"); got != 1 {
 			t.Errorf("got %d payloads read, want that of the signed one alone", got)
 		}
 	})
 	s := newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: true})
 	page := s.page(s.seal(t, 0, session(strings.Repeat("x", 2230), 0, 0)))
-	says(t, "full", page, []string{"found it good", "Signed only"}, []string{"<h3>Signed and"})
+	says(t, "full", page, []string{"it is intact", "Signed only"}, []string{"<h3>Signed and"})
 }
 
 // The Set-Cookie line is shown as it is, but for the MAC, and its attributes are explained.
 func TestSetCookieIsShown(t *testing.T) {
 	always := []string{
-		"<code>HttpOnly</code>: no script in a page can read it", "<code>Path=/</code>: every page",
-		"<code>SameSite=Lax</code>: another site's form can't use it",
+		"<code>HttpOnly</code>: scripts can't read it", "<code>Path=/</code>: every page",
+		"<code>SameSite=Lax</code>: browsers don't send it with a form on another site",
 	}
 	for name, tt := range map[string]struct {
 		o         sessions.Options[cart]
@@ -257,13 +389,13 @@ func TestSetCookieIsShown(t *testing.T) {
 		},
 		"domain": {
 			o:    sessions.Options[cart]{Domain: "app.test"},
-			want: []string{"Set-Cookie: __Http-session=", "; Domain=app.test"},
+			want: []string{"Set-Cookie: __Http-session=", ">Domain=app.test<"},
 			not:  []string{"No <code>Domain", "__Host"},
 		},
 	} {
 		s := newSite(t, tt.o)
 		res, page := s.do(s.request("POST", "/change?owner=Eve", "", ""))
-		_, page, _ = strings.Cut(page, "<h2>The header that was just sent</h2>")
+		_, page, _ = strings.Cut(page, "<h2>The Set-Cookie of this page</h2>")
 		says(t, name, page, append(always, tt.want...), tt.not)
 		line, value := res.Header.Get("Set-Cookie"), res.Cookies()[0].Value
 		mac := report.Parts[cart](value, sessions.Valid)[3]
@@ -279,7 +411,7 @@ func TestDeletedCookieIsShown(t *testing.T) {
 	_, page := s.do(s.request("POST", "/change", s.states(t)["valid"], ""))
 	says(t, "cleared", page, []string{"Max-Age=0</code>: forget the cookie now"}, nil)
 	_, page = s.do(s.request("POST", "/change", "x", ""))
-	says(t, "nothing", page, nil, []string{"just sent"})
+	says(t, "nothing", page, nil, []string{"The Set-Cookie of"})
 }
 
 // Times are shown as they are and roughly, and where they are on a line.
@@ -294,8 +426,7 @@ func TestTimes(t *testing.T) {
 		says(t, "times", page, []string{
 			moment("1999-12-28T00:00:00Z", "28 December 1999", "4 days ago"),
 			moment("2000-01-13T00:00:00Z", "13 January 2000", "in 12 days"),
-			`<strong>Now</strong> <span><time datetime="2000-01-01T00:00:00Z">1 January 2000`,
-			`<rect class="left" x="4%" y="28" width="13%" height="4"/>`,
+			`<rect class="left" x="18%" y="28" width="57%" height="4"/>`,
 		}, nil)
 	})
 }

@@ -45,6 +45,7 @@ type site struct {
 	cookie   string // its name
 	keys     []sessions.Key
 	sign     bool // it doesn't encrypt
+	log      bytes.Buffer
 }
 
 // newSite returns a site that has the keys 0 and 1 of three.
@@ -64,7 +65,9 @@ func newSite(t testing.TB, o sessions.Options[cart]) *site {
 	}
 	w, err := web.New(keys, o, web.Config{
 		Files: pages(t), Funcs: template.FuncMap{"sent": report.Sent[cart]},
-		Log: slog.New(slog.DiscardHandler), Record: metrics.New(keys, false, "session"),
+		Log:     slog.New(slog.NewTextHandler(&s.log, nil)),
+		Record:  metrics.New(keys, false, "session"),
+		KeysEnd: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -93,8 +96,8 @@ func pages(t testing.TB) fstest.MapFS {
 		files["templates/"+name] = &fstest.MapFile{Data: []byte(text)}
 	}
 	names, err := filepath.Glob("../../templates/lesson/*.html")
-	if err != nil || len(names) != 3 {
-		t.Fatalf("got the templates %v, %v, want three", names, err)
+	if err != nil || len(names) != 5 {
+		t.Fatalf("got the templates %v, %v, want five", names, err)
 	}
 	for _, name := range names {
 		text := testkit.ReadFile(t, name)
@@ -147,6 +150,7 @@ func (s *site) states(t testing.TB) map[string]string {
 		"none":            "",
 		"valid":           good,
 		"two":             s.seal(t, 0, session("Ida", 600, 300)) + "; " + s.cookie + "=" + good,
+		"one of two":      "another-program; " + s.cookie + "=" + good,
 		"renewed":         s.seal(t, 0, session("Ada", 6*day, 5*day)),
 		"re-sealed":       s.seal(t, 1, session("Ada", 600, 60)),
 		"expired":         s.seal(t, 0, session("Ada", 15*day, 15*day)),

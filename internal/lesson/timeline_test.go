@@ -7,23 +7,29 @@ import (
 	"cookiesession/internal/report"
 )
 
-// The line from the session's beginning to its end is in per cent.
+// The line from the session's beginning to its end is in per cent. What is behind an early
+// idle end is cut short.
 func TestScale(t *testing.T) {
 	began := time.Unix(1767225600, 0)
 	after := func(hours int) time.Time { return began.Add(time.Duration(hours) * time.Hour) }
 	for _, tt := range []struct {
 		idleEnd, now      int
 		wantNow, wantLeft int64
+		wantCut           bool
 	}{
-		{idleEnd: 20, now: 5, wantNow: 5, wantLeft: 15},
-		{idleEnd: 20, now: -1, wantNow: 0, wantLeft: 20},
-		{idleEnd: 20, now: 30, wantNow: 30, wantLeft: 0},
+		{idleEnd: 20, now: 5, wantNow: 18, wantLeft: 57, wantCut: true},
+		{idleEnd: 20, now: -1, wantNow: 0, wantLeft: 75, wantCut: true},
+		{idleEnd: 20, now: 20, wantNow: 75, wantLeft: 0, wantCut: true},
+		{idleEnd: 20, now: 30, wantNow: 100, wantLeft: 0, wantCut: true},
+		{idleEnd: 80, now: 5, wantNow: 5, wantLeft: 75},
 		{idleEnd: 100, now: 200, wantNow: 100, wantLeft: 0},
+		{idleEnd: 300, now: 50, wantNow: 50, wantLeft: 50},
 	} {
 		l := timeline{report.Report{
 			Began: began, End: after(100), IdleEnd: after(tt.idleEnd), Now: after(tt.now),
 		}}
-		if now, left := l.Scale(l.Now), l.Left(); now != tt.wantNow || left != tt.wantLeft {
+		if now, left := l.Scale(l.Now), l.Left(); now != tt.wantNow || left != tt.wantLeft ||
+			l.Cut() != tt.wantCut {
 			t.Errorf("%d of %d hours: got now at %d with %d left, want %d and %d",
 				tt.now, tt.idleEnd, now, left, tt.wantNow, tt.wantLeft)
 		}

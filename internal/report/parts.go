@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"cookiesession/sessions"
 )
@@ -14,6 +16,7 @@ type Part struct {
 	Class        string // id, stamp, payload or mac
 	Start, Chars int
 	Text         string // its first characters, of the MAC no more than four
+	Decoded      string // of the key id and the time stamp: what it says
 	Mark, After  string // a character behind Text that is to be pointed at, and what follows
 	More         int    // how many characters there are behind that
 	Failed       bool   // the check of this part has failed
@@ -36,6 +39,13 @@ func Dissect(value string) (stamp, payload string, ok bool) {
 		digits = 9 // until September 2001
 	}
 	return string(b[:digits]), string(b[digits+1 : len(b)-1-sha256.Size]), true
+}
+
+// stampTime returns the time that the stamp of a cookie says. It fails if that is none, as
+// in a forged one.
+func stampTime(stamp string) (t time.Time, ok bool) {
+	seconds, err := strconv.ParseUint(stamp, 10, 34) // ten digits
+	return time.Unix(int64(seconds), 0).UTC(), err == nil
 }
 
 // Parts takes apart the value of a cookie that got the verdict v, if it has the form.
@@ -63,6 +73,10 @@ func Parts[T any](value string, v sessions.Verdict) (parts []Part) {
 	}
 	add("id", idLen+1, idLen+1, sessions.UnknownKey)
 	add("stamp", stampChars, stampChars)
+	parts[0].Decoded, parts[1].Decoded = value[:idLen], strconv.Quote(stamp)
+	if sealed, ok := stampTime(stamp); ok {
+		parts[1].Decoded = stamp + " = " + sealed.Format("2 January 2006, 15:04:05 UTC")
+	}
 	add("payload", payloadChars, min(payloadChars, maxShown, shown), sessions.Malformed)
 	add("mac", len(value)-start, 4, sessions.Tampered)
 	return parts

@@ -4,8 +4,8 @@ package report
 
 import (
 	"embed"
+	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -19,6 +19,7 @@ type Site struct {
 	Keys     *sessions.Keyring // that verify its cookies
 	SignOnly bool              // it doesn't encrypt
 	Binds    bool              // it binds sessions to devices, and asks for tickets
+	KeysEnd  bool              // its keys end with this process
 }
 
 // Report is what is known of a cookie. The texts have the words for it.
@@ -51,6 +52,8 @@ type Report struct {
 	Bound     bool      // the session is bound to a device
 	Binding   bool      // the site binds sessions, and asks for tickets
 	TicketEnd time.Time // until when the ticket that came along is good; zero without one
+
+	KeysEnd bool // the server's keys end with the process
 }
 
 // Of returns what is known of the cookie that has brought s. It is to be asked before s
@@ -63,7 +66,7 @@ func Of[T any](site Site, s *sessions.Session[T]) Report {
 		Cookie: site.Cookie, Verdict: c.Verdict, Passed: c.Passed, Good: c.Good, KeyID: c.KeyID,
 		Size: c.Size, MaxSize: sessions.MaxSize, Length: len(c.Value()), Encrypted: c.Encrypted,
 		Bound: c.Bound, Binding: site.Binds, TicketEnd: c.TicketEnds,
-		Now: time.Now().UTC().Truncate(time.Second),
+		KeysEnd: site.KeysEnd, Now: time.Now().UTC().Truncate(time.Second),
 	}
 	blames := c.Verdict
 	if c.Verdict == sessions.Malformed && !r.Verified() {
@@ -120,8 +123,8 @@ func Peek[T any](name, value string) Report {
 		return r
 	}
 	r.KeyID = value[:idLen]
-	if sealed, err := strconv.ParseInt(stamp, 10, 64); err == nil {
-		r.Sealed = time.Unix(sealed, 0).UTC()
+	if sealed, ok := stampTime(stamp); ok {
+		r.Sealed = sealed
 	}
 	content := decoded(inner)
 	if p, ok := parse[T](content); ok {
@@ -155,8 +158,8 @@ var files embed.FS
 var texts = template.Must(template.New("").Funcs(template.FuncMap{"iso": iso}).
 	ParseFS(files, "report.txt"))
 
-// Text returns what is known as aligned lines. The kind is session, for the visitor, or
-// inspect, for whoever has the keys.
+// Text returns what is known as aligned lines. The kind is session, for the visitor,
+// inspect, for whoever has the keys, or lesson, for what holds for each such cookie.
 func (r Report) Text(kind string) string {
 	var b strings.Builder
 	if err := texts.ExecuteTemplate(&b, kind, r); err != nil {
@@ -171,9 +174,30 @@ func (r Report) Why() string { return r.Text("why") }
 // Thief returns a sentence about what a copy of the cookie is good for.
 func (r Report) Thief() string { return r.Text("thief") }
 
+// Away returns for how long nobody may have used the session before it ended, in words.
+func (r Report) Away() string { return Roughly(r.IdleEnd.Sub(r.Written)) }
+
 // Why returns a sentence or two about the verdict on a cookie.
-func Why(c sessions.Cookie) string {
-	return Report{Verdict: c.Verdict, Passed: c.Passed}.Why()
+func (s Site) Why(c sessions.Cookie) string {
+	return Report{Verdict: c.Verdict, Passed: c.Passed, KeysEnd: s.KeysEnd}.Why()
+}
+
+// Roughly returns d rounded, like "14 days" or "119 seconds".
+func Roughly(d time.Duration) string {
+	const day = 24 * time.Hour
+	n, unit := d/time.Second, "second"
+	switch {
+	case d > 2*day-day/60:
+		n, unit = (d+day/2)/day, "day"
+	case d > 2*time.Hour-time.Minute:
+		n, unit = (d+time.Hour/2)/time.Hour, "hour"
+	case d > 2*time.Minute-time.Second:
+		n, unit = (d+time.Minute/2)/time.Minute, "minute"
+	}
+	if n != 1 {
+		unit += "s"
+	}
+	return fmt.Sprintf("%d %s", n, unit)
 }
 
 // iso returns t in the form that machines and people of all countries read.

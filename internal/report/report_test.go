@@ -109,15 +109,15 @@ func TestVerdicts(t *testing.T) {
 		const day = 24 * time.Hour
 		for _, tt := range []verdictTest{ // in the order of their ages
 			{"none", "", 0, "", "sent no session cookie", false},
-			{"malformed", "x" + good, 0, "", "not have the form", false},
-			{"malformed", other, 0, "payload", "does not fit what the site keeps now", true},
+			{"malformed", "x" + good, 0, "", "doesn't have the form", false},
+			{"malformed", other, 0, "payload", "doesn't fit what the site keeps now", true},
 			{"too large", good + strings.Repeat("A", 4096), 0, "", "larger than any", false},
-			{"unknown key", "aaaaaa" + good[6:], 0, "id", "that this server does not have", false},
-			{"tampered", tampered, 0, "mac", "the MAC does not match", false},
+			{"unknown key", "aaaaaa" + good[6:], 0, "id", "that this server doesn't have", false},
+			{"tampered", tampered, 0, "mac", "Its seal doesn't fit", false},
 			{"from the future", future, 0, "", "still to come", true},
-			{"valid", good, 0, "", "found it good", true},
-			{"expired", good, 15 * day, "", "not used for too long", true},
-			{"too old", good, 91 * day, "", "began too long ago", true},
+			{"valid", good, 0, "", "it is intact", true},
+			{"expired", good, 15 * day, "", "you were away for", true},
+			{"too old", good, 91 * day, "", "it began too long ago", true},
 		} {
 			time.Sleep(time.Until(began.Add(tt.age)))
 			s := open(m, tt.value)
@@ -125,7 +125,8 @@ func TestVerdicts(t *testing.T) {
 				s = m.Open(nil)
 			}
 			r := report.Of(report.Site{Cookie: m.CookieName(), Keys: ring, SignOnly: true}, s)
-			if why := report.Why(s.Cookie()); why != r.Why() || !strings.Contains(why, tt.says) {
+			why := report.Site{}.Why(s.Cookie())
+			if !strings.Contains(why, tt.says) || !strings.Contains(r.Why(), tt.says) {
 				t.Errorf("%s: got the reasons %q and %q", tt.verdict, why, r.Why())
 			}
 			tt.checkText(t, r)
@@ -178,11 +179,21 @@ func TestEveryVerdictHasASentence(t *testing.T) {
 	seen := make(map[string]bool)
 	all := append(sessions.Checks(), sessions.Check{Verdict: sessions.Valid})
 	for passed, c := range all {
-		why := report.Why(sessions.Cookie{Verdict: c.Verdict, Passed: passed})
+		why := report.Site{}.Why(sessions.Cookie{Verdict: c.Verdict, Passed: passed})
 		if seen[why] {
 			t.Errorf("%s: got %q again", c.Verdict, why)
 		}
 		seen[why] = true
+	}
+}
+
+// Where the keys end with the server, it is said why so many of them are unknown.
+func TestKeysEnd(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		why := report.Site{KeysEnd: ends}.Why(sessions.Cookie{Verdict: sessions.UnknownKey})
+		if got := strings.Contains(why, "makes a new key each time it starts"); got != ends {
+			t.Errorf("KeysEnd %v: got %q", ends, why)
+		}
 	}
 }
 
@@ -247,10 +258,17 @@ func TestWhereThePartsAre(t *testing.T) {
 		value, end := made(encoded(t, []any{1767225600, 0, visitor{Name: name}})), 0
 		for _, p := range report.Parts[visitor](value, sessions.Valid) {
 			got = append(got, p.Chars)
-			if p.Start != end || len(p.Text)+p.More != p.Chars {
+			decoded := map[string]string{
+				"id": "aaaaaa", "stamp": "1767225600 = 1 January 2026, 00:00:00 UTC",
+			}
+			if p.Start != end || p.Decoded != decoded[p.Class] || len(p.Text)+p.More != p.Chars {
 				t.Errorf("%s: got %+v, want it at %d", name, p, end)
 			}
 			end += p.Chars
+		}
+		forged := value[:8] + "W" + value[9:]
+		if got := report.Parts[visitor](forged, sessions.Tampered)[1].Decoded; got != `"1g67225600"` {
+			t.Errorf("got %s for a time stamp that is none", got)
 		}
 		if !slices.Equal(got, want) || end != len(value) {
 			t.Errorf("%s: got parts of %v characters, want %v", name, got, want)
@@ -452,7 +470,7 @@ func TestSent(t *testing.T) {
 	lines := []string{"session=" + value + "; Path=/", "=", "session=; Max-Age=0"}
 	all := report.Sent[visitor](lines)
 	if len(all) != 2 || len(all[0].Parts) != 4 || all[1].Parts != nil ||
-		all[0].Attributes != " Path=/" || all[1].Attributes != " Max-Age=0" {
+		fmt.Sprint(all[0].List, all[1].List) != "[Path=/] [Max-Age=0]" {
 		t.Fatalf("got %+v, want one cookie and one that is deleted", all)
 	}
 }

@@ -10,8 +10,8 @@ import (
 // SentCookie is a Set-Cookie header, to be shown.
 type SentCookie struct {
 	*http.Cookie
-	Parts      []Part // none when the cookie is deleted
-	Attributes string // as they are in the header
+	Parts []Part   // none when the cookie is deleted
+	List  []string // the attributes, as they are in the header
 }
 
 // Sent takes apart the Set-Cookie headers of a response.
@@ -21,9 +21,9 @@ func Sent[T any](headers []string) (all []SentCookie) {
 		if err != nil {
 			continue // it is none of the library's
 		}
-		_, attributes, _ := strings.Cut(header, ";")
 		all = append(all, SentCookie{
-			Cookie: c, Parts: Parts[T](c.Value, sessions.Valid), Attributes: attributes,
+			Cookie: c, Parts: Parts[T](c.Value, sessions.Valid),
+			List: strings.Split(header, "; ")[1:],
 		})
 	}
 	return all

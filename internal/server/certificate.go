@@ -67,6 +67,7 @@ func (cfg Config) watchCertificate(ctx context.Context) error {
 	if err := Watch(ctx, []string{c.File, c.KeyFile}, cfg.loadCertificate, told); err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
+	told(nil)
 	return nil
 }
 

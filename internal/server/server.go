@@ -51,8 +51,11 @@ type Config struct {
 func Run(ctx context.Context, cfg Config) error {
 	// Or SIGHUP would end the program while no file is watched.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of what watches files
 	if cfg.Certificate != nil {
 		if err := cfg.watchCertificate(ctx); err != nil {
 			return err
@@ -70,7 +73,7 @@ func Run(ctx context.Context, cfg Config) error {
 		cfg.Log.Info("admin listening", "url", "http://"+ln.Addr().String())
 	}
 	srv := newServer(cfg.Handler, cfg.Log)
-	closeUnusedOnShutdown(srv)
+	busy := closeUnusedOnShutdown(srv)
 	ln, err := listen("-addr", cfg.Addr)
 	if err != nil {
 		return err
@@ -83,13 +86,16 @@ func Run(ctx context.Context, cfg Config) error {
 			"copied on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")
 	}
 
+	why := "its caller"
 	select {
 	case err := <-failed:
 		return err
+	case sig := <-signals:
+		why = sig.String()
 	case <-ctx.Done():
 	}
-	stop() // from here on a signal ends the program at once
-	return cfg.shutDown(srv)
+	signal.Stop(signals) // from here on one ends the program at once
+	return cfg.shutDown(srv, why, busy)
 }
 
 // serve has srv serve what comes to ln, with TLS if there is a certificate.

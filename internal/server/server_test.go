@@ -117,7 +117,7 @@ func TestSignal(t *testing.T) {
 		began := time.Now()
 		signalSelf(t, sig)
 		<-drained
-		if !strings.Contains(s.Log.String(), `msg="shutting down" delay=300ms`) {
+		if !s.Log.Has(`msg="shutting down" delay=300ms why=` + sig.String() + " busy=0\n") {
 			t.Errorf("%v: got %s", sig, s.Log)
 		}
 		for _, url := range []string{s.URL, s.AdminURL() + "/healthz"} {

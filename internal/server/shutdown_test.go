@@ -53,10 +53,14 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 	tests := []struct {
 		request, delay, want time.Duration // how long each takes
 		ok                   bool
+		busy, cut            int // connections that are, and were
 	}{
 		{request: 0, delay: 3 * time.Second, want: 3 * time.Second, ok: true},
-		{request: 12 * time.Second, delay: 3 * time.Second, want: 12 * time.Second, ok: true},
-		{request: time.Minute, delay: 3 * time.Second, want: 28 * time.Second},
+		{
+			request: 12 * time.Second, delay: 3 * time.Second, want: 12 * time.Second, ok: true,
+			busy: 1,
+		},
+		{request: time.Minute, delay: 3 * time.Second, want: 28 * time.Second, busy: 1, cut: 1},
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
@@ -68,6 +72,7 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 				case <-r.Context().Done():
 				}
 			}), silent)
+			busy := closeUnusedOnShutdown(srv)
 			client := servePipe(srv)
 			io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			answer := make(chan string)
@@ -77,11 +82,14 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 			}()
 			synctest.Wait()
 			var drained time.Time
+			log := new(testkit.Buffer)
 			cfg := Config{
-				ShutdownDelay: tt.delay, Drain: func() { drained = time.Now() }, Log: silent,
+				ShutdownDelay: tt.delay, Drain: func() { drained = time.Now() },
+				Log: slog.New(slog.NewTextHandler(log, nil)),
 			}
-			err := cfg.shutDown(srv)
+			err := cfg.shutDown(srv, "tired", busy)
 			took := time.Since(began) // Shutdown looks now and then
+			time.Sleep(goAwayTime)    // for what it has started
 			if took < tt.want || took > tt.want+time.Second || drained != began {
 				t.Errorf("%+v: got an end after %v, of which it told at %v", tt, took, drained)
 			}
@@ -89,6 +97,14 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 			refused := strings.Contains(fmt.Sprint(err), "in flight after 25s")
 			if answered != tt.ok || (err == nil) != tt.ok || refused == tt.ok {
 				t.Errorf("%+v: got %v, and an answer: %v", tt, err, answered)
+			}
+			for _, want := range []string{
+				fmt.Sprintf(`msg="shutting down" delay=3s why=tired busy=%d`+"\n", tt.busy),
+				fmt.Sprintf("msg=ended took=%v cut=%d\n", took.Round(time.Millisecond), tt.cut),
+			} {
+				if !log.Has(want) {
+					t.Errorf("%+v: got %s, want %s in it", tt, log, want)
+				}
 			}
 		})
 	}
@@ -109,7 +125,7 @@ func (c *closing) Close() error {
 func TestIdleHTTP2AtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := new(http.Server)
-		closeUnusedOnShutdown(srv)
+		busy := closeUnusedOnShutdown(srv)
 		states := []http.ConnState{http.StateNew, http.StateIdle, http.StateActive}
 		conns := make([]*closing, len(states))
 		for i, state := range states {
@@ -117,6 +133,9 @@ func TestIdleHTTP2AtTheEnd(t *testing.T) {
 			defer client.Close()
 			conns[i] = &closing{Conn: server}
 			srv.ConnState(tls.Server(conns[i], new(tls.Config)), state)
+		}
+		if got := busy(); got != 1 {
+			t.Errorf("got %d busy connections, want the active one", got)
 		}
 		began := time.Now()
 		srv.Shutdown(t.Context())

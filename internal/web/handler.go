@@ -113,27 +113,34 @@ func (s *Site[T]) setHeaders(h http.Header, r *http.Request) {
 func (s *Site[T]) notFound(r *http.Request, _ *sessions.Session[T]) (Answer, error) {
 	responseOf(r).route = otherRoute
 	return Answer{}, Problemf(http.StatusNotFound,
-		"There is no page at this address. Start at / instead.")
+		"There is no page at this address.")
 }
 
 // notAllowed answers a request whose method the path doesn't have. mux's own answer
 // lacks the Allow header, which RFC 9110 (15.5.6) requires.
 func (s *Site[T]) notAllowed(r *http.Request, _ *sessions.Session[T]) (Answer, error) {
 	var allowed []string
+	var form string
 	try := *r
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		try.Method = method
 		if route := s.match(&try); route != nil {
 			allowed = append(allowed, method)
 			responseOf(r).route = label(route)
+			form = cmp.Or(s.exceptions[route].Form, form)
 		}
 	}
 	list := strings.Join(allowed, ", ")
-	return Answer{}, &problem{
+	p := &problem{
 		Page: errorPage, Status: http.StatusMethodNotAllowed,
 		Text:   "This address answers only to " + list + ".",
 		Header: http.Header{"Allow": {list}},
 	}
+	if form != "" {
+		p.Text += " Its button is at " + form + "."
+		p.Data = form
+	}
+	return Answer{}, p
 }
 
 // routed is mux's middleware: it remembers which route a request has.
@@ -158,6 +165,10 @@ type Exception struct {
 	// Timeout is for how long the rest of the request may come, and the response go out,
 	// such as a stream.
 	Timeout time.Duration
+
+	// Form is the address of the form that is sent to the route, such as /cart#order. The
+	// page for somebody who comes without a form leads there.
+	Form string
 
 	// CrossOrigin lets pages of other sites send forms here, such as a login provider's
 	// answer. It comes without the session, as the cookie's SameSite has it, and may be
@@ -347,9 +358,12 @@ func (s *Site[T]) observeSession(session string, r *http.Request, e sessions.Eve
 		level = slog.LevelDebug
 	}
 	if verdict != sessions.None && verdict != sessions.Valid {
-		s.config.Log.Log(r.Context(), level, "cookie refused",
-			"verdict", string(verdict), "key_id", e.Cookie.KeyID, "route", s.routeOf(r),
-			"session", session)
+		attrs := []any{"verdict", string(verdict), "key_id", e.Cookie.KeyID,
+			"route", s.routeOf(r), "session", session}
+		if verdict == sessions.FromFuture { // by how much the clock here is behind
+			attrs = append(attrs, "ahead", time.Until(e.Cookie.Written).Round(time.Second))
+		}
+		s.config.Log.Log(r.Context(), level, "cookie refused", attrs...)
 	}
 	if e.Cookie.Good > 1 {
 		s.config.Log.Info("several good cookies", "count", e.Cookie.Good, "route", s.routeOf(r),

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -140,6 +141,21 @@ func TestDeviceSteps(t *testing.T) {
 	}
 	if got := s.record.served; !slices.Equal(got, want) {
 		t.Errorf("got %q counted, want %q", got, want)
+	}
+}
+
+// How far a clock is off stands in the line of a cookie from the future.
+func TestAheadIsLogged(t *testing.T) {
+	s := newShop(t, insecure(), "")
+	s.Observe("session")(httptest.NewRequest("GET", "/cart", nil), sessions.Event{
+		Cookie: sessions.Cookie{
+			Verdict: sessions.FromFuture, KeyID: "aaaaaa", Written: time.Now().Add(2 * time.Hour),
+		},
+	})
+	want := `msg="cookie refused" verdict="from the future" key_id=aaaaaa route=/cart ` +
+		"session=session ahead=2h0m0s\n"
+	if !s.log.Has(want) {
+		t.Errorf("got %s, want %s in it", s.log, want)
 	}
 }
 

@@ -68,11 +68,15 @@ func (o Origins) checkHost(r *http.Request) error {
 	if slices.Contains(o, scheme+"://"+canonicalHost(r.Host, scheme)) {
 		return nil
 	}
-	text := "This server does not serve the host that you asked for. Check the address."
-	if isLocal(host) {
-		text += " This site is at " + o[0] + "/."
+	p := &problem{
+		Page: errorPage, Status: http.StatusMisdirectedRequest,
+		Text: "This server does not serve the host that you asked for. Check the address.",
 	}
-	return Problemf(http.StatusMisdirectedRequest, "%s", text)
+	if isLocal(host) {
+		p.Data = o[0] + "/"
+		p.Text += " This site is at " + o[0] + "/."
+	}
+	return p
 }
 
 // checkSender returns an error, for the visitor, if r may change something and a page of
@@ -89,8 +93,8 @@ func (o Origins) checkSender(r *http.Request) error {
 	if !refused {
 		return nil
 	}
-	return Problemf(http.StatusForbidden, "This form was sent from another site, so nothing "+
-		"was changed. Send it from this site's own page.")
+	return Problemf(http.StatusForbidden, "Your browser says that another site sent this form, "+
+		"so nothing was changed. Send it from this site's own page.")
 }
 
 // isLocal reports whether host, with or without a port, is this machine alone.

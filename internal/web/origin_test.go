@@ -95,7 +95,7 @@ func TestOrigins(t *testing.T) {
 			t.Errorf("%s: got the session touched", tt.name)
 		}
 		if tt.want == 421 && !strings.Contains(body, "does not serve the host") ||
-			tt.want == 403 && !strings.Contains(body, "sent from another site") {
+			tt.want == 403 && !strings.Contains(body, "another site sent this form") {
 			t.Errorf("%s: got %q", tt.name, body)
 		}
 	}

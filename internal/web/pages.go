@@ -26,6 +26,7 @@ type Page[T any] struct {
 	Route     string          // its name; empty if there is none
 	Session   T               // empty, like Cookie, if a request was refused before
 	Cookie    sessions.Cookie // that came with the request
+	Sent      int             // how many cookies of its name came, good or bad
 	Ends      time.Time       // when the session that came ends if it isn't used
 	Saved     sessions.Saved  // what was written
 	SetCookie []string        // the lines of all cookies that come with the page
@@ -58,6 +59,7 @@ func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page
 		p.Shared = s.Shared(r, v)
 	}
 	p.Session, p.Cookie, p.Ends = v.Data, v.Cookie(), v.Ends()
+	p.Sent = len(r.CookiesNamed(s.Sessions.CookieName()))
 	return p
 }
 
@@ -184,6 +186,11 @@ type Asset struct {
 
 func (s *Site[T]) readAssets() error {
 	s.assets = make(map[string]*Asset)
+	styles, _ := fs.Glob(s.config.Files, folder+"*/*.css") // it fails for a bad pattern alone
+	for _, file := range styles {
+		name := strings.TrimPrefix(file, folder)
+		s.config.Assets = append(slices.Clip(s.config.Assets), Asset{Path: "/" + name, File: name})
+	}
 	for _, a := range s.config.Assets {
 		root := path.Join(folder, a.File)
 		err := fs.WalkDir(s.config.Files, root, func(file string, d fs.DirEntry, err error) error {

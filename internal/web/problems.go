@@ -10,7 +10,8 @@ import (
 	"cookiesession/sessions"
 )
 
-// problem is an error that the visitor is told about, and how.
+// problem is an error that the visitor is told about, and how. Its data is the address
+// where to go on, or nil.
 type problem Answer
 
 func (p *problem) Error() string { return p.Text }

@@ -44,12 +44,13 @@ func files() fstest.MapFS {
 		"cart.html":  page("Cart", `<p>{{.Text}}</p>`),
 		"add.html":   page("Add", `{{if .TryAgain}}{{.Text}}{{end}}<input value="{{.Data}}">`),
 		"error.html": page("Sorry",
-			`<p>{{.Text}}</p>{{if .TryAgain}}<form action="/empty">{{end}}`+
+			`<p>{{.Text}}</p>{{with .Data}}<a href="{{.}}">{{end}}{{if .TryAgain}}<form action="/empty">{{end}}`+
 				`{{with .Shared}}{{if eq . "broken"}}{{.Nowhere}}{{end}}{{end}}`),
 		"broken.html": page("Half", `half a page {{.Nowhere}}`),
 		"help/help.html": page("Help",
 			`{{template "tip"}} {{shout "me"}}<img src="{{asset "/static/img/dot"}}">`),
 		"help/parts.html":  `{{define "tip"}}a tip{{end}}`,
+		"help/help.css":    ":root {}",
 		"style.css":        ":root {}",
 		"help/robots.text": "User-agent: *",
 		"static/app.js":    "alert(1)",
@@ -118,7 +119,8 @@ func newShop(t testing.TB, o sessions.Options[cart], origins string, more ...fun
 	s.router.HandleFunc("/cart", s.Action(showCart)).Methods(get...).Name("cart")
 	s.router.HandleFunc("/add", s.Action(addForm)).Methods(get...).Name("add")
 	s.router.HandleFunc("/add", s.Action(add)).Methods("POST").Name("add")
-	s.router.HandleFunc("/empty", s.Action(empty)).Methods("POST")
+	s.Except(s.router.HandleFunc("/empty", s.Action(empty)).Methods("POST"),
+		web.Exception{Form: "/cart#empty"})
 	s.router.HandleFunc("/help", s.Action(help)).Methods(get...)
 	for _, add := range more {
 		add(s)
@@ -240,7 +242,10 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/empty", "", 200, "Emptied", "<code>sent</code>", "deleted", "Accept, Cookie"},
 		{"GET", "/healthz", "", 200, "ok", "", "", ""},
 		{"GET", "/style.css", "", 200, ":root {}", "", "", ""},
-		{"GET", "/nowhere", "", 404, "There is no page at this address. Start at / instead.",
+		{"GET", "/help/help.css", "", 200, ":root {}", "", "", ""},
+		{"GET", "/empty", "", 405, "This address answers only to POST. Its button is at /cart#empty.",
+			`<a href="/cart#empty">`, "", "Accept, Cookie"},
+		{"GET", "/nowhere", "", 404, "There is no page at this address.",
 			"1 things</p><i>, valid", "", "Accept, Cookie"},
 		{"POST", "//add", "x", 404, "There is no page...", "at this address", "", "Accept, Cookie"},
 	}
@@ -265,7 +270,7 @@ func TestAnswers(t *testing.T) {
 					t.Errorf("%s: got status %d and a cookie %q", name, res.StatusCode,
 						cookieIn(res))
 				}
-				if want := wantHeaders(isPage, secure); tt.path != "/style.css" &&
+				if want := wantHeaders(isPage, secure); !strings.HasSuffix(tt.path, ".css") &&
 					!hasHeaders(res.Header, want) ||
 					strings.Join(res.Header["Vary"], ", ") != tt.vary {
 					t.Errorf("%s: got header %v, want %v", name, res.Header, want)

@@ -43,6 +43,10 @@ type Config struct {
 	// Record is told of each request and session, for metrics. It must be there.
 	Record Recorder
 
+	// KeysEnd says that the keys end with this process, so that every restart ends all
+	// sessions.
+	KeysEnd bool
+
 	// Draining, if not nil, reports whether the server is about to stop. Then /healthz
 	// says so, for balancers.
 	Draining func() bool
@@ -67,6 +71,9 @@ type Site[T any] struct {
 	Keys    *sessions.Keyring
 	Options sessions.Options[T]
 
+	// KeysEnd is as in Config.
+	KeysEnd bool
+
 	// Flash, if not nil, returns where a session keeps messages that are shown once. The
 	// next page takes them, as Page.Flash: also an error page below 500, but no answer
 	// to a visit that is Quiet, no redirect and no text.
@@ -87,17 +94,22 @@ type Site[T any] struct {
 
 // New returns a site whose sessions are sealed with keys. Each file of templates/ and of
 // the folders in it whose name ends in .html is a page, which defines "title" and
-// "content", and is called by its name without .html. One must be called error. The
-// exceptions are layout.html, which shows a page's title and content, and parts.html,
-// which defines what all pages share.
+// "content", and is called by its name without .html. One must be called error: its Data
+// is the address where the visitor can go on, or nil. The exceptions are layout.html,
+// which shows a page's title and content, and parts.html, which defines what all pages
+// share. A stylesheet in such a folder is an asset, at its path within templates/, so that
+// a folder of pages brings its own.
 func New[T any](keys *sessions.Keyring, o sessions.Options[T], c Config) (*Site[T], error) {
 	c.Log = cmp.Or(c.Log, slog.Default())
-	s := &Site[T]{Keys: keys, Options: o, config: c, exceptions: map[*mux.Route]Exception{}}
+	s := &Site[T]{
+		Keys: keys, Options: o, KeysEnd: c.KeysEnd, config: c,
+		exceptions: map[*mux.Route]Exception{},
+	}
 	if err := s.readAssets(); err != nil {
 		return nil, fmt.Errorf("web: %w", err)
 	}
 	o.Assets = append(slices.Clone(o.Assets), healthPath)
-	for _, a := range c.Assets {
+	for _, a := range s.config.Assets {
 		o.Assets = append(o.Assets, a.Path)
 	}
 	ours, theirs := s.Observe(cmp.Or(o.Name, "session")), o.Observe
