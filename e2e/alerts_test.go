@@ -109,7 +109,8 @@ func TestAlertsKnowTheMetrics(t *testing.T) {
 
 // labelNames returns the names of the labels in what stands in a metric's braces.
 func labelNames(braces string) (names []string) {
-	for _, m := range regexp.MustCompile(`(\w+)(?:=|!=|=~|!~)["']`).FindAllStringSubmatch(braces, -1) {
+	label := regexp.MustCompile(`(\w+)(?:=|!=|=~|!~)["']`)
+	for _, m := range label.FindAllStringSubmatch(braces, -1) {
 		names = append(names, m[1])
 	}
 	return names
@@ -196,7 +197,8 @@ func TestAlertsInPrometheus(t *testing.T) {
 	})
 	got := make(map[string]string)
 	for _, alert := range p.alerts(t) {
-		got[alert.Labels["alertname"]+" "+alert.Labels["instance"]] = alert.Annotations["description"]
+		name := alert.Labels["alertname"] + " " + alert.Labels["instance"]
+		got[name] = alert.Annotations["description"]
 	}
 	behind, sealer := targets[1], sealer(t, rings[0])
 	for _, name := range []string{"CookiesessionKeyMissing ", "CookiesessionKeysDiffer "} {
@@ -223,7 +225,8 @@ type prometheus struct{ url string }
 func startPrometheus(t testing.TB, dir string, targets []string) prometheus {
 	t.Helper()
 	file := testkit.NeedTool(t, "prometheus")
-	rules := regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(read(t, "deploy/alerts.yml"), "")
+	waits := regexp.MustCompile(`(?m)^ +for: .*\n`)
+	rules := waits.ReplaceAllString(read(t, "deploy/alerts.yml"), "")
 	testkit.WriteFile(t, filepath.Join(dir, "alerts.yml"), rules)
 	testkit.WriteFile(t, filepath.Join(dir, "prometheus.yml"), "global:\n"+
 		"  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: [alerts.yml]\n"+

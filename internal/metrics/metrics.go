@@ -84,7 +84,7 @@ func New(keys *sessions.Keyring, signOnly bool, session string) *Metrics {
 			"none of those before, such as by keys replace. Each ends all sessions.").
 			WithLabelValues(),
 		changed: gauge("cookiesession_keys_changed_timestamp_seconds", "When the keys in use "+
-			"last changed, in Unix seconds: at the start, the time of the key file if there is one.").
+			"last changed, in Unix seconds; at the start, the time of the key file if any.").
 			WithLabelValues(),
 		lastSeen: gauge("cookiesession_key_last_valid_timestamp_seconds",
 			"When a valid cookie of each key last came to this copy, in Unix seconds.", "key_id"),

@@ -83,7 +83,8 @@ func TestFromTheStart(t *testing.T) {
 		"cookiesession_clock_timestamp_seconds ":        true,
 		"cookiesession_keys_changed_timestamp_seconds ": true,
 		"cookiesession_keys_replaced_total 0\n":         true,
-		"cookiesession_key_file":                        false, "cookiesession_tls_certificate": false,
+		"cookiesession_key_file":                        false,
+		"cookiesession_tls_certificate":                 false,
 		"cookiesession_key_last_valid_timestamp_seconds": false,
 	} {
 		if strings.Contains(page, "\n"+want) != is {
@@ -292,7 +293,7 @@ func TestKeysOverTime(t *testing.T) {
 			}
 			replaced := value(t, page, "cookiesession_keys_replaced_total")
 			changed := after("cookiesession_keys_changed_timestamp_seconds")
-			last := after(fmt.Sprintf("cookiesession_key_last_valid_timestamp_seconds{key_id=%q}", a))
+			last := after(`cookiesession_key_last_valid_timestamp_seconds{key_id="` + a + `"}`)
 			if changed != step.changed || replaced != step.replaced || last != step.last {
 				t.Errorf("step %d: got changed %v, replaced %v, last %v, want %+v",
 					i, changed, replaced, last, step)
