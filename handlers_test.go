@@ -22,14 +22,13 @@ import (
 // newTestApp returns the site as it is with these flags.
 func newTestApp(t testing.TB, args ...string) *app {
 	t.Helper()
-	cfg, err := parseFlags(args, func(string) string { return "" }, io.Discard)
+	cfg, err := parseFlags(args, withKeyA, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := &app{cfg: cfg, log: slog.New(slog.DiscardHandler), keys: new(sessions.Keyring)}
 	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
-	withKey := func(string) string { return testkit.KeyA }
-	if err := errors.Join(a.takeKeys(t.Context(), withKey), a.open()); err != nil {
+	if err := errors.Join(a.takeKeys(t.Context(), withKeyA), a.open()); err != nil {
 		t.Fatal(err)
 	}
 	return a

@@ -5,11 +5,16 @@ the session itself travels in a signed, and unless switched off encrypted, cooki
 	cookiesession [flags]
 
 serves it. Each flag -some-flag can also be given as the environment variable
-COOKIESESSION_SOME_FLAG; the flag wins. The keys are those of -key-file, one a
-line, or of COOKIESESSION_KEYS, separated by commas, each of 64 hexadecimal
-digits. The first key seals, the others only verify. Without any, a random key
-is made that ends with the process. The sessions are those of package sessions,
-and the site is in handlers.go.
+COOKIESESSION_SOME_FLAG; the flag wins. Neither may be empty, and a variable
+that is none of the program's is warned of. The keys are those of -key-file, one
+a line, or of COOKIESESSION_KEYS, separated by commas, each of 64 hexadecimal
+digits. The first key seals, the others only verify. HTTPS needs keys. Without
+it, and without any, a random key is made that ends with the process. The
+sessions are those of package sessions, and the site is in handlers.go.
+
+With -check the program says instead what it would serve, with which keys and
+limits, and what is odd about that. It listens to nothing, and ends as the
+start would: with 0, or the exit status below.
 
 The key file and the certificate are looked at every few seconds, and at once on
 SIGHUP. SIGINT and SIGTERM finish the requests in flight, for 25 seconds at most;
@@ -31,8 +36,12 @@ shows what is known about a cookie.
 GOGC and GOMEMLIMIT are Go's own variables for its garbage collector. Without the
 first, this program's is 400.
 
-The exit status is 2 when the program was called wrongly, 1 when it failed
-otherwise or the inspected cookie is not valid.
+What looks like a key, 48 hexadecimal digits or more, is printed as "(a key)",
+except by keys new.
+
+The exit status is 2 when the program was called wrongly, by its flags or
+variables, 1 when it failed otherwise, as for a bad file, or the inspected
+cookie is not valid.
 */
 package main
 
@@ -46,6 +55,7 @@ import (
 	"html/template"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -74,7 +84,8 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
-	err := run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+	env := command.Environment(os.Environ())
+	err := run(context.Background(), os.Args[1:], env, os.Stdin, os.Stdout, os.Stderr)
 	var usage command.UsageError
 	switch {
 	case errors.As(err, &usage):
@@ -90,19 +101,23 @@ const flushTime = 500 * time.Millisecond
 // run is the whole program but for its exit status. It returns when the
 // command is done, ctx ends, or a signal has stopped the server. What it
 // returns it has also said.
-func run(ctx context.Context, args []string, getenv func(string) string,
+func run(ctx context.Context, args []string, env map[string]string,
 	stdin io.Reader, stdout, stderr io.Writer) error {
-	json := wantsJSON(args, getenv)
-	log := floodlog.NewQueue(stderr, json, floodlog.IsJournal(stderr, getenv("JOURNAL_STREAM")))
+	json, journal := wantsJSON(args, env), floodlog.IsJournal(stderr, env["JOURNAL_STREAM"])
+	forNewKey := stdout
+	stdout, stderr = command.Guard(stdout), command.Guard(stderr)
+	log := floodlog.NewQueue(stderr, json, journal)
 	defer log.Flush(flushTime)
 	var err error
 	switch {
+	case slices.Equal(args, []string{"keys", "new"}):
+		err = command.Keys(args[1:], forNewKey, stderr)
 	case len(args) > 0 && args[0] == "keys":
 		err = command.Keys(args[1:], stdout, stderr)
 	case len(args) > 0 && args[0] == "inspect":
-		err = command.Inspect(args[1:], getenv, stdin, stdout, defaults.options())
+		err = command.Inspect(args[1:], env, stdin, stdout, defaults.options())
 	default:
-		err = runServer(ctx, args, getenv, stdout, log)
+		err = runServer(ctx, args, env, stdout, log)
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -110,19 +125,21 @@ func run(ctx context.Context, args []string, getenv func(string) string,
 	case err != nil && json:
 		log.Logger(slog.LevelError).Error("the program has failed", "err", err)
 	case err != nil:
-		line := strings.ReplaceAll(err.Error(), "\n", "; ")
-		fmt.Fprintf(log, "cookiesession: %.900s\n", line)
+		var line strings.Builder // guarded before it is cut, or a part of a key could stay
+		text := strings.ReplaceAll(err.Error(), "\n", "; ")
+		fmt.Fprint(command.Guard(&line), "cookiesession: ", text)
+		fmt.Fprintf(log, "%.900s\n", line.String())
 	}
 	return err
 }
 
 // wantsJSON reports whether the log of the server is to be JSON, also where its flags
 // can't be parsed. What the commands say is text.
-func wantsJSON(args []string, getenv func(string) string) bool {
+func wantsJSON(args []string, env map[string]string) bool {
 	if len(args) > 0 && (args[0] == "keys" || args[0] == "inspect") {
 		return false
 	}
-	format := getenv("COOKIESESSION_LOG_FORMAT")
+	format := env["COOKIESESSION_LOG_FORMAT"]
 	for i, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok && i+1 < len(args) {
@@ -136,10 +153,10 @@ func wantsJSON(args []string, getenv func(string) string) bool {
 }
 
 // runServer serves the website.
-func runServer(ctx context.Context, args []string, getenv func(string) string,
+func runServer(ctx context.Context, args []string, env map[string]string,
 	stdout io.Writer, log *floodlog.Queue) error {
 	signal.Ignore(syscall.SIGPIPE) // or the program would end with the reader of its log
-	cfg, err := parseFlags(args, getenv, stdout)
+	cfg, err := parseFlags(args, env, stdout)
 	if err != nil {
 		return err
 	}
@@ -150,14 +167,25 @@ func runServer(ctx context.Context, args []string, getenv func(string) string,
 	a := &app{
 		cfg: cfg, log: log.Logger(cfg.logLevel), keys: new(sessions.Keyring), started: time.Now(),
 	}
+	var odd notes
+	if cfg.checkOnly {
+		a.log = slog.New(&odd)
+	}
 	slog.SetDefault(a.log) // for other managers, and what else logs by itself
+	if len(cfg.unknown) > 0 {
+		a.log.Warn("there are no such variables, so they change nothing",
+			"names", strings.Join(cfg.unknown, ", "))
+	}
 	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
 	a.metrics.LogLines(func() float64 { return float64(log.Lost()) })
-	if err := a.takeKeys(ctx, getenv); err != nil {
+	if err := a.takeKeys(ctx, env); err != nil {
 		return err
 	}
 	if err := a.open(); err != nil {
 		return err
+	}
+	if cfg.checkOnly {
+		return a.check(&odd, env, stdout)
 	}
 	a.log.Info("starting", append(a.keyAttrs(), "version", version(),
 		"origins", cmp.Or(cfg.origins.String(), "any"), "cookie", cfg.cookie,
@@ -201,7 +229,10 @@ func (a *app) open() error {
 }
 
 // serve runs the server until ctx ends or a signal comes.
-func (a *app) serve(ctx context.Context) error {
+func (a *app) serve(ctx context.Context) error { return server.Run(ctx, a.serving()) }
+
+// serving says what is served, and where.
+func (a *app) serving() server.Config {
 	cfg := a.cfg
 	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
 	to := server.Config{
@@ -220,14 +251,14 @@ func (a *app) serve(ctx context.Context) error {
 	if cfg.tlsCert != "" {
 		to.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}
 	}
-	return server.Run(ctx, to)
+	return to
 }
 
 // takeKeys takes the keys that are configured into use. If they are in a file, it is
 // watched until ctx ends.
-func (a *app) takeKeys(ctx context.Context, getenv func(string) string) error {
+func (a *app) takeKeys(ctx context.Context, env map[string]string) error {
 	load := func() error {
-		read, err := command.Keyring(a.cfg.keyFile, getenv)
+		read, err := command.Keyring(a.cfg.keyFile, env)
 		if err != nil {
 			return err
 		}
@@ -342,6 +373,8 @@ type config struct {
 	persist         bool
 	bind            time.Duration // for which a ticket of device binding is good
 	version         bool
+	checkOnly       bool     // say what would run, and end
+	unknown         []string // variables that are none of the program's
 	logFormat       string
 	logLevel        slog.Level
 }
@@ -360,19 +393,18 @@ const minBind = 10 * time.Second
 func (cfg *config) secure() bool { return cfg.tlsCert != "" || cfg.origins.Secure() }
 
 // flagSet binds the flags to cfg.
-func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
+func (cfg *config) flagSet(env map[string]string) *flag.FlagSet {
 	fs := flag.NewFlagSet("cookiesession", flag.ContinueOnError)
 	addr := "localhost:8080"
-	if port := getenv("PORT"); port != "" {
+	if port := env["PORT"]; port != "" {
 		addr = ":" + port
 	}
 	fs.StringVar(&cfg.addr, "addr", addr, "listen on `host:port`; by default :$PORT if PORT is set")
 	fs.StringVar(&cfg.keyFile, "key-file", "", "take the keys from this `file`")
 	fs.BoolVar(&cfg.encrypt, "encrypt", defaults.encrypt,
 		"encrypt the session; if false, visitors can read it")
-	fs.Func("origin",
-		"`address` of the site, such as https://app.example.com; repeat it, or use commas",
-		cfg.origins.Set)
+	fs.Var(&cfg.origins, "origin",
+		"`address` of the site, such as https://app.example.com; repeat it, or use commas")
 	fs.StringVar(&cfg.cookie, "cookie-name", defaults.cookie, "`name` of the session cookie")
 	fs.StringVar(&cfg.tlsCert, "tls-cert", "",
 		"serve HTTPS with the certificate chain in this PEM `file`")
@@ -390,6 +422,8 @@ func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
 	fs.DurationVar(&cfg.shutdownDelay, "shutdown-delay", 0,
 		"after SIGTERM, go on for this long while /healthz answers 503")
 	fs.BoolVar(&cfg.version, "version", false, "print the version and end")
+	fs.BoolVar(&cfg.checkOnly, "check", false,
+		"say what would run, and what is odd about it, and end")
 	fs.StringVar(&cfg.logFormat, "log-format", "text", "log in this `format`: text or json")
 	fs.TextVar(&cfg.logLevel, "log-level", slog.LevelInfo,
 		"log from this `level` on: debug, info, warn or error")
@@ -397,29 +431,41 @@ func (cfg *config) flagSet(getenv func(string) string) *flag.FlagSet {
 }
 
 // parseFlags returns the server's configuration.
-func parseFlags(args []string, getenv func(string) string, stdout io.Writer) (*config, error) {
+func parseFlags(args []string, env map[string]string, stdout io.Writer) (*config, error) {
 	cfg := new(config)
-	fs := cfg.flagSet(getenv)
+	fs := cfg.flagSet(env)
 	usage := "cookiesession [flags]           serves the site\n" +
 		"       cookiesession keys COMMAND      makes keys, and edits a key file: see keys -h\n" +
 		"       cookiesession inspect [flags]   shows what is known about a cookie: see inspect -h"
-	if err := command.Parse(fs, args, getenv, stdout, usage); err != nil {
+	if err := command.Parse(fs, args, env, stdout, usage); err != nil {
 		return nil, err
 	}
-	if err := cfg.check(); err != nil {
+	if cfg.version {
+		return cfg, nil
+	}
+	if err := cfg.check(env); err != nil {
 		return nil, command.UsageError{Err: err}
 	}
+	cfg.unknown = command.Unknown(fs, env)
 	return cfg, nil
 }
 
 // check finds contradictions that sessions.New doesn't know of.
-func (cfg *config) check() error {
+func (cfg *config) check(env map[string]string) error {
 	tls := cfg.tlsCert != ""
 	switch {
+	case !isAddr(cfg.addr):
+		return fmt.Errorf("-addr must be host:port, not %q", cfg.addr)
+	case cfg.adminAddr != "" && !isAddr(cfg.adminAddr):
+		return fmt.Errorf("-admin-addr must be host:port, not %q", cfg.adminAddr)
 	case tls != (cfg.tlsKey != ""):
 		return errors.New("-tls-cert and -tls-key go together: give both or none")
 	case tls && len(cfg.origins) > 0 && !cfg.origins.Secure():
 		return errors.New("-origin with http contradicts -tls-cert, which serves HTTPS")
+	case cfg.secure() && !command.HasKeys(cfg.keyFile, env):
+		return errors.New("HTTPS needs keys, or each restart and each further copy would log " +
+			"everybody out: make a key file with `cookiesession keys add FILE` and give it " +
+			"with -key-file")
 	case cfg.idle == 0 || cfg.lifetime == 0: // which Options take for its defaults
 		return errors.New("-idle and -lifetime must be at least a second")
 	case cfg.bind != 0 && cfg.bind < minBind:
@@ -435,4 +481,13 @@ func (cfg *config) check() error {
 		return fmt.Errorf("-log-format must be text or json, not %q", cfg.logFormat)
 	}
 	return nil
+}
+
+// isAddr reports whether addr has a host, which may be empty, and a port that there is.
+func isAddr(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err == nil && port != ""
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -41,8 +42,6 @@ func TestMain(m *testing.M) {
 // environ is where settings come from that are no flags.
 type environ map[string]string
 
-func (e environ) get(name string) string { return e[name] }
-
 var withKeyA = environ{"COOKIESESSION_KEYS": testkit.KeyA}
 
 // startRun has the program serve in this process.
@@ -50,7 +49,7 @@ func startRun(t testing.TB, env environ, args ...string) *testkit.Server {
 	t.Helper()
 	args = append([]string{"-addr", "localhost:0"}, args...)
 	return testkit.Serve(t, func(ctx context.Context, log io.Writer) error {
-		return run(ctx, args, env.get, strings.NewReader(""), io.Discard, log)
+		return run(ctx, args, env, strings.NewReader(""), io.Discard, log)
 	})
 }
 
@@ -60,7 +59,7 @@ func runNow(t testing.TB, env environ, stdin string, args ...string) (string, er
 	ended, end := context.WithCancel(t.Context())
 	end() // or a server would run if it could
 	var out bytes.Buffer
-	err := run(ended, args, env.get, strings.NewReader(stdin), &out, io.Discard)
+	err := run(ended, args, env, strings.NewReader(stdin), &out, io.Discard)
 	return out.String(), err
 }
 
@@ -76,17 +75,21 @@ func TestFlags(t *testing.T) {
 	}{
 		{want: func(*config) {}},
 		{env: environ{"PORT": "9000"}, want: func(c *config) { c.addr = ":9000" }},
+		{env: environ{"PORT": ""}, want: func(*config) {}}, // it isn't the program's own
 		{
 			env:  environ{"PORT": "9000", "COOKIESESSION_ADDR": ":1"},
 			want: func(c *config) { c.addr = ":1" },
 		},
 		{
-			args: "-addr :1 -idle 1h -lifetime 9600h -encrypt=false -persist=false -version " +
+			args: "-addr :1 -idle 1h -lifetime 9600h -encrypt=false -persist=false -check " +
 				"-cookie-name shop -log-format json -log-level warn",
+			env: environ{"COOKIESESSION_KEYFILE": "x", "COOKIESESSION_X": "y"},
 			want: func(c *config) {
 				c.addr, c.idle, c.lifetime = ":1", time.Hour, 9600*time.Hour
-				c.encrypt, c.persist, c.version = false, false, true
+				c.encrypt, c.persist, c.checkOnly = false, false, true
 				c.cookie, c.logFormat, c.logLevel = "shop", "json", 4
+				c.unknown = []string{"COOKIESESSION_KEYFILE (did you mean COOKIESESSION_KEY_FILE?)",
+					"COOKIESESSION_X"}
 			},
 		},
 		{
@@ -103,7 +106,7 @@ func TestFlags(t *testing.T) {
 	} {
 		want := base
 		tt.want(&want)
-		got, err := parseFlags(strings.Fields(tt.args), tt.env.get, io.Discard)
+		got, err := parseFlags(strings.Fields(tt.args), tt.env, io.Discard)
 		if err != nil || !reflect.DeepEqual(got, &want) {
 			t.Errorf("%q %v: got %+v and %v, want %+v", tt.args, tt.env, got, err, want)
 		}
@@ -130,13 +133,215 @@ func TestContradictions(t *testing.T) {
 		"-origin app.example.com":             `invalid value "app.example.com" for flag -origin`,
 		"-bind 1h -idle 30m -origin https://a.example": "" +
 			"-bind must not be longer than -idle or ",
-		"-log-level loud":                `invalid value "loud" for flag -log-level: `,
-		"-key-file /nowhere -addr :none": "-key-file and COOKIESESSION_KEYS are",
+		"-log-level loud":    `invalid value "loud" for flag -log-level: `,
+		"-key-file /nowhere": "-key-file and COOKIESESSION_KEYS are both given: ",
+		"-addr :none":        `-addr must be host:port, not ":none"`,
+		"-addr localhost":    `-addr must be host:port, not "localhost"`,
+		"-addr localhost:":   `-addr must be host:port, not "localhost:"`,
+		"-admin-addr :70000": `-admin-addr must be host:port, not ":70000"`,
+		"-cookie-name=":      "-cookie-name is empty: give it a value, or leave it out",
 	} {
 		_, err := runNow(t, withKeyA, "", strings.Fields(args)...)
 		var usage command.UsageError
 		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", args, err, want)
+		}
+		_, again := runNow(t, withKeyA, "", append(strings.Fields(args), "-check")...)
+		if fmt.Sprint(again) != err.Error() {
+			t.Errorf("%s: got %v with -check, want %v", args, again, err)
+		}
+	}
+}
+
+// With HTTPS, a key of each process would log people out. No flag and no variable that is
+// empty counts as not given.
+func TestNoKeys(t *testing.T) {
+	const needs, empty = "HTTPS needs keys, or each restart ", " is empty: give it a value, or "
+	for _, tt := range []struct {
+		args string
+		env  environ
+		says string
+	}{
+		{args: "-origin https://a.example", says: needs},
+		{args: "-tls-cert c -tls-key k", says: needs},
+		{env: environ{"COOKIESESSION_ORIGIN": "https://a.example"}, says: needs},
+		{env: environ{"COOKIESESSION_KEYS": ""}, says: "COOKIESESSION_KEYS" + empty},
+		{env: environ{"COOKIESESSION_KEY_FILE": ""}, says: "COOKIESESSION_KEY_FILE" + empty},
+		{env: environ{"COOKIESESSION_ORIGIN": ""}, says: "COOKIESESSION_ORIGIN" + empty},
+		{args: "-key-file=", says: "-key-file" + empty},
+		{args: "-origin=", says: `invalid value "" for flag -origin: want an origin such as `},
+	} {
+		_, err := runNow(t, tt.env, "", strings.Fields(tt.args)...)
+		var usage command.UsageError
+		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), tt.says) {
+			t.Errorf("%s %v: got %v, want %s", tt.args, tt.env, err, tt.says)
+		}
+	}
+}
+
+// Wherever people put a key, nothing repeats it, and no file is called like it.
+func TestKeyInTheWrongPlace(t *testing.T) {
+	const key = testkit.KeyB
+	type input struct {
+		args  []string
+		env   environ
+		stdin string
+	}
+	all := []input{
+		{args: []string{key}}, {args: []string{"-" + key}}, {args: []string{"--" + key + "=x"}},
+		{args: []string{"keys"}, env: environ{"PORT": key}}, {env: environ{"PORT": key}},
+		{env: environ{"COOKIESESSION_KEY": key}}, {env: environ{"COOKIESESSION_" + key: "x"}},
+		{env: environ{"COOKIESESSION_KEYS": key[1:]}},
+		{env: environ{"COOKIESESSION_KEYS": key + key}},
+		{args: []string{"inspect"}, stdin: key},
+		{args: []string{"inspect"}, stdin: "session=" + key},
+	}
+	for _, words := range []string{
+		"keys", "keys new", "keys list", "keys add", "keys promote", "keys drop", "keys replace",
+		"keys drop ring", "keys -h", "inspect", "inspect -key-file", "inspect -cookie-name",
+		"inspect -idle", "inspect -lifetime",
+	} {
+		for _, arg := range []string{key, strings.ToUpper(key), "-" + key, "./" + key + ".txt"} {
+			all = append(all, input{args: append(strings.Fields(words), arg)})
+			all = append(all, input{args: append(strings.Fields(words), arg, arg)})
+		}
+	}
+	new(config).flagSet(nil).VisitAll(func(f *flag.Flag) {
+		variable := "COOKIESESSION_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		for _, value := range []string{
+			key, strings.ToUpper(key), key[:48], "https://" + key[:50] + ".example",
+			"localhost:" + key, key + ":8080", key + "/x",
+		} {
+			all = append(all, input{args: []string{"-" + f.Name, value}},
+				input{args: []string{"-" + f.Name + "=" + value}},
+				input{env: environ{variable: value}})
+		}
+	})
+	t.Chdir(t.TempDir())
+	testkit.WriteFile(t, "ring", testkit.KeyA)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, in := range all {
+		args := in.args
+		if len(args) == 0 || args[0][0] == '-' {
+			args = append([]string{"-addr", "localhost:0"}, args...)
+		}
+		var said bytes.Buffer
+		err := run(ended, args, in.env, strings.NewReader(in.stdin), &said, &said)
+		fmt.Fprintln(command.Guard(&said), err) // as main does
+		if strings.Contains(strings.ToLower(said.String()), key[1:48]) {
+			t.Errorf("%q %v: got the key in %s", in.args, in.env, &said)
+		}
+	}
+	for _, tt := range []input{
+		{args: []string{"-cookie-name", key}}, {args: []string{"-origin", "http://" + key[:50]}},
+	} {
+		_, err := runNow(t, nil, "", tt.args...)
+		got, want := fmt.Sprint(err), tt.args[0]+" looks like a key, which has no place there"
+		if got != want {
+			t.Errorf("%q: got %s", tt.args, got)
+		}
+	}
+	if files, err := os.ReadDir("."); len(files) != 2 || err != nil { // the lock as well
+		t.Errorf("got %v and %v, want ring and its lock", files, err)
+	}
+}
+
+// A container's folders have such names. They are good ones, and not said either.
+func TestFolderLikeAKey(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), testkit.KeyC)
+	ring := filepath.Join(folder, "ring")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := runNow(t, nil, "", "keys", "add", ring); err != nil {
+		t.Fatal(out, err)
+	}
+	p := startRun(t, nil, "-key-file", ring, "-admin-addr", "localhost:0", "-log-level", "debug")
+	all, err := runNow(t, nil, "", "-check", "-key-file", ring)
+	if err != nil || !strings.Contains(filepath.ToSlash(all), "(a key)/ring") {
+		t.Errorf("got %s and %v", all, err)
+	}
+	for _, url := range []string{
+		p.URL + "/", p.URL + "/session", p.AdminURL() + "/", p.AdminURL() + "/metrics",
+	} {
+		_, page := testkit.Send(t, "GET", url, "", http.Header{})
+		all += page
+	}
+	if all += p.Log.String(); strings.Contains(all, testkit.KeyC) {
+		t.Errorf("got the key in %s", all)
+	}
+}
+
+// -check says what would run, and what is odd about it. Its errors are those of the start.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	ring := filepath.Join(dir, "ring")
+	testkit.WriteFile(t, ring, testkit.KeyA+"\n"+testkit.KeyB)
+	cert, certKey, _ := testkit.NewCertificate(t)
+	busy := startRun(t, nil) // whose port the check doesn't need
+	_, addr, _ := strings.Cut(busy.URL, "://")
+	out, err := runNow(t, environ{"COOKIESESSION_IDEL": "1h", "COOKIESESSION_KEY_FILE": ring}, "",
+		"-check", "-addr", addr, "-tls-cert", cert, "-tls-key", certKey, "-bind", "1m",
+		"-origin", "https://localhost,https://a.example", "-lifetime", "90m", "-encrypt=false")
+	want := `^version   cookiesession .*, commit .*
+listens   ` + addr + `, HTTPS with a certificate for \[localhost\] \[127.0.0.1 ::1\] until 20.*Z
+operator  nowhere
+origins   https://localhost,https://a.example
+cookie    __Host-Http-session, signed
+keys of   ` + regexp.QuoteMeta(ring) + `
+key       5cpkia \(signed: eyj7fr\) seals
+key       [a-z2-7]{6} \(signed: [a-z2-7]{6}\) verifies
+idle      14 days
+lifetime  1h30m0s
+persist   true
+bind      tickets for 1m0s
+shutdown  after 0s of serving on
+odd       there are no such variables, .*IDEL \(did you mean COOKIESESSION_IDLE\?\)\)
+odd       the certificate is not for https://a.example
+odd       -lifetime is shorter than -idle, .*
+odd       -bind is below ten minutes: .*
+odd       there are several origins: each host has sessions of its own
+$`
+	if !regexp.MustCompile(want).MatchString(out) || err != nil {
+		t.Errorf("got %v and %s, want %s", err, out, want)
+	}
+	for args, says := range map[string]string{
+		"":               "\nodd       no key is configured: ",
+		"-addr :8080":    "\nodd       this listens beyond loopback without HTTPS, ",
+		"-encrypt=false": "\ncookie    session, signed\n",
+		"-key-file " + ring + " -origin https://a.example": "" +
+			"\nodd       -shutdown-delay is 0: ",
+		"-tls-cert " + cert + " -tls-key " + certKey + " -key-file " + ring: "" +
+			"\nodd       there is no -origin: the site answers under every name\n",
+	} {
+		out, err := runNow(t, nil, "", append(strings.Fields(args), "-check")...)
+		if err != nil || !strings.Contains(out, says) {
+			t.Errorf("%s: got %v and %s, want %s", args, err, out, says)
+		}
+	}
+	out, err = runNow(t, withKeyA, "", "-check", "-admin-addr", ":9090")
+	if err != nil || !strings.HasSuffix(out, "\nodd       nothing\n") ||
+		!strings.Contains(out, "\nkeys of   the environment\n") {
+		t.Errorf("got %v and %s, want nothing odd", err, out)
+	}
+	var odd notes
+	slog.New(&odd).Info("x")
+	slog.New(&odd).With("a", 1).Warn("y", "b", 2)
+	if want := []string{"y (b: 2)"}; !slices.Equal(odd.lines, want) {
+		t.Errorf("got %q, want %q", odd.lines, want)
+	}
+	bad := filepath.Join(dir, "bad")
+	testkit.WriteFile(t, bad, "x")
+	for _, args := range [][]string{
+		{"-key-file", bad}, {"-key-file", filepath.Join(dir, "gone")},
+		{"-key-file", ring, "-tls-cert", bad, "-tls-key", certKey},
+	} {
+		out, err := runNow(t, nil, "", append(args, "-check")...)
+		_, want := runNow(t, nil, "", args...)
+		var usage command.UsageError
+		if out != "" || want == nil || fmt.Sprint(err) != want.Error() || errors.As(err, &usage) {
+			t.Errorf("%q: got %s and %v, want %v", args, out, err, want)
 		}
 	}
 }
@@ -157,7 +362,7 @@ func TestOptions(t *testing.T) {
 			Name: "session", Limits: sessions.Limits{Idle: time.Hour, Lifetime: 2 * time.Hour},
 		},
 	} {
-		cfg, err := parseFlags(strings.Fields(args), environ{}.get, io.Discard)
+		cfg, err := parseFlags(strings.Fields(args), withKeyA, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +386,7 @@ func TestHelp(t *testing.T) {
 		"cookiesession [flags]  ", "cookiesession keys COMMAND  ",
 		"cookiesession inspect [flags]  ",
 	}
-	new(config).flagSet(environ{}.get).VisitAll(func(f *flag.Flag) {
+	new(config).flagSet(nil).VisitAll(func(f *flag.Flag) {
 		want = append(want, "\n  -"+f.Name)
 	})
 	for _, w := range want {
@@ -202,7 +407,10 @@ func TestCommands(t *testing.T) {
 	v := visitor{t: t, site: newTestApp(t)}
 	v.send("POST", "/set_name", "name=Alice")
 	for _, tt := range []struct{ args, want string }{
-		{"-version -key-file /nowhere", `^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`},
+		{
+			"-version -key-file /nowhere -tls-cert c",
+			`^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`,
+		},
 		{"keys new", `^[0-9a-f]{64}\n$`},
 		{"inspect -show", `"Alice"`},
 	} {
@@ -229,7 +437,7 @@ func TestSeveralOrigins(t *testing.T) {
 		p := testkit.Serve(t, func(ctx context.Context, log io.Writer) error {
 			args := []string{"-addr", "localhost:0", "-origin", origins}
 			env := environ{"COOKIESESSION_KEYS": testkit.KeyA}
-			return run(ctx, args, env.get, nil, io.Discard, log)
+			return run(ctx, args, env, nil, io.Discard, log)
 		})
 		const line = `msg=listening url=https://a.example addr=`
 		_, rest, _ := strings.Cut(p.Log.String(), line)
@@ -407,6 +615,29 @@ func signalSelf(t *testing.T, sig os.Signal) {
 	}
 }
 
+// A certificate is odd from a quarter of its time before its end, from two weeks at most.
+func TestOddCertificate(t *testing.T) {
+	const day = 24 * time.Hour
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	long := &x509.Certificate{NotBefore: begin, NotAfter: begin.Add(90 * day)}
+	short := &x509.Certificate{NotBefore: begin, NotAfter: begin.Add(8 * day)}
+	for _, tt := range []struct {
+		c     *x509.Certificate
+		after time.Duration
+		want  string
+	}{
+		{long, -time.Second, "the certificate is not valid yet: perhaps a clock is wrong"},
+		{long, 75 * day, ""}, {long, 77 * day, "the certificate ends in 312 hours"},
+		{short, 5 * day, ""}, {short, 7 * day, "the certificate ends in 24 hours"},
+		{short, 9 * day, ""}, // which is said already
+	} {
+		got := new(config).oddCertificate(tt.c, begin.Add(tt.after))
+		if strings.Join(got, "; ") != tt.want {
+			t.Errorf("%v: got %q, want %q", tt.after, got, tt.want)
+		}
+	}
+}
+
 // The operator has a listener. While the server is about to end, the site says so.
 func TestAdminAndShutdown(t *testing.T) {
 	cert, key, _ := testkit.NewCertificate(t)
@@ -475,7 +706,7 @@ func TestLog(t *testing.T) {
 		if strings.HasPrefix(tt.args, "keys") {
 			args = args[:3]
 		}
-		run(ended, args, tt.env.get, nil, io.Discard, &log)
+		run(ended, args, tt.env, nil, io.Discard, &log)
 		if !regexp.MustCompile(tt.want).MatchString(log.String()) {
 			t.Errorf("%s %v: got %s, want %s", tt.args, tt.env, &log, tt.want)
 		}
@@ -543,12 +774,14 @@ func TestProcess(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]int{
-		"-version": 0, "-nonsense": 2, "-key-file /nowhere": 1, "inspect": 1,
+		"-version": 0, "-nonsense": 2, "-key-file /nowhere": 1, "inspect": 1, "-check": 0,
+		"-" + testkit.KeyC: 2, "-check -key-file /" + testkit.KeyC: 1,
 	} {
 		cmd := program(environ{}, strings.Fields(args)...)
 		out, _ := cmd.CombinedOutput()
 		lines := strings.Count("\n"+string(out), "\ncookiesession: ")
-		if got := cmd.ProcessState.ExitCode(); got != want || lines != min(want, 1) {
+		if got := cmd.ProcessState.ExitCode(); got != want || lines != min(want, 1) ||
+			bytes.Contains(out, []byte(testkit.KeyC)) {
 			t.Errorf("%s: got status %d and %s, want %d", args, got, out, want)
 		}
 	}

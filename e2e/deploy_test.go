@@ -18,19 +18,22 @@ import (
 func commandLines(t testing.TB) map[string]string {
 	t.Helper()
 	lines := make(map[string]string)
-	for _, file := range []string{
-		"Caddyfile", "haproxy.cfg", "nginx.conf", "cookiesession.service",
-	} {
-		found := regexp.MustCompile(`(?m)cookiesession (-.*)$`).
+	for _, file := range []string{"Caddyfile", "haproxy.cfg", "nginx.conf"} {
+		found := regexp.MustCompile(`(?m)cookiesession (-(?:[^\\\n]|\\\n)*)$`).
 			FindAllStringSubmatch(read(t, "deploy/"+file), -1)
 		if len(found) != 1 {
 			t.Fatalf("deploy/%s: got %d command lines, want one", file, len(found))
 		}
-		lines[file] = found[0][1]
+		lines[file] = strings.ReplaceAll(found[0][1], "\\\n#", "")
 	}
 	for _, arg := range regexp.MustCompile(`(?m)^ +- (-[a-z-]+=.*)$`).
 		FindAllStringSubmatch(read(t, "deploy/kubernetes.yaml"), -1) {
 		lines["kubernetes.yaml"] += arg[1] + " "
+	}
+	for _, variable := range regexp.MustCompile(`(?m)^Environment=COOKIESESSION_([A-Z_]+)(=.*)$`).
+		FindAllStringSubmatch(read(t, "deploy/cookiesession.service"), -1) {
+		flag := strings.ToLower(strings.ReplaceAll(variable[1], "_", "-"))
+		lines["cookiesession.service"] += "-" + flag + variable[2] + " "
 	}
 	return lines
 }
@@ -49,6 +52,9 @@ func TestDeployedFlags(t *testing.T) {
 			t.Errorf("deploy/%s: %s gives no keys, or no origin with https", file, line)
 		}
 		line = keys.ReplaceAllString(line, "-key-file "+ring)
+		if !strings.Contains(line, "-admin-addr") {
+			t.Errorf("deploy/%s: %s has no listener for the operator", file, line)
+		}
 		p := start(t, nil, strings.Fields(line)...)
 		if err := p.Cmd.Process.Kill(); err != nil { // and wait for no delay
 			t.Error(err)
@@ -73,7 +79,7 @@ func TestDeployedLimits(t *testing.T) {
 		return n
 	}
 	for _, tt := range []struct{ file, given, delay string }{
-		{unit, `TimeoutStopSec=(\d+)\n`, `-shutdown-delay (\d+)s`},
+		{unit, `TimeoutStopSec=(\d+)\n`, `SHUTDOWN_DELAY=(\d+)s\n`},
 		{manifests, `terminationGracePeriodSeconds: (\d+) `, `-shutdown-delay=(\d+)s`},
 	} {
 		given, delay := number(tt.file, tt.given), number(tt.file, tt.delay)
@@ -93,8 +99,8 @@ func TestDeployedLimits(t *testing.T) {
 	}
 }
 
-// The manifests can be read. Only the monitoring reaches the port of the admin listener, and
-// the program reaches nobody.
+// The manifests can be read. The pod may do nothing, only the monitoring reaches the port of
+// the admin listener, and the program reaches nobody.
 func TestKubernetes(t *testing.T) {
 	var policy struct {
 		Spec struct {
@@ -107,6 +113,17 @@ func TestKubernetes(t *testing.T) {
 		}
 	}
 	documents := strings.Split(read(t, "deploy/kubernetes.yaml"), "\n---\n")
+	for _, line := range []string{
+		"automountServiceAccountToken: false", "enableServiceLinks: false", "runAsNonRoot: true",
+		"seccompProfile: {type: RuntimeDefault}", "allowPrivilegeEscalation: false",
+		"readOnlyRootFilesystem: true", "capabilities: {drop: [ALL]}",
+		"httpGet: {path: /healthz, port: web}", "httpGet: {path: /healthz, port: admin}",
+		"    - {name: web, port: 80, targetPort: web}\n---", // and no other port of the Service
+	} {
+		if !strings.Contains(read(t, "deploy/kubernetes.yaml"), line) {
+			t.Errorf("deploy/kubernetes.yaml has no %s", line)
+		}
+	}
 	for _, document := range documents {
 		var all map[string]any
 		if err := yaml.UnmarshalStrict([]byte(document), &all); err != nil {
@@ -135,8 +152,8 @@ func TestKubernetes(t *testing.T) {
 func TestSystemdUnit(t *testing.T) {
 	slow(t)
 	testkit.NeedTool(t, "systemd-analyze")
-	unit := strings.Replace(read(t, "deploy/cookiesession.service"),
-		"=/usr/local/bin/cookiesession ", "="+mustBuild(t, programFile)+" ", 1)
+	unit := strings.ReplaceAll(read(t, "deploy/cookiesession.service"),
+		"=/usr/local/bin/cookiesession", "="+mustBuild(t, programFile))
 	name := filepath.Join(t.TempDir(), "cookiesession.service")
 	testkit.WriteFile(t, name, unit)
 	out, err := exec.Command("systemd-analyze", "verify", name).CombinedOutput()

@@ -70,10 +70,15 @@ func newFollower(t *testing.T) *follower {
 	_, site, _ := net.SplitHostPort(testkit.FreeAddr(t))
 	_, admin, _ := net.SplitHostPort(testkit.FreeAddr(t))
 	addr := "localhost:" + site
+	ports := []string{"8080", site, "9090", admin}
+	for _, port := range []string{"8081", "8082", "8083", "9091", "9092", "9093"} {
+		_, free, _ := net.SplitHostPort(testkit.FreeAddr(t))
+		ports = append(ports, port, free)
+	}
 	return &follower{
 		t:     t,
 		dir:   dir,
-		ports: strings.NewReplacer("8080", site, "9090", admin),
+		ports: strings.NewReplacer(ports...),
 		addr:  addr,
 		sh:    newShell(t, dir, addr),
 	}
@@ -133,7 +138,7 @@ func (f *follower) run(line string, want *string) {
 			f.t.Errorf(".ci/run doesn't run %q", command)
 		}
 		return
-	case server.MatchString(command):
+	case server.MatchString(command) && !endsByItself(command):
 		f.startServer(line)
 		return
 	case strings.Contains(command, "go mod edit -module "):
@@ -149,6 +154,11 @@ func (f *follower) run(line string, want *string) {
 	if want != nil && strings.TrimSuffix(got, "\n") != *want {
 		f.t.Errorf("%s: got %q, want %q", line, got, *want)
 	}
+}
+
+// endsByItself reports whether a command, which starts the program, is over at once.
+func endsByItself(command string) bool {
+	return strings.Contains(command, " -check ") || strings.HasSuffix(command, " &")
 }
 
 // inGate reports whether .ci/run has a line with all of these words.

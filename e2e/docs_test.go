@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,12 +20,13 @@ import (
 
 	commands "cookiesession/internal/command"
 	"cookiesession/internal/report"
+	"cookiesession/internal/testkit"
 	"cookiesession/sessions"
 )
 
 // maxLines is how long a document may be. Its readers have little time.
 var maxLines = map[string]int{
-	readme: 175, operation: 260, cost: 50, security: 400, ownSite: 510,
+	readme: 175, operation: 320, cost: 50, security: 400, ownSite: 510,
 	"docs/django.md": 40, "docs/format.md": 200,
 }
 
@@ -160,6 +164,116 @@ func firstCells(doc, prefix string) (cells []string) {
 	return cells
 }
 
+// What the program says when it doesn't start is in the document, and nothing else.
+func TestDocErrors(t *testing.T) {
+	slow(t)
+	_, section, _ := strings.Cut(read(t, operation), "\n## When it doesn't start\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	ring := filepath.Join(t.TempDir(), "ring")
+	testkit.WriteFile(t, ring, keyA)
+	good, https := []string{"-key-file", ring}, "https://example.com"
+	taken := testkit.FreeAddr(t)
+	start(t, nil, "-addr", taken)
+	madeUp := strings.Repeat("ab", 32)
+	type failure struct {
+		env    environ
+		flags  []string
+		status int // 0 stands for 2
+	}
+	for says, tt := range map[string]failure{
+		"no such file or directory (make one with": {
+			flags: []string{"-key-file", "none"}, status: 1,
+		},
+		"want a key of 64 hexadecimal digits": {env: environ{keysVariable: "abc"}},
+		"too regular to be random":            {env: environ{keysVariable: madeUp}},
+		"HTTPS needs keys":                    {flags: []string{"-origin", https}},
+		"are both given":                      {env: withKeyA, flags: good},
+		"is empty: give it a value":           {env: environ{keysVariable: ""}},
+		"flag provided but not defined":       {flags: []string{"-orign", https}},
+		"parse error":                         {flags: []string{"-idle", "14d"}},
+		"want an origin such as":              {flags: []string{"-origin", "example.com"}},
+		"there are no wildcards":              {flags: []string{"-origin", "https://*.a.example"}},
+		"-bind needs HTTPS":                   {flags: append(good, "-bind", "10m")},
+
+		"failed to find any PEM data": {
+			flags: append(good, "-tls-cert", ring, "-tls-key", ring), status: 1,
+		},
+		"address already in use":          {flags: []string{"-addr", taken}, status: 1},
+		"cannot assign requested address": {flags: []string{"-addr", "192.0.2.1:80"}, status: 1},
+	} {
+		row := "\n| `" + says + "` | "
+		if !strings.Contains(section, row) {
+			t.Errorf("%s says nothing of %q", operation, says)
+		}
+		section = strings.Replace(section, row, "", 1)
+		_, stderr, status := command(t, "", tt.env, tt.flags...)
+		if !strings.Contains(stderr, says) || status != cmp.Or(tt.status, 2) {
+			t.Errorf("%v %v: got status %d and %q, want %q", tt.env, tt.flags, status, stderr, says)
+		}
+	}
+	if more := firstCells(section, ""); more != nil {
+		t.Errorf("%s has messages that are not tried: %q", operation, more)
+	}
+}
+
+// The figures under "Scale" follow from those that were measured.
+func TestDocScale(t *testing.T) {
+	row := regexp.MustCompile(`\| \*\*cookiesession\*\* \|.*\|`).FindString(read(t, cost))
+	var measured []float64
+	for _, cell := range strings.Split(strings.Trim(row, "| "), "|")[1:] {
+		n, err := strconv.ParseFloat(strings.ReplaceAll(strings.TrimSpace(cell), ",", ""), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		measured = append(measured, n)
+	}
+	get, post := math.Round(measured[1]), math.Round(measured[4])
+	memory, bytes := measured[6], measured[7]
+	doc := read(t, operation)
+	has := func(format string, figures ...any) {
+		t.Helper()
+		if text := fmt.Sprintf(format, figures...); !strings.Contains(doc, text) {
+			t.Errorf("%s has no %q", operation, text)
+		}
+	}
+	visit := math.Round(0.9*get + 0.1*post) // µs
+	second := math.Round(1e6/visit/100) * 100
+	plan := math.Round(second/3/1000) * 1000
+	has("%.0f µs of processor time for a read and %.0f µs for a write", get, post)
+	has("0.9 × %.0f + 0.1 × %.0f = %.0f µs", get, post, visit)
+	has("1,000,000 / %.0f = %s a second", visit, thousands(second))
+	has("Plan with a third of that, %s,", thousands(plan))
+	has("A copy takes %.0f MiB of memory, and 20 KiB for each open connection", memory)
+	has("has %.0f bytes", bytes)
+	has("| cores (visits / %s) | memory | cookies (visits × %.0f bytes) |", thousands(plan),
+		bytes)
+	for _, r := range []struct {
+		visits, connections, copies float64
+		cookies                     string
+	}{
+		{visits: 1e3, connections: 500, copies: 2, cookies: fmt.Sprintf("%.2f MB/s", bytes/1e3)},
+		{visits: 1e5, connections: 1000, copies: 4, cookies: fmt.Sprintf("%.0f MB/s", bytes/10)},
+		{visits: 1e7, connections: 1000, copies: 100, cookies: fmt.Sprintf("%.1f GB/s", bytes/100)},
+	} {
+		cores := strings.TrimSuffix(fmt.Sprintf("%.1f", r.visits/plan), ".0")
+		if r.visits/plan > 100 {
+			cores = fmt.Sprintf("%.0f", r.visits/plan)
+		}
+		each := math.Ceil((memory+r.connections*20/1024)/5) * 5
+		has("| %s | %s | %.0f × %.0f MiB | %s |",
+			thousands(r.visits), cores, r.copies, each, r.cookies)
+	}
+}
+
+// thousands returns a whole number with commas.
+func thousands(n float64) string {
+	s := fmt.Sprintf("%.0f", n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
 // No document is longer than its readers have time for.
 func TestDocLength(t *testing.T) {
 	for _, doc := range documents(t) {
@@ -281,8 +395,8 @@ func TestExampleCookie(t *testing.T) {
 		shown := sessions.Options[visitorData]{
 			Limits: sessions.Limits{Idle: 14 * day, Lifetime: 90 * day},
 		}
-		env := func(name string) string { return withKeyA[name] }
-		err := commands.Inspect([]string{"-show"}, env, strings.NewReader(m[1]), &printed, shown)
+		in := strings.NewReader(m[1])
+		err := commands.Inspect([]string{"-show"}, withKeyA, in, &printed, shown)
 		if err != nil {
 			t.Error(err)
 		}

@@ -48,7 +48,8 @@ func newFleet(t *testing.T) *fleet {
 		f.addrs = append(f.addrs, testkit.FreeAddr(t))
 		f.start(i)
 	}
-	f.haproxy = startHAProxy(t, cert, key, testkit.FreeAddr(t), front, f.addrs...)
+	f.haproxy = startHAProxy(t, cert, key, testkit.FreeAddr(t), front, testkit.FreeAddr(t),
+		f.addrs...)
 	return f
 }
 

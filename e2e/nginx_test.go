@@ -101,10 +101,7 @@ func TestNginx(t *testing.T) {
 		}
 	}
 
-	res, _ = testkit.Send(t, "GET", "http://"+plain+"/get_name", "", http.Header{"Host": {"evil"}})
-	if to := res.Header.Get("Location"); res.StatusCode != 308 || to != base+"/get_name" {
-		t.Errorf("over plain HTTP: got status %d to %q, want 308 to HTTPS", res.StatusCode, to)
-	}
+	wantRedirects(t, plain, base)
 	request, err := http.NewRequest("GET", base+"/get_name", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -140,21 +137,7 @@ func TestNginxBindsAFullSession(t *testing.T) {
 		start(t, withKeyA, "-addr", addrs[len(addrs)-1], "-origin", base, "-bind", "10m")
 	}
 	client, dir := startNginx(t, plain, secure, addrs...)
-	b := testkit.NewBindClient(t, func(method, path, body string, header http.Header) (
-		*http.Response, string, error) {
-		r, err := http.NewRequest(method, base+path, strings.NewReader(body))
-		if err != nil {
-			return nil, "", err
-		}
-		r.Header = header
-		res, err := client.Do(r)
-		if err != nil {
-			return nil, "", err
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(res.Body)
-		return res, string(text), err
-	})
+	b := testkit.NewBindClient(t, sendTo(client, base))
 	b.Ask("POST", "/set_name", "name=Alice", "Cookie", secureCookie+"="+fullCookie(t))
 	res, body := b.Ask("GET", "/get_name", "") // gets a ticket first
 	if body != "Name: Alice\n" || res.StatusCode != http.StatusOK {
@@ -181,6 +164,24 @@ func TestNginxBindsAFullSession(t *testing.T) {
 		if strings.Contains(log, hidden) {
 			t.Errorf("got %s in the log %s", hidden, log)
 		}
+	}
+}
+
+// sendTo returns a function that sends requests to a site.
+func sendTo(client *http.Client, base string) testkit.Sender {
+	return func(method, path, body string, header http.Header) (*http.Response, string, error) {
+		r, err := http.NewRequest(method, base+path, strings.NewReader(body))
+		if err != nil {
+			return nil, "", err
+		}
+		r.Header = header
+		res, err := client.Do(r)
+		if err != nil {
+			return nil, "", err
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		return res, string(text), err
 	}
 }
 

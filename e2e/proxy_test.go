@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,8 +20,10 @@ import (
 )
 
 // haproxyConfig returns deploy/haproxy.cfg with other addresses, of three copies at
-// most, and another certificate, whose file has the key behind the chain.
-func haproxyConfig(t testing.TB, plain, secure, pem string, copies ...string) string {
+// most, another certificate, whose file has the key behind the chain, and another folder
+// to run in. Only root can have it be another user.
+func haproxyConfig(
+	t testing.TB, plain, secure, admin, pem, dir string, copies ...string) string {
 	t.Helper()
 	config := read(t, "deploy/haproxy.cfg")
 	replace := func(old, new string) {
@@ -32,7 +35,14 @@ func haproxyConfig(t testing.TB, plain, secure, pem string, copies ...string) st
 	}
 	replace("bind :80\n", "bind "+plain+"\n")
 	replace("bind :443 ", "bind "+secure+" ")
+	replace("bind 127.0.0.1:8404\n", "bind "+admin+"\n")
+	replace("https://example.com%", "https://"+secure+"%")
 	replace("/etc/haproxy/site.pem", pem)
+	replace("chroot /var/lib/haproxy\n", "chroot "+dir+"\n")
+	if os.Geteuid() != 0 {
+		replace("\tuser haproxy\n\tgroup haproxy\n", "")
+		replace("\tchroot "+dir+"\n", "")
+	}
 	for i := range 3 {
 		server := ""
 		if i < len(copies) {
@@ -49,6 +59,7 @@ type proxy struct {
 	args []string
 	home string
 	cmd  *exec.Cmd // the last one
+	log  *testkit.Buffer
 }
 
 func (p *proxy) start(more ...string) {
@@ -61,7 +72,7 @@ func (p *proxy) start(more ...string) {
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd = cmd
+	p.cmd, p.log = cmd, log
 	p.t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
@@ -72,31 +83,40 @@ func (p *proxy) start(more ...string) {
 }
 
 // startHAProxy starts HAProxy as deploy/haproxy.cfg has it, with a certificate, in front of
-// these copies.
-func startHAProxy(t testing.TB, cert, key, plain, secure string, copies ...string) *proxy {
+// these copies, and with its operator's listener at admin.
+func startHAProxy(t testing.TB, cert, key, plain, secure, admin string, copies ...string) *proxy {
 	t.Helper()
-	haproxy, dir := testkit.NeedTool(t, "haproxy"), t.TempDir()
+	haproxy, dir, empty := testkit.NeedTool(t, "haproxy"), t.TempDir(), t.TempDir()
 	pem, config := filepath.Join(dir, "site.pem"), filepath.Join(dir, "haproxy.cfg")
 	testkit.WriteFile(t, pem, testkit.ReadFile(t, cert)+testkit.ReadFile(t, key))
-	testkit.WriteFile(t, config, haproxyConfig(t, plain, secure, pem, copies...))
-	p := &proxy{t: t, args: []string{haproxy, "-db", "-f", config}, home: dir}
+	testkit.WriteFile(t, config, haproxyConfig(t, plain, secure, admin, pem, empty, copies...))
+	p := &proxy{t: t, args: []string{haproxy, "-db", "-f", config}, home: empty}
 	p.start()
 	client := newClient(t, &tls.Config{InsecureSkipVerify: true})
 	testkit.AwaitTrue(t, "HAProxy", func() bool { return isHealthy(client, "https://"+secure) })
 	return p
 }
 
-// startCaddy starts Caddy as deploy/Caddyfile has it, at the address front, in
-// front of the copies at these addresses, and returns a client for it.
-func startCaddy(t testing.TB, front string, copies ...string) *http.Client {
+// startCaddy starts Caddy as deploy/Caddyfile has it, with a certificate of its own making,
+// at the address front and for plain HTTP at another, in front of these copies. It returns a
+// client for it.
+func startCaddy(t testing.TB, front, plain string, copies ...string) (*http.Client, *proxy) {
 	t.Helper()
 	caddy, dir := testkit.NeedTool(t, "caddy"), t.TempDir()
-	config := strings.Replace(read(t, "deploy/Caddyfile"), "example.com {",
-		"{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\n"+
-			front+" {\n\ttls internal", 1)
-	for i, addr := range copies {
-		config = strings.Replace(config, fmt.Sprintf("127.0.0.1:808%d ", i+1), addr+" ", 1)
+	config := read(t, "deploy/Caddyfile")
+	replace := func(old, new string) {
+		t.Helper()
+		if strings.Count(config, old) != 1 {
+			t.Fatalf("deploy/Caddyfile: %q is there %d times", old, strings.Count(config, old))
+		}
+		config = strings.Replace(config, old, new, 1)
 	}
+	_, port, _ := net.SplitHostPort(plain)
+	replace("\n{\n", "\n{\nadmin off\nskip_install_trust\nhttp_port "+port+"\n")
+	replace("\nexample.com {\n", "\n"+front+" {\ntls internal\n")
+	replace("https://example.com{", front+"{")
+	replace("reverse_proxy 127.0.0.1:8081 127.0.0.1:8082 127.0.0.1:8083 ",
+		"reverse_proxy "+strings.Join(copies, " ")+" ")
 	file := filepath.Join(dir, "Caddyfile")
 	testkit.WriteFile(t, file, config)
 	args := []string{caddy, "run", "--config", file, "--adapter", "caddyfile"}
@@ -104,7 +124,7 @@ func startCaddy(t testing.TB, front string, copies ...string) *http.Client {
 	p.start()
 	client := newClient(t, &tls.Config{InsecureSkipVerify: true})
 	testkit.AwaitTrue(t, "Caddy", func() bool { return isHealthy(client, front) })
-	return client
+	return client, p
 }
 
 // isHealthy reports whether the site at an address says that it is.
@@ -121,24 +141,161 @@ func isHealthy(client *http.Client, url string) bool {
 func TestHAProxyEndsTLS(t *testing.T) {
 	slow(t)
 	testkit.NeedTool(t, "haproxy")
-	plain, secure := testkit.FreeAddr(t), testkit.FreeAddr(t)
+	plain, secure, admin := testkit.FreeAddr(t), testkit.FreeAddr(t), testkit.FreeAddr(t)
 	cert, key, pool := testkit.NewCertificate(t)
-	startHAProxy(t, cert, key, plain, secure, startBehind(t, "https://"+secure)...)
-	wantServed(t, newClient(t, &tls.Config{RootCAs: pool}), "https://"+secure)
+	base := "https://" + secure
+	p := startHAProxy(t, cert, key, plain, secure, admin, startBehind(t, base)...)
+	wantServed(t, newClient(t, &tls.Config{RootCAs: pool}), base)
 	wantStrictTLS(t, secure)
-	res, _ := testkit.Send(t, "GET", "http://"+plain+"/get_name", "", http.Header{})
-	to := res.Header.Get("Location")
-	if res.StatusCode != 308 || to != "https://"+plain+"/get_name" {
-		t.Errorf("over plain HTTP: got status %d to %q, want 308 to HTTPS", res.StatusCode, to)
+	wantRedirects(t, plain, base)
+	wantStatistics(t, admin)
+	if strings.Contains(p.log.String(), "[WARNING]") {
+		t.Errorf("got warnings of the configuration: %s", p.log)
+	}
+	wantConfined(t, p)
+	log := wantLog(t, p)
+	askSite(newClient(t, &tls.Config{RootCAs: pool}), base, "GET", "/get_name", "", "session=abc")
+	if line := log("/get_name"); strings.Contains(line, "abc") {
+		t.Errorf("got a cookie in the line %s", line)
 	}
 }
 
-// TestCaddy runs deploy/Caddyfile, with a certificate of Caddy's own making.
+// wantRedirects fails unless an address leads everybody to a site, and nowhere else.
+func wantRedirects(t *testing.T, plain, base string) {
+	t.Helper()
+	for target, to := range map[string]string{
+		"/get_name?a=b":            base + "/get_name?a=b",
+		"http://evil.example/a":    base + "/a",
+		"//evil.example/a":         base + "//evil.example/a",
+		"@evil.example/":           "",
+		".evil.example/":           "",
+		"*":                        "",
+		"evil.example:80":          "",
+		"/%0d%0aSet-Cookie:%20a=b": base + "/%0d%0aSet-Cookie:%20a=b",
+	} {
+		got := sendRaw(t, func() (net.Conn, error) { return net.Dial("tcp", plain) },
+			"GET "+target+" HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+		status, location := "HTTP/1.1 400 ", ""
+		if to != "" {
+			status = "HTTP/1.1 308 "
+		}
+		if m := regexp.MustCompile(`(?i)\r\nlocation: (.*)\r\n`).FindStringSubmatch(got); m != nil {
+			location = m[1]
+		}
+		if !strings.HasPrefix(got, status) || location != to {
+			t.Errorf("%s over plain HTTP: got %q, want %sto %q", target, got, status, to)
+		}
+	}
+}
+
+// wantStatistics fails unless the operator has a page and metrics of HAProxy's there.
+func wantStatistics(t *testing.T, admin string) {
+	t.Helper()
+	for path, want := range map[string]string{
+		"/": "copy3", "/metrics": `haproxy_server_check_status{proxy="copies",server="copy3"`,
+	} {
+		_, page := testkit.Send(t, "GET", "http://"+admin+path, "", http.Header{})
+		if !strings.Contains(page, want) {
+			t.Errorf("%s of the operator: got no %s in %.200s", path, want, page)
+		}
+		got := sendRaw(t, func() (net.Conn, error) { return net.Dial("tcp", admin) },
+			"GET "+path+" HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 403 ") {
+			t.Errorf("%s of the operator, for another host: got %.200s", path, got)
+		}
+	}
+}
+
+// wantConfined fails if HAProxy serves as root, or sees files.
+func wantConfined(t *testing.T, p *proxy) {
+	t.Helper()
+	proc := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	if _, err := os.Stat(proc); err != nil || os.Geteuid() != 0 {
+		testkit.SkipUnlessCI(t, "only root of a Linux can see what HAProxy may do")
+	}
+	status := testkit.ReadFile(t, proc+"status")
+	ids := regexp.MustCompile(`(?m)^[UG]id:\t0\b`).FindString(status)
+	if ids != "" || !strings.Contains(status, "\nCapEff:\t0000000000000000\n") {
+		t.Errorf("got HAProxy as root: %s", status)
+	}
+	if dir, err := os.Readlink(proc + "root"); dir != p.home {
+		t.Errorf("got HAProxy in %s, %v, want %s", dir, err, p.home)
+	}
+}
+
+// wantLog has HAProxy log to a socket of this test's, below its folder. The function that
+// it returns waits for a line with some text.
+func wantLog(t *testing.T, p *proxy) func(text string) string {
+	t.Helper()
+	dev := filepath.Join(p.home, "dev")
+	if err := os.Mkdir(dev, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	log, err := net.ListenPacket("unixgram", filepath.Join(dev, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	if err := os.Chmod(filepath.Join(dev, "log"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return func(text string) string {
+		t.Helper()
+		log.SetReadDeadline(time.Now().Add(5 * time.Second))
+		for line := make([]byte, 2000); ; {
+			n, _, err := log.ReadFrom(line)
+			if err != nil {
+				t.Fatalf("got no line with %s: %v", text, err)
+			}
+			if got := string(line[:n]); strings.Contains(got, text) {
+				return got
+			}
+		}
+	}
+}
+
+// TestCaddy runs deploy/Caddyfile: TLS, HTTP/2, the redirect and the log, also of a copy that
+// is down, and of a visit that no copy can take.
 func TestCaddy(t *testing.T) {
 	slow(t)
 	testkit.NeedTool(t, "caddy")
+	t.Parallel()
+	plain := testkit.FreeAddr(t)
 	base := "https://" + strings.Replace(testkit.FreeAddr(t), "127.0.0.1", "localhost", 1)
-	wantServed(t, startCaddy(t, base, startBehind(t, base)...), base)
+	var copies []*testkit.Server
+	var addrs []string
+	for range 3 {
+		p := start(t, withKeyA, "-origin", base, "-bind", "10m")
+		copies, addrs = append(copies, p), append(addrs, strings.TrimPrefix(p.URL, "http://"))
+	}
+	client, p := startCaddy(t, base, plain, addrs...)
+	wantServed(t, client, base)
+	wantRedirects(t, plain, base)
+
+	b := testkit.NewBindClient(t, sendTo(&http.Client{Transport: client.Transport}, base))
+	b.Ask("POST", "/set_name", "name=Alice")
+	if _, body := b.Ask("GET", "/get_name?secret", ""); body != "Name: Alice\n" {
+		t.Errorf("got %q from a bound visit", body)
+	}
+	hidden := []string{"secret", "ession-", "jti", "eyJ"}
+	for _, value := range b.Cookies() {
+		hidden = append(hidden, value[10:30])
+	}
+	for _, c := range copies {
+		c.Cmd.Process.Kill()
+		c.Wait()
+	}
+	// Caddy looks for a copy for five seconds, and for the health of each in between.
+	b.Raw("GET", "/get_name?secret", "", "Secure-Session-Response", "eyJ")
+	log := p.log.String()
+	if !strings.Contains(log, `"uri":"/session/refresh"`) || !strings.Contains(log, `"error"`) {
+		t.Errorf("got the log %s", log)
+	}
+	for _, hidden := range append(hidden, "health_checker") {
+		if strings.Contains(log, hidden) {
+			t.Errorf("got %s in the log %s", hidden, log)
+		}
+	}
 }
 
 // startBehind starts three copies whose visitors come to an origin, and returns their
@@ -203,9 +360,9 @@ func TestMessageBoundaries(t *testing.T) {
 		return net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 	}}
 	if _, err := exec.LookPath("haproxy"); err == nil || os.Getenv("CI") == "true" {
-		plain, secure := testkit.FreeAddr(t), testkit.FreeAddr(t)
+		plain, secure, admin := testkit.FreeAddr(t), testkit.FreeAddr(t), testkit.FreeAddr(t)
 		cert, key, _ := testkit.NewCertificate(t)
-		startHAProxy(t, cert, key, plain, secure, strings.TrimPrefix(p.URL, "http://"))
+		startHAProxy(t, cert, key, plain, secure, admin, strings.TrimPrefix(p.URL, "http://"))
 		ways["behind HAProxy"] = func() (net.Conn, error) {
 			return tls.Dial("tcp", secure, &tls.Config{InsecureSkipVerify: true})
 		}

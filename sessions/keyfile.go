@@ -2,8 +2,11 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -39,11 +42,12 @@ func ParseKeys(name, text string) ([]KeyLine, error) {
 		k, err := ParseKey(digits)
 		if err != nil {
 			reason := strings.TrimPrefix(err.Error(), "sessions: ")
-			return nil, fmt.Errorf("sessions: %s:%d: %s", name, i+1, reason)
+			return nil, fmt.Errorf("sessions: %s:%d: %s", keyless(name), i+1, reason)
 		}
 		id, _ := k.IDs()
 		if at := lines[id]; at > 0 {
-			return nil, fmt.Errorf("sessions: %s:%d: the same key as on line %d", name, i+1, at)
+			return nil, fmt.Errorf("sessions: %s:%d: the same key as on line %d",
+				keyless(name), i+1, at)
 		}
 		lines[id] = i + 1
 		keys = append(keys, KeyLine{Key: k, Line: i + 1})
@@ -63,23 +67,41 @@ func ReadKeyring(file string) (*Keyring, error) {
 }
 
 // ReadKeyFile returns the text of a key file. It must be a regular file of at most 1 MiB.
-// Reading a pipe could block forever, and would find nothing the second time.
+// Reading a pipe could block forever, and would find nothing the second time. Errors name
+// the file, but if a key was given in its place, they say "(a key)".
 func ReadKeyFile(file string) (text string, err error) {
 	info, err := os.Stat(file)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("sessions: %w", err)
+		return "", fileError(err)
 	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("sessions: %s: not a regular file, which could be read again", file)
+		return "", fmt.Errorf("sessions: %s: not a regular file, which could be read again",
+			keyless(file))
 	case info.Size() > maxKeyFile:
-		return "", fmt.Errorf("sessions: %s: more than %d bytes", file, maxKeyFile)
+		return "", fmt.Errorf("sessions: %s: more than %d bytes", keyless(file), maxKeyFile)
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		err = fmt.Errorf("sessions: %w", err)
+		err = fileError(err)
 	}
 	return string(content), err
 }
+
+// fileError returns an error of package os, without a key in the file's name.
+func fileError(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		at.Path = keyless(at.Path)
+	}
+	return fmt.Errorf("sessions: %w", err)
+}
+
+// keyLike matches what could be a key, or most of one.
+var keyLike = regexp.MustCompile(`[0-9A-Fa-f]{48,}`)
+
+// keyless returns a file's name as an error may have it: it might be a key, which was
+// given in the wrong place.
+func keyless(name string) string { return keyLike.ReplaceAllString(name, "(a key)") }
 
 // take replaces the ring's keys by those in the text of a file.
 func (k *Keyring) take(file, text string) error {
@@ -88,7 +110,7 @@ func (k *Keyring) take(file, text string) error {
 		return err
 	}
 	if len(lines) == 0 {
-		return fmt.Errorf("sessions: %s: there is no key in it", file)
+		return fmt.Errorf("sessions: %s: there is no key in it", keyless(file))
 	}
 	keys := make([]Key, len(lines))
 	for i, l := range lines {

@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gorilla/securecookie"
 )
@@ -20,10 +23,11 @@ const (
 	// keyBytes is the length of a key, written as twice as many hexadecimal digits.
 	keyBytes = 32
 
-	// minDistinct is how many different bytes a key has at least. A random key
-	// of 32 bytes has fewer with a probability below 1e-12, whereas a key typed
-	// by hand or repeated from a word hardly ever has as many.
-	minDistinct = 16
+	// minDistinct is how many different bytes a key has at least, minDigits how many
+	// different hexadecimal digits, and maxSame how often no byte may be in it. A random
+	// key keeps each with a probability of all but 2e-12, whereas a key typed by hand
+	// or repeated from a word hardly ever does.
+	minDistinct, minDigits, maxSame = 16, 10, 10
 
 	// idLen is the number of characters of a key id.
 	idLen = 6
@@ -120,16 +124,35 @@ func ParseKey(digits string) (Key, error) {
 	return newKey([keyBytes]byte(secret)), nil
 }
 
-// regular reports whether secret looks as if somebody has made it up: few
-// different bytes, the same step from each to the next, or printable text.
+// regular reports whether secret looks as if somebody has made it up: text, the same step
+// from each byte to the next, the end a repetition of what came before, few different
+// bytes or digits, one byte very often (as in text of two bytes a letter, or in what was
+// filled up with zeros), or no letters among the digits. All of that together, a random key
+// has with a probability below 1e-10, of which the most is that of text.
 func regular(secret []byte) bool {
-	steps, printable := true, true
+	const repeated = 8 // bytes at the end
+	steps, digits := true, hex.EncodeToString(secret)
 	for i, b := range secret {
 		steps = steps && (i < 2 || b-secret[i-1] == secret[1]-secret[0])
-		printable = printable && ' ' <= b && b <= '~'
+		if bytes.Count(secret, []byte{b}) >= maxSame {
+			return true
+		}
 	}
-	distinct := slices.Compact(slices.Sorted(slices.Values(secret)))
-	return steps || printable || len(distinct) < minDistinct
+	for period := 1; period <= len(secret)-repeated; period++ {
+		if bytes.Equal(secret[period:], secret[:len(secret)-period]) {
+			return true
+		}
+	}
+	isText := utf8.Valid(secret) && !bytes.ContainsFunc(secret, func(r rune) bool {
+		return unicode.IsControl(r) && !unicode.IsSpace(r)
+	})
+	return isText || steps || !strings.ContainsAny(digits, "abcdef") ||
+		distinct(secret) < minDistinct || distinct([]byte(digits)) < minDigits
+}
+
+// distinct returns how many different bytes there are in b.
+func distinct(b []byte) int {
+	return len(slices.Compact(slices.Sorted(slices.Values(b))))
 }
 
 // newKey derives the key of a secret. The labels are part of the

@@ -32,8 +32,17 @@ func TestParseKey(t *testing.T) {
 			fmt.Sprintf("%x", "correct horse battery staple 123"),
 			fmt.Sprintf("%x", " ~}|{zyxwvutsrqponmlkjihgfedcba`"),
 			strings.Repeat(hexA[:30], 2) + hexA[:4], // 15 bytes
+			strings.Repeat(hexA[:32], 2),
+			hexA[:48] + hexA[:16],
+			fmt.Sprintf("%x", "Schlüssel für süße Kekse 42\n"),
+			"6100620063006400650066006700680069006a006b006c006d006e006f007000",
+			hexA[:44] + strings.Repeat("11", 10),
+			"3141592653589793238462643383279502884197169399375105820974944592",
+			"deafbeadcafefeedfacedecadebadfadabedfacedadcabbeefaceeddeedfadea",
 		},
 		"": {hexA, strings.ToUpper(hexA), hexA[:62] + "dd", // the last step is as the first
+			hexA[:46] + strings.Repeat("11", 9), hexA[:50] + hexA[:14],
+			"31415926535897932384626433832795028841971693993751058209749445a2",
 			strings.Repeat("000102030405060708090a0b0c0d0e", 2) + "00ff"}, // 16 of them
 	} {
 		for _, digits := range all {
@@ -186,6 +195,32 @@ func TestReadKeyring(t *testing.T) {
 			errors.Is(err, os.ErrNotExist) != (file == gone) {
 			t.Errorf("got %v and %v, want %q", ring, err, says)
 		}
+	}
+}
+
+// Where a file's name is wanted, a key may be given. No error repeats it, whatever there is.
+func TestKeyAsFileName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	folder, none, bad := hexA, strings.ToUpper(hexB), hexC[:48]
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, none, "")
+	write(t, bad, hexA+"\n"+hexA)
+	write(t, bad+".large", strings.Repeat("\n", 1<<20+1))
+	for _, name := range []string{"gone/" + hexA, folder, none, bad, bad + ".large"} {
+		_, err := sessions.ReadKeyring(name)
+		got := fmt.Sprint(err)
+		if !strings.Contains(got, "(a key)") || strings.Contains(got, name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	_, err := sessions.ParseKeys(bad, "x")
+	if got := fmt.Sprint(err); !strings.HasPrefix(got, "sessions: (a key):1: ") {
+		t.Errorf("got %s", got)
+	}
+	if _, err := sessions.ReadKeyFile("gone/" + hexA); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want an error that says what it is", err)
 	}
 }
 

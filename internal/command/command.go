@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"cookiesession/sessions"
@@ -34,9 +36,11 @@ func OptionsError(err error) error {
 }
 
 // Parse reads the flags of fs from args and, those that are not given, from the
-// environment: -some-flag from COOKIESESSION_SOME_FLAG. With -h it prints the usage, and
-// what the flags do, to stdout and returns flag.ErrHelp. Other errors are UsageErrors.
-func Parse(fs *flag.FlagSet, args []string, getenv func(string) string, stdout io.Writer,
+// environment: -some-flag from COOKIESESSION_SOME_FLAG. Nothing may be empty, since it is
+// more likely a mistake than a wish, and only files may have a name like a key; so all flags
+// need values that say what they are. With -h it prints the usage, and what the flags do, to
+// stdout and returns flag.ErrHelp. Other errors are UsageErrors.
+func Parse(fs *flag.FlagSet, args []string, env map[string]string, stdout io.Writer,
 	usage string) error {
 	usage += "\n\nEach flag -some-flag can also be given as COOKIESESSION_SOME_FLAG. " +
 		"Without -key-file, the keys come from " + keysVariable + ".\n"
@@ -47,22 +51,51 @@ func Parse(fs *flag.FlagSet, args []string, getenv func(string) string, stdout i
 		err := fmt.Errorf("unexpected argument %q: see %s -h", fs.Arg(0), fs.Name())
 		return UsageError{Err: err}
 	}
+	var problems []string
+	wrong := func(format string, args ...any) {
+		problems = append(problems, fmt.Sprintf(format, args...))
+	}
 	given := make(map[string]bool)
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	var err error
-	fs.VisitAll(func(f *flag.Flag) {
-		name := "COOKIESESSION_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value := getenv(name); value != "" && !given[f.Name] {
-			if bad := fs.Set(f.Name, value); bad != nil {
-				bad = fmt.Errorf("invalid value %q of %s: %v", value, name, bad)
-				err = errors.Join(err, bad)
-			}
+	fs.Visit(func(f *flag.Flag) {
+		given[f.Name] = true
+		if strings.TrimSpace(f.Value.String()) == "" {
+			wrong("-%s is empty: give it a value, or leave it out", f.Name)
 		}
 	})
-	if err != nil {
-		return UsageError{Err: err}
+	variables := map[string]*flag.Flag{keysVariable: nil}
+	fs.VisitAll(func(f *flag.Flag) {
+		if !given[f.Name] {
+			variables[variable(f)] = f
+		}
+	})
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		value, ok := env[name]
+		if f := variables[name]; ok && strings.TrimSpace(value) == "" {
+			wrong("%s is empty: give it a value, or unset it", name)
+		} else if ok && f != nil {
+			if err := fs.Set(f.Name, value); err != nil {
+				wrong("invalid value %q of %s: %v", value, name, err)
+			}
+		}
+	}
+	fs.VisitAll(func(f *flag.Flag) {
+		kind, _ := flag.UnquoteUsage(f)
+		if kind != "file" && keyLike.MatchString(f.Value.String()) {
+			wrong("-%s looks like a key, which has no place there", f.Name)
+		}
+	})
+	if problems != nil {
+		return UsageError{Err: errors.New(strings.Join(problems, "; "))}
 	}
 	return nil
+}
+
+// prefix is what the names of the variables begin with.
+const prefix = "COOKIESESSION_"
+
+// variable returns the name of the variable for a flag.
+func variable(f *flag.Flag) string {
+	return prefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
 // parseArgs reads the flags in args.
@@ -81,22 +114,29 @@ func parseArgs(fs *flag.FlagSet, args []string, stdout io.Writer, usage string) 
 	return nil
 }
 
-const keysVariable = "COOKIESESSION_KEYS"
+const keysVariable = prefix + "KEYS"
+
+// HasKeys reports whether keys are given, in a file or in the environment.
+func HasKeys(file string, env map[string]string) bool {
+	return file != "" || env[keysVariable] != ""
+}
 
 // Keyring returns the keys of a file or, if that is empty, of the environment, or nil if
-// there are none.
-func Keyring(file string, getenv func(string) string) (*sessions.Keyring, error) {
-	name, text := keysVariable, strings.ReplaceAll(getenv(keysVariable), ",", "\n")
+// there are none. What is wrong with those of the environment is a UsageError.
+func Keyring(file string, env map[string]string) (*sessions.Keyring, error) {
+	text := strings.ReplaceAll(env[keysVariable], ",", "\n")
 	var lines []sessions.KeyLine
 	var err error
 	switch {
 	case file != "" && text != "":
-		err = fmt.Errorf("-key-file and %s are both given: keys come from one place", name)
+		err = fmt.Errorf("-key-file and %s are both given: keys come from one place", keysVariable)
 		return nil, UsageError{Err: err}
 	case file != "":
 		_, lines, err = readKeyFile(file)
 	case text != "":
-		lines, err = parseKeys(name, text)
+		if lines, err = parseKeys(keysVariable, text); err != nil {
+			err = UsageError{Err: err}
+		}
 	default:
 		return nil, nil
 	}

@@ -40,8 +40,6 @@ func idsOf(digits string) (encrypted, signed string) {
 // environment is where the flags come from that are not given.
 type environment map[string]string
 
-func (e environment) get(name string) string { return e[name] }
-
 func ringFile(t *testing.T, content string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ring")
@@ -49,25 +47,39 @@ func ringFile(t *testing.T, content string) string {
 	return file
 }
 
-// A flag wins over the environment, and an empty variable is none.
+// programFlags has two flags of the tests.
+func programFlags() (fs *flag.FlagSet, idle *time.Duration, level *string) {
+	fs = flag.NewFlagSet("program", flag.ContinueOnError)
+	return fs, fs.Duration("idle", time.Hour, ""), fs.String("log-level", "x", "")
+}
+
+// A flag wins over the environment. Neither may be empty.
 func TestParse(t *testing.T) {
+	const idle, level = "COOKIESESSION_IDLE=", "COOKIESESSION_LOG_LEVEL="
 	tests := []struct {
-		args, idle, level string // the last two are in the environment
-		want, says        string // what they become, or the error
+		args       string
+		env        []string
+		want, says string // what the flags become, or the error
 	}{
 		{want: "1h0m0s x"},
-		{args: "--log-level=z -idle 3h", idle: "2h", want: "3h0m0s z"},
-		{idle: "", level: "y", want: "1h0m0s y"},
+		{args: "--log-level=z -idle 3h", env: []string{idle + "2h"}, want: "3h0m0s z"},
+		{env: []string{level + "y=z"}, want: "1h0m0s y=z"},
+		{args: "-log-level z", env: []string{level}, want: "1h0m0s z"}, // it changes nothing
 		{args: "-nonsense", says: "-nonsense: see program -h"},
 		{args: "serve", says: `unexpected argument "serve": see program -h`},
-		{idle: "soon", says: `"soon" of COOKIESESSION_IDLE`},
+		{env: []string{idle + "soon"}, says: `"soon" of COOKIESESSION_IDLE`},
+		{args: "-log-level=", says: "-log-level is empty: give it a value, or leave it out"},
+		{
+			env: []string{level + " ", "COOKIESESSION_KEYS=", idle},
+			says: "COOKIESESSION_IDLE is empty: give it a value, or unset it; COOKIESESSION_KEYS " +
+				"is empty: give it a value, or unset it; COOKIESESSION_LOG_LEVEL is empty: ",
+		},
 	}
 	for _, tt := range tests {
-		env := environment{"COOKIESESSION_IDLE": tt.idle, "COOKIESESSION_LOG_LEVEL": tt.level}
 		var out bytes.Buffer
-		fs := flag.NewFlagSet("program", flag.ContinueOnError)
-		idle, level := fs.Duration("idle", time.Hour, ""), fs.String("log-level", "x", "")
-		err := command.Parse(fs, strings.Fields(tt.args), env.get, &out, "program [flags]")
+		fs, idle, level := programFlags()
+		env := command.Environment(tt.env)
+		err := command.Parse(fs, strings.Fields(tt.args), env, &out, "program [flags]")
 		var usage command.UsageError
 		isUsage := errors.As(err, &usage) && strings.Contains(err.Error(), tt.says)
 		got := fmt.Sprint(*idle, " ", *level)
@@ -77,21 +89,51 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// Variables that are none are told, with what may have been meant. Those that Kubernetes
+// makes are not.
+func TestUnknown(t *testing.T) {
+	fs, _, _ := programFlags()
+	for variable, want := range map[string]string{
+		"COOKIESESSION_KEYS=x": "", "COOKIESESSION_IDLE=x": "", "COOKIESESSION_SHOW=true": "",
+		"COOKIE=x": "", "PORT=1": "", "COOKIESESSION=x": "",
+
+		"COOKIESESSION_KEY=x":      "COOKIESESSION_KEY (KEYS?)",
+		"COOKIESESSION_LOGLEVEL=x": "COOKIESESSION_LOGLEVEL (LOG_LEVEL?)",
+		"COOKIESESSION_IDEL=":      "COOKIESESSION_IDEL (IDLE?)",
+		"CookieSession_Log_Level=": "CookieSession_Log_Level (LOG_LEVEL?)",
+		"COOKIESESSION_IDLY=x":     "COOKIESESSION_IDLY",
+
+		"COOKIESESSION_SERVICE_HOST=10.0.0.1": "", "COOKIESESSION_SERVICE_PORT=80": "",
+		"COOKIESESSION_SERVICE_PORT_WEB=80": "", "COOKIESESSION_PORT=tcp://10.0.0.1:80": "",
+		"COOKIESESSION_PORT_80_TCP=tcp://10.0.0.1:80": "", "COOKIESESSION_PORT_80_TCP_ADDR=10": "",
+		"COOKIESESSION_PORT_80_TCP_PROTO=tcp": "", "COOKIESESSION_PORT_80_TCP_PORT=80": "",
+		"COOKIESESSION_ADMIN_SERVICE_HOST=10.0.0.1": "",
+
+		"COOKIESESSION_PORT=8080": "COOKIESESSION_PORT",
+	} {
+		all := command.Unknown(fs, command.Environment([]string{variable}))
+		got := strings.Replace(strings.Join(all, ", "), "did you mean COOKIESESSION_", "", 1)
+		if got != want {
+			t.Errorf("%s: got %q, want %q", variable, got, want)
+		}
+	}
+}
+
 func TestKeyring(t *testing.T) {
 	file, env := ringFile(t, "# ours\n"+keyA+"\n"+keyB), environment{}
-	if ring, err := command.Keyring("", env.get); ring != nil || err != nil {
+	if ring, err := command.Keyring("", env); ring != nil || err != nil {
 		t.Errorf("got %v and %v, want no keys", ring, err)
 	}
-	fromFile, err := command.Keyring(file, env.get)
+	fromFile, err := command.Keyring(file, env)
 	env["COOKIESESSION_KEYS"] = keyA + " , " + strings.ToUpper(keyB)
-	fromEnv, errEnv := command.Keyring("", env.get)
+	fromEnv, errEnv := command.Keyring("", env)
 	want := fmt.Sprintf("keys [%s (signed: %s), %s (signed: %s)]",
 		encryptedA, signedA, encryptedB, signedB)
 	if fmt.Sprint(fromFile, err) != want+" <nil>" || fmt.Sprint(fromEnv, errEnv) != want+" <nil>" {
 		t.Errorf("got %v and %v, %v and %v, want %s", fromFile, err, fromEnv, errEnv, want)
 	}
 	var usage command.UsageError
-	if _, err := command.Keyring(file, env.get); !errors.As(err, &usage) {
+	if _, err := command.Keyring(file, env); !errors.As(err, &usage) {
 		t.Errorf("two sources: got %v, want a usage error", err)
 	}
 }
@@ -121,11 +163,15 @@ func TestBadKeys(t *testing.T) {
 				}
 			}
 		}
-		_, err := command.Keyring(file, environment{}.get)
+		_, err := command.Keyring(file, nil)
 		check("file", file, err)
 		if list := strings.ReplaceAll(tt.content, "\n", ","); list != "" {
-			_, err = command.Keyring("", environment{"COOKIESESSION_KEYS": list}.get)
+			_, err = command.Keyring("", environment{"COOKIESESSION_KEYS": list})
 			check("environment", "COOKIESESSION_KEYS", err)
+			var usage command.UsageError
+			if !errors.As(err, &usage) {
+				t.Errorf("got %v, want a usage error", err)
+			}
 		}
 		check("replace", file, command.Keys([]string{"replace", file}, io.Discard, io.Discard))
 		if testkit.ReadFile(t, file) != tt.content {
@@ -147,17 +193,17 @@ func TestNoKeyFile(t *testing.T) {
 	if _, err := os.Stat(gone); !os.IsNotExist(err) {
 		t.Errorf("got a file, or %v", err)
 	}
-	_, err := command.Keyring(gone, environment{}.get)
+	_, err := command.Keyring(gone, nil)
 	if !strings.Contains(fmt.Sprint(err), hint) {
 		t.Errorf("got %v", err)
 	}
-	_, err = command.Keyring(dir, environment{}.get)
+	_, err = command.Keyring(dir, nil)
 	if !strings.Contains(fmt.Sprint(err), ": not a regular file") {
 		t.Errorf("a folder: got %v", err)
 	}
 	large := ringFile(t, keyA)
 	os.Truncate(large, 1<<20+1)
-	_, err = command.Keyring(large, environment{}.get)
+	_, err = command.Keyring(large, nil)
 	if !strings.Contains(fmt.Sprint(err), ": more than") {
 		t.Errorf("a large file: got %v", err)
 	}

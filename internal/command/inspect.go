@@ -7,16 +7,21 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cookiesession/internal/report"
 	"cookiesession/sessions"
 )
 
+// maxInput is how many bytes of standard input are looked at. What a browser's tools save of
+// a page's requests has some megabytes.
+const maxInput = 16 << 20
+
 // Inspect tells what is known of the cookie on stdin, which is a session as o has it, but
 // for what its flags say: it is an error unless the cookie is valid. Of o it takes the
 // defaults of the flags and LimitsFor.
-func Inspect[T any](args []string, getenv func(string) string, stdin io.Reader,
+func Inspect[T any](args []string, env map[string]string, stdin io.Reader,
 	stdout io.Writer, o sessions.Options[T]) error {
 	o = sessions.Options[T]{Name: o.Name, Limits: o.Limits, LimitsFor: o.LimitsFor}
 	fs := flag.NewFlagSet("cookiesession inspect", flag.ContinueOnError)
@@ -25,12 +30,13 @@ func Inspect[T any](args []string, getenv func(string) string, stdin io.Reader,
 	fs.StringVar(&o.Name, "cookie-name", o.Name, "the server's -cookie-name, a `name`")
 	fs.DurationVar(&o.Idle, "idle", o.Idle, "the server's -idle")
 	fs.DurationVar(&o.Lifetime, "lifetime", o.Lifetime, "the server's -lifetime")
-	err := Parse(fs, args, getenv, stdout, fs.Name()+" [flags] <cookie\n\n"+
-		"The cookie is a bare value, name=value, a Cookie or Set-Cookie line, or a jar of curl's.")
+	err := Parse(fs, args, env, stdout, fs.Name()+" [flags] <cookie\n\n"+
+		"The cookie may be in any text: a bare value, a header, a command, a jar, what a\n"+
+		"browser's tools have copied or saved. Of several, the one that counts is told.")
 	if err != nil {
 		return err
 	}
-	keys, err := Keyring(*keyFile, getenv)
+	keys, err := Keyring(*keyFile, env)
 	if err != nil {
 		return err
 	}
@@ -38,7 +44,7 @@ func Inspect[T any](args []string, getenv func(string) string, stdin io.Reader,
 	if err != nil {
 		return err
 	}
-	input, err := io.ReadAll(io.LimitReader(stdin, 64<<10))
+	input, err := io.ReadAll(io.LimitReader(stdin, maxInput))
 	if err != nil {
 		return err
 	}
@@ -80,10 +86,17 @@ func inspect[T any](managers []*sessions.Manager[T], text string, keys *sessions
 	report.Report, error) {
 	var best sessions.Cookie
 	var rep report.Report
-	good := 0
+	good, behind, loose := 0, make(map[string][]string), report.Find(text)
+	for _, m := range managers {
+		name := m.CookieName()
+		behind[name] = valuesBehind(name, text)
+		loose = slices.DeleteFunc(loose, func(value string) bool {
+			return slices.Contains(behind[name], value)
+		})
+	}
 	for _, m := range managers {
 		site := report.Site{Cookie: m.CookieName(), Keys: keys}
-		for _, value := range findCookies(text, site.Cookie) {
+		for _, value := range slices.Concat(behind[site.Cookie], loose) {
 			s := m.Open(&http.Cookie{Value: value})
 			c := s.Cookie()
 			good += c.Good
@@ -100,15 +113,20 @@ func inspect[T any](managers []*sessions.Manager[T], text string, keys *sessions
 		}
 	}
 	rep.Good = good
+	_, sealed, _ := strings.Cut(best.Value(), ".")
+	_, missing := report.Missing(sealed)
 	switch {
 	case rep.Size == 0:
 		return rep, errors.New("there is no session cookie on standard input (a ticket, an " +
 			"identifier or a challenge of device binding is none)")
 	case keys == nil:
 		return rep, errors.New("nothing of this is verified: give the keys with -key-file")
+	case rep.Verdict != sessions.Valid && missing != "":
+		return rep, fmt.Errorf("the cookie is not valid: %v (%s)", rep.Verdict, missing)
 	case rep.Verdict == sessions.Tampered:
 		return rep, errors.New("the cookie is not valid: tampered (or a ticket, an identifier " +
-			"or a challenge of device binding, which is no session)")
+			"or a challenge of device binding, which is no session, or a cookie of another name: " +
+			"see -cookie-name)")
 	case rep.Verdict != sessions.Valid:
 		return rep, fmt.Errorf("the cookie is not valid: %v", rep.Verdict)
 	}
@@ -124,17 +142,20 @@ func counts(c, other sessions.Cookie) bool {
 	return c.Verdict == sessions.Valid && c.Written.After(other.Written)
 }
 
-// findCookies returns the values in text, in a header or a jar, of the cookie called name.
-// A bare value could be that of any name.
-func findCookies(text, name string) (values []string) {
+// valuesBehind returns the values in text that stand behind the name of a cookie, whatever
+// they look like, each once. A bare word could be that of any name.
+func valuesBehind(name, text string) (values []string) {
 	bare := strings.Trim(strings.TrimSpace(text), `'"`)
 	if bare != "" && !strings.ContainsAny(bare, "= \t\n") {
-		return []string{bare}
+		text = name + "=" + bare
 	}
-	named := regexp.MustCompile(`(?m)(?:^|[\s;:,'"])` + regexp.QuoteMeta(name) +
-		`[=\t]"?([^\s;,'"]*)`)
-	for _, match := range named.FindAllStringSubmatch(text, -1) {
-		values = append(values, match[1])
+	named := regexp.MustCompile(regexp.QuoteMeta(name) + `[=\t]"?([^\s;,'"]*)`)
+	for _, at := range named.FindAllStringSubmatchIndex(text, -1) {
+		value := text[at[2]:at[3]]
+		isWhole := at[0] == 0 || strings.ContainsRune(" \t\r\n;:,'\"", rune(text[at[0]-1]))
+		if isWhole && !slices.Contains(values, value) {
+			values = append(values, value)
+		}
 	}
 	return values
 }

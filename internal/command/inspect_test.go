@@ -47,7 +47,7 @@ func inspect(withKeys bool, stdin string, args ...string) (stdout string, err er
 	}
 	var out bytes.Buffer
 	in := strings.NewReader(stdin)
-	err = command.Inspect(args, env.get, in, &out, sessions.Options[visitor]{})
+	err = command.Inspect(args, env, in, &out, sessions.Options[visitor]{})
 	return out.String(), err
 }
 
@@ -84,10 +84,15 @@ func TestInspectFinds(t *testing.T) {
 		{stdin: "__Host-Http-session=" + value, says: "not valid: tampered"}, // another's name
 		{
 			stdin: "Cookie: shopyx=" + value, args: []string{"-cookie-name", "shop.x"},
-			says: "no session cookie on",
+			says: "a cookie of another name: see -cookie-name)",
 		},
+		{stdin: `{"name": "__Host-Http-session", "value": "` + host + `"}`},
+		{stdin: "session=" + value[:50] + "\n " + value[50:]},
+		{stdin: "session=x; shop.x=" + value[:20] + "%2d%2D; session%3D" + value},
+		{stdin: "session=" + value[:len(value)-2], says: "(characters missing: 2)"},
+		{stdin: "session=hello there", says: "not valid: malformed"},
+		{stdin: "the session: hello", says: "no session cookie on"},
 		{stdin: "", says: "no session cookie on"},
-		{stdin: "__Host-session-ticket=" + host, says: "of device binding"},
 	}
 	for _, tt := range tests {
 		out, err := inspect(true, tt.stdin, tt.args...)
@@ -143,7 +148,8 @@ func TestInspectTwoGoodCookies(t *testing.T) {
 		time.Sleep(time.Hour)
 		younger := seal(t, keyA, signed)
 		for _, stdin := range []string{
-			"session=" + old + "; session=" + younger, "session=" + younger + "; session=" + old,
+			"session=" + old + "; session=" + younger + "\nSet-Cookie: session=" + old,
+			old + "\n" + younger,
 		} {
 			out, err := inspect(true, stdin)
 			if err != nil || !strings.Contains(out, "\ncookies       2 valid ones of this name") ||
@@ -186,7 +192,7 @@ func TestInspectAsTheSite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stdin := "__Host-Http-shop=" + seal(t, keyA, o)
 		for _, want := range []error{nil, errors.New("the cookie is not valid: too old")} {
-			err := command.Inspect([]string{"-key-file", file}, environment{}.get,
+			err := command.Inspect([]string{"-key-file", file}, nil,
 				strings.NewReader(stdin), io.Discard, o)
 			if fmt.Sprint(err) != fmt.Sprint(want) {
 				t.Errorf("got %v, want %v", err, want)
@@ -219,7 +225,7 @@ func TestInspectHides(t *testing.T) {
 		if keys != "" {
 			env["COOKIESESSION_KEYS"] = keys
 		}
-		command.Inspect([]string{"-show"}, env.get, strings.NewReader(c.Value), &out, o)
+		command.Inspect([]string{"-show"}, env, strings.NewReader(c.Value), &out, o)
 		const want = "\nname          \"Alice\"\ntoken         \"hidden, 7 bytes\"\n"
 		if !strings.HasSuffix(out.String(), want) || strings.Contains(out.String(), "secret") {
 			t.Errorf("got %s, want %s", &out, want)
@@ -227,10 +233,10 @@ func TestInspectHides(t *testing.T) {
 	}
 }
 
-// Whatever is on standard input, not more than a cookie needs is read of it.
+// Whatever is on standard input, not more is read of it than a browser saves.
 func TestInspectReadsALimitedInput(t *testing.T) {
-	in := strings.NewReader(strings.Repeat(" ", 1<<20))
-	err := command.Inspect(nil, environment{}.get, in, io.Discard, sessions.Options[visitor]{})
+	in := strings.NewReader(strings.Repeat(" ", 17<<20))
+	err := command.Inspect(nil, nil, in, io.Discard, sessions.Options[visitor]{})
 	if err == nil || in.Len() < 1<<19 {
 		t.Errorf("got %v, and %d bytes left", err, in.Len())
 	}

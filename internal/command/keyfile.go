@@ -65,6 +65,9 @@ func keyBlocks(lines []string, keys []sessions.KeyLine) (blocks []keyBlock) {
 // them, and returns what that says. Another command that edits the file waits meanwhile.
 // The file must be good, but add takes one without keys, and one that isn't there.
 func (c keyCommand) editKeyFile(name, id string, stderr io.Writer) (said string, err error) {
+	if keyLike.MatchString(filepath.Base(name)) { // its lock would have the name as well
+		return "", UsageError{Err: errors.New("a key is no name for a file: keys go into it")}
+	}
 	target, err := behindLinks(name)
 	if err != nil {
 		return "", err

@@ -176,7 +176,7 @@ func TestKeysAdd(t *testing.T) {
 		"# its\n" + keyA + " #": "# its\n" + keyA + " #\nKEY\n",
 	} {
 		file := ringFile(t, before)
-		_, err := command.Keyring(file, environment{}.get)
+		_, err := command.Keyring(file, nil)
 		said := mustKeys(t, "add", file)
 		if got := newKeys.ReplaceAllString(testkit.ReadFile(t, file), "KEY"); got != want {
 			t.Errorf("%q: got %q, want %q", before, got, want)

@@ -29,17 +29,22 @@ func (l *lesson[T]) paste(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 		return web.Answer{}, err
 	}
 	ans, v := web.Answer{Page: "paste"}, pasted{Base: l.base(r)}
-	values := report.Find(strings.Join(form["cookie"], "\n"))
+	var values []string
+	pasting := r.Method == http.MethodPost
+	may := pasting && l.mayPaste()
+	if may { // to find them is most of the work
+		values = report.Find(strings.Join(form["cookie"], "\n"))
+	}
 	switch {
-	case r.Method != http.MethodPost:
+	case !pasting:
+	case !may:
+		ans.Status = http.StatusTooManyRequests
+		ans.Header = http.Header{"Retry-After": {"1"}}
+		v.Problem = "Too many cookies are pasted here right now. Try again in a moment."
 	case len(values) == 0:
 		ans.Status = http.StatusUnprocessableEntity
 		v.Problem = "There is no cookie of this site's form in it: " +
 			"six characters, a dot, and a long text without spaces."
-	case !l.mayPaste():
-		ans.Status = http.StatusTooManyRequests
-		ans.Header = http.Header{"Retry-After": {"1"}}
-		v.Problem = "Too many cookies are pasted here right now. Try again in a moment."
 	default:
 		v.More = max(0, len(values)-maxPasted)
 		for _, value := range values[:len(values)-v.More] {

@@ -98,7 +98,7 @@ func TestPasteOtherTexts(t *testing.T) {
 // many returns a text with n cookies of keys that nobody has.
 func many(n int) (text string) {
 	for i := range n {
-		text += "aaaaa" + string(rune('a'+i)) + ".AAAA\n"
+		text += "aaaaa" + string(rune('a'+i)) + "." + strings.Repeat("A", 59) + "\n"
 	}
 	return text
 }

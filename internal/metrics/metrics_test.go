@@ -80,11 +80,11 @@ func TestFromTheStart(t *testing.T) {
 	}
 	for want, is := range map[string]bool{
 		"go_goroutines ": true, "go_build_info{": true, "process_start_time_seconds ": true,
-		"cookiesession_clock_timestamp_seconds ":        true,
-		"cookiesession_keys_changed_timestamp_seconds ": true,
-		"cookiesession_keys_replaced_total 0\n":         true,
-		"cookiesession_key_file":                        false,
-		"cookiesession_tls_certificate":                 false,
+		"cookiesession_clock_timestamp_seconds ":         true,
+		"cookiesession_keys_changed_timestamp_seconds ":  true,
+		"cookiesession_keys_replaced_total 0\n":          true,
+		"cookiesession_key_file":                         false,
+		"cookiesession_tls_certificate":                  false,
 		"cookiesession_key_last_valid_timestamp_seconds": false,
 	} {
 		if strings.Contains(page, "\n"+want) != is {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -34,8 +35,11 @@ func (c *Certificate) Load() error {
 	return nil
 }
 
+// Leaf returns the certificate in use. It must have been loaded.
+func (c *Certificate) Leaf() *x509.Certificate { return c.current.Load().Leaf }
+
 // NotAfter returns when the certificate in use ends. It must have been loaded.
-func (c *Certificate) NotAfter() time.Time { return c.current.Load().Leaf.NotAfter }
+func (c *Certificate) NotAfter() time.Time { return c.Leaf().NotAfter }
 
 // config returns the configuration of a server with this certificate. TLS 1.2
 // is for AEAD suites alone; those of TLS 1.3 are all of that kind.

@@ -81,10 +81,7 @@ func Run(ctx context.Context, cfg Config) error {
 	go func() { failed <- cfg.serve(srv, ln) }()
 	started := []any{"url", cfg.url(ln.Addr()), "addr", ln.Addr().String()}
 	cfg.Log.Info("listening", append(started, cfg.Started...)...)
-	if !cfg.Secure && cfg.Certificate == nil && !isLoopback(ln.Addr().String()) {
-		cfg.Log.Warn("this listens beyond loopback without HTTPS, so cookies can be read and " +
-			"copied on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")
-	}
+	cfg.warnIfExposed(ln.Addr().String())
 
 	why := "its caller"
 	select {
@@ -96,6 +93,26 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	signal.Stop(signals) // from here on one ends the program at once
 	return cfg.shutDown(srv, why, busy)
+}
+
+// Check reads the certificate and logs warnings as Run does, but listens to nothing.
+func Check(cfg Config) error {
+	cfg.warnIfExposed(cfg.Addr)
+	if cfg.Certificate == nil {
+		return nil
+	}
+	if err := cfg.loadCertificate(); err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	return nil
+}
+
+// warnIfExposed says so when cookies travel in the clear to a listener on addr.
+func (cfg Config) warnIfExposed(addr string) {
+	if !cfg.Secure && cfg.Certificate == nil && !isLoopback(addr) {
+		cfg.Log.Warn("this listens beyond loopback without HTTPS, so cookies can be read and " +
+			"copied on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")
+	}
 }
 
 // serve has srv serve what comes to ln, with TLS if there is a certificate.

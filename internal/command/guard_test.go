@@ -1,0 +1,35 @@
+package command_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"cookiesession/internal/command"
+)
+
+// What looks like a key is not written, wherever it stands. All else is.
+func TestGuard(t *testing.T) {
+	for text, want := range map[string]string{
+		"open " + keyA + ": no\n":               "open (a key): no\n",
+		strings.ToUpper(keyA) + "," + keyB:      "(a key),(a key)",
+		keyA[:48] + " " + keyB[:47]:             "(a key) " + keyB[:47],
+		"x" + keyA + keyA + "y":                 "x(a key)y",
+		"commit " + keyA[:40] + ", a b\n":       "commit " + keyA[:40] + ", a b\n",
+		"eyj7fr." + strings.Repeat("A1Z", 30):   "eyj7fr." + strings.Repeat("A1Z", 30),
+		"-" + keyA[:20] + strings.ToUpper(keyA): "-(a key)", "": "",
+	} {
+		var out bytes.Buffer
+		n, err := io.WriteString(command.Guard(&out), text)
+		if out.String() != want || n != len(text) || err != nil {
+			t.Errorf("%q: got %q, %d and %v, want %q", text, &out, n, err, want)
+		}
+	}
+	reader, writer := io.Pipe()
+	reader.CloseWithError(errors.New("gone"))
+	if n, err := io.WriteString(command.Guard(writer), "x"); n != 0 || err == nil {
+		t.Errorf("got %d and %v", n, err)
+	}
+}
