@@ -57,7 +57,7 @@ func (a *app) keysStatus() server.Section {
 	})
 	if a.cfg.keyFile != "" {
 		read := moment(a.measured("key_file_read_timestamp_seconds"))
-		file := server.Fact{Name: "Key file", Text: a.cfg.keyFile + ", read " + read}
+		file := server.Fact{Name: "Key file", Text: "read " + read}
 		if a.measured("key_file_ok") == 0 {
 			file.Text, file.Bad = file.Text+": it was bad, so the keys are older, see the log", true
 		}

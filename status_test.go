@@ -41,7 +41,7 @@ func TestStatus(t *testing.T) {
 		`^  [a-z2-7]{6} [a-z2-7]{6} +seals; no valid cookie since the start$`,
 		`^  [a-z2-7]{6} [a-z2-7]{6} +verifies; no valid cookie since the start$`,
 		`^  These keys +since `+changed.Format(time.DateTime)+` UTC$`,
-		`^  Key file +`+regexp.QuoteMeta(ring)+`, read `+now+`$`,
+		`^  Key file +read `+now+`$`,
 		`^  Certificate +ends `+now+`$`, `^  valid +0$`, `^  unknown key +0$`,
 		`^  Log +0 lines lost$`)
 

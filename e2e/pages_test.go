@@ -280,7 +280,24 @@ func TestBrowserPages(t *testing.T) {
 		if b.number("script, [style], [onclick]", "true") != 0 {
 			t.Errorf("%s: got scripts or inline styles", state.name)
 		}
-		const folded, visible = "details > :not(summary)", "e.checkVisibility()"
+		for what, wrong := range map[string][2]string{
+			"lists that VoiceOver takes for none": {"main :is(ul, ol)",
+				`getComputedStyle(e).listStyleType === "none" && e.getAttribute("role") !== "list"`},
+			"boxes without a border where colours are forced": {".note, .next, .anatomy, .http, pre",
+				"parseFloat(getComputedStyle(e).borderTopWidth) < 1"},
+			"targets that are too low": {"nav a, summary, .answers a, main .button",
+				"e.getBoundingClientRect().height < 44"},
+			"breaks within words": {".cookie, .attribute, code", // but for base64
+				`getComputedStyle(e).lineBreak === "anywhere"`},
+			"parts of a bar that touch": {".bar rect",
+				"getComputedStyle(e).stroke !== getComputedStyle(document.body).backgroundColor"},
+		} {
+			if got := b.number(wrong[0], wrong[1]); got != 0 {
+				t.Errorf("%s: got %d %s", state.name, got, what)
+			}
+		}
+		const folded = "details:not(.try *) > :not(summary)"
+		const visible = "e.checkVisibility()"
 		if got := b.number(folded, visible); got != 0 {
 			t.Errorf("%s: got %d elements unfolded at first sight", state.name, got)
 		}
@@ -344,18 +361,21 @@ const axeCheck = `axe.run({
 	return contrast ? wrong : [...wrong, "the contrast was not checked"];
 })`
 
-// axe-core finds nothing to complain about, on any page, in either scheme, with
-// the contrast of AAA.
+// axe-core finds nothing to complain about, on any page, unfolded, on narrow screens and
+// wide ones, in either scheme, with the contrast of AAA.
 func TestBrowserAccessibility(t *testing.T) {
 	b := startBrowser(t).newTab(startForPages(t).URL)
 	source := axe(t)
 	for _, state := range pageStates {
 		state.open(b)
 		eval[int](b, source+"; 0")
-		for _, scheme := range []string{"light", "dark"} {
+		eval[bool](b, `document.querySelectorAll("details").forEach(d => d.open = true), true`)
+		for i, width := range []int64{320, 375, 640, 1280} {
+			scheme := []string{"light", "dark"}[i%2]
 			b.prefer("", scheme)
+			b.run(chromedp.EmulateViewport(width, 800))
 			for _, wrong := range eval[[]string](b, axeCheck, chromedp.EvalAwaitPromise) {
-				t.Errorf("%s, %s: %s", state.name, scheme, wrong)
+				t.Errorf("%s, %d pixels, %s: %s", state.name, width, scheme, wrong)
 			}
 		}
 	}

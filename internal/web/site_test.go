@@ -44,7 +44,8 @@ func files() fstest.MapFS {
 		"cart.html":  page("Cart", `<p>{{.Text}}</p>`),
 		"add.html":   page("Add", `{{if .TryAgain}}{{.Text}}{{end}}<input value="{{.Data}}">`),
 		"error.html": page("Sorry",
-			`<p>{{.Text}}</p>{{with .Data}}<a href="{{.}}">{{end}}{{if .TryAgain}}<form action="/empty">{{end}}`+
+			`<p>{{.Text}}</p>{{with .Data}}<a href="{{.}}">{{end}}`+
+				`{{if .TryAgain}}<form action="/empty">{{end}}`+
 				`{{with .Shared}}{{if eq . "broken"}}{{.Nowhere}}{{end}}{{end}}`),
 		"broken.html": page("Half", `half a page {{.Nowhere}}`),
 		"help/help.html": page("Help",
