@@ -164,7 +164,9 @@ func runServer(ctx context.Context, args []string, env map[string]string,
 		_, err := fmt.Fprintln(stdout, version())
 		return err
 	}
-	a := &app{cfg: cfg, log: log.Logger(cfg.logLevel), keys: new(sessions.Keyring)}
+	a := &app{
+		cfg: cfg, log: log.Logger(cfg.logLevel), keys: new(sessions.Keyring), started: time.Now(),
+	}
 	var odd notes
 	if cfg.checkOnly {
 		a.log = slog.New(&odd)
@@ -175,6 +177,7 @@ func runServer(ctx context.Context, args []string, env map[string]string,
 			"names", strings.Join(cfg.unknown, ", "))
 	}
 	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
+	a.metrics.LogLines(func() float64 { return float64(log.Lost()) })
 	if err := a.takeKeys(ctx, env); err != nil {
 		return err
 	}
@@ -198,6 +201,7 @@ type app struct {
 	keys     *sessions.Keyring
 	log      *slog.Logger
 	metrics  *metrics.Metrics
+	started  time.Time
 	keysEnd  bool        // with this process
 	draining atomic.Bool // the server is about to stop
 	former   []string    // the keys before the last loading
@@ -234,7 +238,8 @@ func (a *app) serving() server.Config {
 	to := server.Config{
 		Addr: cfg.addr, Handler: a, Secure: cfg.secure(), Log: a.log,
 		CertificateLoaded: a.metrics.CertificateLoaded,
-		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(), Style: string(style),
+		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(), Status: a.status,
+		Style:         string(style),
 		ShutdownDelay: cfg.shutdownDelay, Drain: func() { a.draining.Store(true) },
 	}
 	if len(cfg.origins) > 0 {
@@ -276,6 +281,9 @@ func (a *app) takeKeys(ctx context.Context, env map[string]string) error {
 	err := server.Watch(ctx, []string{a.cfg.keyFile}, load, a.keysReloaded)
 	if err == nil {
 		a.metrics.KeysLoaded(nil)
+		if info, err := os.Stat(a.cfg.keyFile); err == nil { // or it has gone since
+			a.metrics.KeysSince(info.ModTime())
+		}
 		a.warnOfReaders()
 	}
 	return err

@@ -646,9 +646,10 @@ func TestAdminAndShutdown(t *testing.T) {
 		"/":        ":root",
 		"/metrics": "\ncookiesession_tls_certificate_not_after_timestamp_seconds ",
 	} {
-		_, page := testkit.Send(t, "GET", p.AdminURL()+path, "", http.Header{})
-		if !strings.Contains(page, want) {
-			t.Errorf("%s: got no %q in %s", path, want, page)
+		header := http.Header{"Accept": {"text/html"}}
+		_, page := testkit.Send(t, "GET", p.AdminURL()+path, "", header)
+		if !strings.Contains(page, want) || strings.Contains(page, `class="bad"`) {
+			t.Errorf("%s: got no %q, or something bad, in %s", path, want, page)
 		}
 	}
 	p = startRun(t, withKeyA, "-shutdown-delay", "300ms", "-addr", ":0",

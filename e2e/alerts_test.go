@@ -2,6 +2,11 @@ package e2e
 
 import (
 	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -53,23 +58,88 @@ func TestAlerts(t *testing.T) {
 	if len(sections) != len(alerts) || len(alerts) == 0 {
 		t.Errorf("%d of %d alerts say where to read on", len(sections), len(alerts))
 	}
+	for _, alert := range strings.Split(rules, "- alert: ")[1:] {
+		if !strings.Contains(alert, "ook at") || !strings.Contains(alert, "Don't") {
+			name, _, _ := strings.Cut(alert, "\n")
+			t.Errorf("%s: got no word of what to look at, or of what not to do", name)
+		}
+	}
 }
 
-// What the alerts look at exists, and Prometheus finds nothing to complain of in the page
-// of metrics.
+// What the alerts and the dashboard look at exists, with the labels by which they choose
+// and add up, and Prometheus finds nothing to complain of in the page of metrics.
 func TestAlertsKnowTheMetrics(t *testing.T) {
 	slow(t)
 	page := busyMetrics(t)
 	tool(t, page, "promtool", "check", "metrics")
-	names := regexp.MustCompile(`\bcookiesession_[a-z_]+`)
-	for _, name := range names.FindAllString(read(t, "deploy/alerts.yml"), -1) {
-		if strings.HasPrefix(name, "cookiesession_key_info") {
-			name = "cookiesession_key_info" // and not the rule that is made of it
+	labels := make(map[string]string) // of each metric
+	all := " job instance le "        // which Prometheus or histograms add
+	for _, m := range regexp.MustCompile(`(?m)^(\w+)(?:{(.*)})? `).FindAllStringSubmatch(page, -1) {
+		labels[m[1]] = m[2]
+		all += strings.Join(labelNames(m[2]), " ") + " "
+	}
+	recorded := regexp.MustCompile(`\b\w+:\w+:\w+`) // what a rule has made
+	metric := regexp.MustCompile(`\b((?:cookiesession|process)_\w+)(?:{([^{}]*)})?`)
+	grouped := regexp.MustCompile(`\b(?:by|on|group_left|group_right) \(([^)]*)\)`)
+	for name, text := range map[string]string{
+		"deploy/alerts.yml":     read(t, "deploy/alerts.yml"),
+		"deploy/dashboard.json": strings.Join(dashboardQueries(t), "\n"),
+	} {
+		text = recorded.ReplaceAllString(text, "")
+		for _, m := range metric.FindAllStringSubmatch(text, -1) {
+			has, ok := labels[m[1]]
+			for _, label := range labelNames(m[2]) {
+				if label != "job" && label != "instance" {
+					ok = ok && strings.Contains(","+has, ","+label+"=")
+				}
+			}
+			if !ok {
+				t.Errorf("%s looks at %s, which the program doesn't have", name, m[0])
+			}
 		}
-		if !strings.Contains(page, "\n"+name+"{") && !strings.Contains(page, "\n"+name+" ") {
-			t.Errorf("%s: an alert looks at it, and the program doesn't have it", name)
+		for _, m := range grouped.FindAllStringSubmatch(text, -1) {
+			for label := range strings.SplitSeq(m[1], ", ") {
+				if !strings.Contains(all, " "+label+" ") {
+					t.Errorf("%s adds up by %s, which no metric has", name, label)
+				}
+			}
 		}
 	}
+}
+
+// labelNames returns the names of the labels in what stands in a metric's braces.
+func labelNames(braces string) (names []string) {
+	label := regexp.MustCompile(`(\w+)(?:=|!=|=~|!~)["']`)
+	for _, m := range label.FindAllStringSubmatch(braces, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+// dashboardQueries returns the queries of the dashboard's panels, each of which must have one.
+func dashboardQueries(t testing.TB) (queries []string) {
+	t.Helper()
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, "deploy/dashboard.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	for _, panel := range dashboard.Panels {
+		if panel.Title == "" || len(panel.Targets) == 0 {
+			t.Errorf("got a panel %+v", panel)
+		}
+		for _, target := range panel.Targets {
+			queries = append(queries, target.Expr)
+		}
+	}
+	if len(dashboard.Panels) != 8 {
+		t.Errorf("got %d panels, want 8", len(dashboard.Panels))
+	}
+	return queries
 }
 
 // The manual's queries on a rotation say what they should: deploy/alerts_test.yml has them
@@ -86,5 +156,133 @@ func TestRotationQueries(t *testing.T) {
 	}
 	if len(queries) != 3 {
 		t.Errorf("got %d queries, want 3", len(queries))
+	}
+}
+
+// Prometheus itself, with the alerts and two copies, names the copy that has no new key yet,
+// what both have, and nothing that strangers have made up. It can evaluate the dashboard, too.
+func TestAlertsInPrometheus(t *testing.T) {
+	slow(t)
+	dir := t.TempDir()
+	var copies []*testkit.Server
+	var rings, targets []string
+	for i := range 2 {
+		rings = append(rings, filepath.Join(dir, fmt.Sprint("ring", i)))
+		testkit.WriteFile(t, rings[i], testkit.KeyA+"\n"+testkit.KeyB)
+		copies = append(copies, start(t, nil, "-admin-addr", "127.0.0.1:0", "-key-file", rings[i]))
+		targets = append(targets, strings.TrimPrefix(copies[i].AdminURL(), "http://"))
+	}
+	p := startPrometheus(t, dir, targets)
+
+	made := http.Header{"Cookie": {"session=aaaaaa." + strings.Repeat("A", 64)}}
+	testkit.AwaitTrue(t, "both copies scraped, and made-up cookies counted", func() bool {
+		for range 20 {
+			testkit.Send(t, "GET", copies[1].URL+"/get_name", "", made)
+		}
+		got := p.query(t, `increase(cookiesession_cookies_total{verdict="unknown key"}[5m]) > 20`)
+		return len(got) == 1 && len(p.query(t, "up == 1")) == 2
+	})
+	for _, query := range dashboardQueries(t) {
+		query = strings.NewReplacer("$job", "site", "$__rate_interval", "1m").Replace(query)
+		p.query(t, query)
+	}
+	if got := p.query(t, `ALERTS{alertname=~".*Key.*"}`); len(got) != 0 {
+		t.Errorf("got the alerts %v while all was well", got)
+	}
+
+	mustRun(t, "keys", "add", rings[0])
+	mustRun(t, "keys", "promote", rings[0])
+	testkit.AwaitTrue(t, "alerts", func() bool {
+		return len(p.query(t, `ALERTS{alertname=~".*Key.*"}`)) >= 2
+	})
+	got := make(map[string]string)
+	for _, alert := range p.alerts(t) {
+		name := alert.Labels["alertname"] + " " + alert.Labels["instance"]
+		got[name] = alert.Annotations["description"]
+	}
+	behind, sealer := targets[1], sealer(t, rings[0])
+	for _, name := range []string{"CookiesessionKeyMissing ", "CookiesessionKeysDiffer "} {
+		if text := got[name+behind]; !strings.Contains(text, sealer) ||
+			!strings.Contains(text, idOf(t, testkit.KeyA)) || strings.Contains(text, "error") {
+			t.Errorf("%s: got %q", name, text)
+		}
+	}
+	if !strings.Contains(got["CookiesessionKeysDiffer "+behind], targets[0]+" "+sealer+" (seals)") {
+		t.Errorf("got no word of who is ahead in %q", got)
+	}
+	for name := range got {
+		if strings.Contains(name, "Key") && strings.HasSuffix(name, targets[0]) {
+			t.Errorf("got %s, which is ahead", name)
+		}
+	}
+}
+
+// prometheus is a running Prometheus.
+type prometheus struct{ url string }
+
+// startPrometheus has Prometheus scrape copies every second, with the rules in deploy/, each
+// of which fires at once.
+func startPrometheus(t testing.TB, dir string, targets []string) prometheus {
+	t.Helper()
+	file := testkit.NeedTool(t, "prometheus")
+	waits := regexp.MustCompile(`(?m)^ +for: .*\n`)
+	rules := waits.ReplaceAllString(read(t, "deploy/alerts.yml"), "")
+	testkit.WriteFile(t, filepath.Join(dir, "alerts.yml"), rules)
+	testkit.WriteFile(t, filepath.Join(dir, "prometheus.yml"), "global:\n"+
+		"  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: [alerts.yml]\n"+
+		"scrape_configs:\n- job_name: site\n  static_configs:\n  - targets: ['"+
+		strings.Join(targets, "', '")+"']\n")
+	addr := testkit.FreeAddr(t)
+	cmd := exec.Command(file, "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+		"--web.listen-address="+addr, "--log.level=warn")
+	said := new(testkit.Buffer)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, said, said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	testkit.AwaitTrue(t, "Prometheus", func() bool {
+		res, err := http.Get("http://" + addr + "/-/ready")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err == nil && res.StatusCode == 200
+	})
+	return prometheus{url: "http://" + addr}
+}
+
+// query returns the labels of what a query finds.
+func (p prometheus) query(t testing.TB, query string) (found []map[string]string) {
+	t.Helper()
+	var answer struct {
+		Data struct {
+			Result []struct{ Metric map[string]string }
+		}
+	}
+	p.ask(t, "/api/v1/query?query="+url.QueryEscape(query), &answer)
+	for _, series := range answer.Data.Result {
+		found = append(found, series.Metric)
+	}
+	return found
+}
+
+// alert is what Prometheus says of one.
+type alert struct{ Labels, Annotations map[string]string }
+
+func (p prometheus) alerts(t testing.TB) []alert {
+	t.Helper()
+	var answer struct{ Data struct{ Alerts []alert } }
+	p.ask(t, "/api/v1/alerts", &answer)
+	return answer.Data.Alerts
+}
+
+func (p prometheus) ask(t testing.TB, path string, answer any) {
+	t.Helper()
+	res, text := testkit.Send(t, "GET", p.url+path, "", http.Header{})
+	if err := json.Unmarshal([]byte(text), answer); err != nil || res.StatusCode != 200 {
+		t.Fatalf("%s: got %d, %v: %s", path, res.StatusCode, err, text)
 	}
 }

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"strconv"
@@ -114,23 +116,31 @@ func TestStalledLog(t *testing.T) {
 	slow(t)
 	t.Parallel()
 	for _, format := range []string{"text", "json"} {
-		p, pipe, log := startPiped(t, "-log-level", "debug", "-log-format", format)
+		admin := testkit.FreeAddr(t)
+		p, pipe, log := startPiped(t, "-log-level", "debug", "-log-format", format,
+			"-admin-addr", admin)
 		refuseMany(t, p)
 		read := make(chan struct{})
 		go func() {
 			io.Copy(log, pipe)
 			close(read)
 		}()
-		const start, end = 2, 2 // starting and listening, shutting down and ended
+		const start, end = 3, 2 // starting and listening, shutting down and ended
 		testkit.AwaitTrue(t, "all lines", func() bool {
 			n, lost := tally(log)
 			return n+lost == 20_000+start && lost > 0
 		})
+		_, lost := tally(log)
+		_, page := testkit.Send(t, "GET", "http://"+admin+"/metrics", "", http.Header{})
+		metric := fmt.Sprintf("\ncookiesession_log_lines_lost_total %d\n", lost)
+		if !strings.Contains(page, metric) {
+			t.Errorf("%s: got no %q in the metrics", format, metric)
+		}
 		endOfPiped(t, p)
 		<-read
 		wantWhole(t, log)
 		if n, lost := tally(log); n+lost != 20_000+start+end {
-			t.Errorf("%s: got %d lines and %d lost, want 20,004 in all", format, n, lost)
+			t.Errorf("%s: got %d lines and %d lost, want 20,005 in all", format, n, lost)
 		}
 
 		p, pipe, log = startPiped(t, "-log-level", "debug", "-log-format", format)

@@ -350,20 +350,22 @@ func axe(t *testing.T) string {
 	return tool(t, "", "tar", "-xzOf", packed, "package/axe.min.js")
 }
 
+// axeCheck has axe-core, which must be in the page, return what is wrong with it.
+const axeCheck = `axe.run({
+	runOnly: ["wcag2a", "wcag2aa", "wcag2aaa", "wcag21a", "wcag21aa", "wcag22aa",
+		"best-practice"],
+	rules: {"color-contrast-enhanced": {enabled: true}},
+}).then(r => {
+	const wrong = r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html));
+	const contrast = r.passes.some(p => p.id === "color-contrast-enhanced");
+	return contrast ? wrong : [...wrong, "the contrast was not checked"];
+})`
+
 // axe-core finds nothing to complain about, on any page, unfolded, on narrow screens and
 // wide ones, in either scheme, with the contrast of AAA.
 func TestBrowserAccessibility(t *testing.T) {
 	b := startBrowser(t).newTab(startForPages(t).URL)
 	source := axe(t)
-	const check = `axe.run({
-		runOnly: ["wcag2a", "wcag2aa", "wcag2aaa", "wcag21a", "wcag21aa", "wcag22aa",
-			"best-practice"],
-		rules: {"color-contrast-enhanced": {enabled: true}},
-	}).then(r => {
-		const wrong = r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html));
-		const contrast = r.passes.some(p => p.id === "color-contrast-enhanced");
-		return contrast ? wrong : [...wrong, "the contrast was not checked"];
-	})`
 	for _, state := range pageStates {
 		state.open(b)
 		eval[int](b, source+"; 0")
@@ -372,7 +374,7 @@ func TestBrowserAccessibility(t *testing.T) {
 			scheme := []string{"light", "dark"}[i%2]
 			b.prefer("", scheme)
 			b.run(chromedp.EmulateViewport(width, 800))
-			for _, wrong := range eval[[]string](b, check, chromedp.EvalAwaitPromise) {
+			for _, wrong := range eval[[]string](b, axeCheck, chromedp.EvalAwaitPromise) {
 				t.Errorf("%s, %d pixels, %s: %s", state.name, width, scheme, wrong)
 			}
 		}

@@ -4,6 +4,7 @@ package metrics
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -25,15 +26,18 @@ type Metrics struct {
 	size     prometheus.Histogram
 	requests *prometheus.HistogramVec
 	reloads  *prometheus.CounterVec
+	replaced prometheus.Counter
+	changed  prometheus.Gauge
+	lastSeen *prometheus.GaugeVec // by key id, not before it was
 
 	// These have no labels. As vectors they aren't there before they are set: without
 	// a key file or a certificate there is nothing to tell.
-	fileOK, certOK, certEnd *prometheus.GaugeVec
+	fileOK, fileRead, certOK, certEnd *prometheus.GaugeVec
 
 	keys    *sessions.Keyring
 	session string // the name of the one that the site has from the start
 	mu      sync.Mutex
-	ids     map[string]bool // that have counters
+	ids     []string // of the ring's keys, which have counters, in their order
 }
 
 // New returns the metrics of a site whose sessions are sealed with keys, and only
@@ -47,9 +51,12 @@ func New(keys *sessions.Keyring, signOnly bool, session string) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return with.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	gauge := func(name, help string) *prometheus.GaugeVec {
-		return with.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, nil)
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return with.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
 	}
+	with.NewGaugeFunc(prometheus.GaugeOpts{Name: "cookiesession_clock_timestamp_seconds",
+		Help: "What time it is by this copy's clock, in Unix seconds."},
+		func() float64 { return inSeconds(time.Now()) })
 	m := &Metrics{
 		registry: registry, keys: keys, session: session,
 		cookies: counter("cookiesession_cookies_total", "Requests to pages, by the verdict on "+
@@ -73,8 +80,18 @@ func New(keys *sessions.Keyring, signOnly bool, session string) *Metrics {
 			Help:    "How long requests took, by route, method and status.",
 			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5},
 		}, []string{"route", "method", "status"}),
+		replaced: counter("cookiesession_keys_replaced_total", "Changes of the keys that left "+
+			"none of those before, such as by keys replace. Each ends all sessions.").
+			WithLabelValues(),
+		changed: gauge("cookiesession_keys_changed_timestamp_seconds", "When the keys in use "+
+			"last changed, in Unix seconds; at the start, the time of the key file if any.").
+			WithLabelValues(),
+		lastSeen: gauge("cookiesession_key_last_valid_timestamp_seconds",
+			"When a valid cookie of each key last came to this copy, in Unix seconds.", "key_id"),
 		fileOK: gauge("cookiesession_key_file_ok",
 			"1 while the keys are those of the key file, 0 while it is bad and they are older."),
+		fileRead: gauge("cookiesession_key_file_read_timestamp_seconds", "When the key file was "+
+			"last read since it had changed, whatever came of it, in Unix seconds."),
 		certOK: gauge("cookiesession_tls_certificate_ok", "1 while the TLS certificate is that "+
 			"of its files, 0 while they are bad and it is an older one."),
 		certEnd: gauge("cookiesession_tls_certificate_not_after_timestamp_seconds",
@@ -99,31 +116,52 @@ func (m *Metrics) foresee() {
 	for _, result := range []string{"ok", "error"} {
 		m.reloads.WithLabelValues(result)
 	}
+	m.foreseeVerdicts("") // of cookies whose key was not found
+}
+
+// foreseeVerdicts makes the counters of cookies of a key.
+func (m *Metrics) foreseeVerdicts(id string) {
+	for _, check := range sessions.Checks() {
+		m.cookies.WithLabelValues(string(check.Verdict), id, m.session)
+	}
+	m.cookies.WithLabelValues(string(sessions.Valid), id, m.session)
 }
 
 // KeysChanged makes the counters of the keys that are in the ring, and drops those of
-// keys that are gone. It is to be called after each change of the ring.
+// keys that are gone. It is to be called after each change of the ring, and does nothing
+// if there was none.
 func (m *Metrics) KeysChanged() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ids := map[string]bool{"": true} // of a cookie whose key was not found
+	var ids []string
 	for _, k := range m.keys.Keys() {
 		encrypted, signed := k.IDs()
-		ids[encrypted], ids[signed] = true, true
+		ids = append(ids, encrypted, signed)
 	}
-	for id := range ids {
-		for _, check := range sessions.Checks() {
-			m.cookies.WithLabelValues(string(check.Verdict), id, m.session)
-		}
-		m.cookies.WithLabelValues(string(sessions.Valid), id, m.session)
+	if slices.Equal(ids, m.ids) {
+		return
 	}
-	for id := range m.ids {
-		if !ids[id] {
+	for _, id := range ids {
+		m.foreseeVerdicts(id)
+	}
+	gone := 0
+	for _, id := range m.ids {
+		if !slices.Contains(ids, id) {
+			gone++
 			m.cookies.DeletePartialMatch(prometheus.Labels{"key_id": id})
+			m.lastSeen.DeleteLabelValues(id)
 		}
+	}
+	if gone > 0 && gone == len(m.ids) {
+		m.replaced.Inc()
 	}
 	m.ids = ids
+	m.changed.SetToCurrentTime()
 }
+
+// KeysSince tells since when the keys are as they are, where that is known better than
+// by KeysChanged: a start is no change. It tells a copy that is behind from the others.
+func (m *Metrics) KeysSince(t time.Time) { m.changed.Set(inSeconds(t)) }
 
 // keyInfo collects the keys that are in the ring at that moment.
 type keyInfo struct {
@@ -164,6 +202,9 @@ func (m *Metrics) Observe(session string, e sessions.Event) {
 			id = "" // it is whatever the client has made up
 		}
 		m.cookies.WithLabelValues(string(e.Cookie.Verdict), id, session).Inc()
+		if e.Cookie.Verdict == sessions.Valid {
+			m.lastSeen.WithLabelValues(id).SetToCurrentTime()
+		}
 	}
 	if why := e.Saved.Reason; why != "" && why != sessions.Unchanged {
 		m.written.WithLabelValues(string(why), session).Inc()
@@ -186,6 +227,7 @@ func (m *Metrics) KeysLoaded(err error) {
 	}
 	m.reloads.WithLabelValues(result).Inc()
 	m.fileOK.WithLabelValues().Set(ok)
+	m.fileRead.WithLabelValues().SetToCurrentTime()
 }
 
 // CertificateLoaded tells how loading the certificate went, and when the one that is
@@ -198,6 +240,39 @@ func (m *Metrics) CertificateLoaded(notAfter time.Time, err error) {
 	m.certOK.WithLabelValues().Set(ok)
 	m.certEnd.WithLabelValues().Set(float64(notAfter.Unix()))
 }
+
+// LogLines has the log lines counted that were lost. It is to be called once.
+func (m *Metrics) LogLines(lost func() float64) {
+	promauto.With(m.registry).NewCounterFunc(prometheus.CounterOpts{
+		Name: "cookiesession_log_lines_lost_total",
+		Help: "Lines that were not logged, because who reads the log was too slow.",
+	}, lost)
+}
+
+// Sums returns the values of a counter or gauge, added up by one of its labels, or all
+// together for "" if label is empty. It returns nothing for one that has no values yet.
+func (m *Metrics) Sums(name, label string) map[string]float64 {
+	sums := make(map[string]float64)
+	families, _ := m.registry.Gather() // what fails is left out, as it is from the page
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, series := range family.GetMetric() {
+			of := ""
+			for _, pair := range series.GetLabel() {
+				if pair.GetName() == label {
+					of = pair.GetValue()
+				}
+			}
+			sums[of] += series.GetCounter().GetValue() + series.GetGauge().GetValue()
+		}
+	}
+	return sums
+}
+
+// inSeconds returns t in Unix seconds, with what is left of one.
+func inSeconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // Handler returns a handler of the metrics' page.
 func (m *Metrics) Handler() http.Handler {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cookiesession/internal/metrics"
@@ -79,7 +80,12 @@ func TestFromTheStart(t *testing.T) {
 	}
 	for want, is := range map[string]bool{
 		"go_goroutines ": true, "go_build_info{": true, "process_start_time_seconds ": true,
-		"cookiesession_key_file_ok": false, "cookiesession_tls_certificate": false,
+		"cookiesession_clock_timestamp_seconds ":         true,
+		"cookiesession_keys_changed_timestamp_seconds ":  true,
+		"cookiesession_keys_replaced_total 0\n":          true,
+		"cookiesession_key_file":                         false,
+		"cookiesession_tls_certificate":                  false,
+		"cookiesession_key_last_valid_timestamp_seconds": false,
 	} {
 		if strings.Contains(page, "\n"+want) != is {
 			t.Errorf("got %s: %v, in %s", want, !is, page)
@@ -157,6 +163,9 @@ func TestFiles(t *testing.T) {
 				t.Errorf("load %d: got %v for %s, want %v", i+1, got, series, want)
 			}
 		}
+	}
+	if value(t, scrape(m), "cookiesession_key_file_read_timestamp_seconds") < 1e9 {
+		t.Error("got no time of the last reading")
 	}
 	for result, want := range map[string]float64{"ok": 2, "error": 2} {
 		series := fmt.Sprintf("cookiesession_key_reloads_total{result=%q}", result)
@@ -236,6 +245,102 @@ func TestCountersOfKeys(t *testing.T) {
 				t.Errorf("%v: got %v for %s, want %v", step, got, series, want)
 			}
 		}
+	}
+}
+
+// It is known when the keys last changed, which they don't when they are loaded again, and
+// how often that has left none of them. A key is in use for as long as valid cookies of it
+// come, and then until it goes.
+func TestKeysOverTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := new(sessions.Keyring)
+		m := metrics.New(keys, false, "session")
+		a, _ := keyA.IDs()
+		began := time.Now()
+		for i, step := range []struct {
+			ring     []sessions.Key
+			valid    bool    // a valid cookie of keyA comes
+			changed  float64 // minutes after the beginning
+			replaced float64
+			last     float64 // minutes after the beginning, or -1 if it isn't there
+		}{
+			{[]sessions.Key{keyA}, false, 1, 0, -1},
+			{[]sessions.Key{keyA}, true, 1, 0, 2},
+			{[]sessions.Key{keyA, keyB}, false, 3, 0, 2},
+			{[]sessions.Key{keyB, keyA}, true, 4, 0, 4},
+			{[]sessions.Key{keyB}, false, 5, 0, -1},
+			{[]sessions.Key{keyA}, false, 6, 1, -1},
+			{[]sessions.Key{keyB, sessions.NewKey()}, false, 7, 2, -1},
+		} {
+			time.Sleep(time.Minute)
+			if err := keys.Replace(step.ring[0], step.ring[1:]...); err != nil {
+				t.Fatal(err)
+			}
+			m.KeysChanged()
+			if step.valid {
+				m.Observe("session", sessions.Event{Cookie: sessions.Cookie{
+					Verdict: sessions.Valid, KeyID: a}})
+			}
+			// What is not valid is no sign of use.
+			m.Observe("session", sessions.Event{Cookie: sessions.Cookie{
+				Verdict: sessions.Tampered, KeyID: a}})
+			page := scrape(m)
+			after := func(series string) float64 {
+				if v := value(t, page, series); v > 0 {
+					return time.UnixMicro(int64(v * 1e6)).Sub(began).Round(time.Second).Minutes()
+				}
+				return -1
+			}
+			replaced := value(t, page, "cookiesession_keys_replaced_total")
+			changed := after("cookiesession_keys_changed_timestamp_seconds")
+			last := after(`cookiesession_key_last_valid_timestamp_seconds{key_id="` + a + `"}`)
+			if changed != step.changed || replaced != step.replaced || last != step.last {
+				t.Errorf("step %d: got changed %v, replaced %v, last %v, want %+v",
+					i, changed, replaced, last, step)
+			}
+			if clock := after("cookiesession_clock_timestamp_seconds"); clock != float64(i+1) {
+				t.Errorf("step %d: got %v on the clock", i, clock)
+			}
+		}
+		m.KeysSince(time.Unix(1000, 0))
+		got := value(t, scrape(m), "cookiesession_keys_changed_timestamp_seconds")
+		if got != 1000 {
+			t.Errorf("got %v, want what was said", got)
+		}
+	})
+}
+
+// The operator's page can ask for what was counted.
+func TestSums(t *testing.T) {
+	m := metrics.New(newRing(t, keyA, keyB), false, "session")
+	lost := 0.0
+	m.LogLines(func() float64 { return lost })
+	lost = 3
+	m.CertificateLoaded(time.Unix(1000, 0), nil)
+	a, _ := keyA.IDs()
+	b, _ := keyB.IDs()
+	for _, id := range []string{a, a, b} {
+		m.Observe("session", sessions.Event{Cookie: sessions.Cookie{
+			Verdict: sessions.Valid, KeyID: id}})
+	}
+	for _, tt := range []struct {
+		name, label, of string
+		want            float64
+	}{
+		{"cookiesession_cookies_total", "verdict", "valid", 3},
+		{"cookiesession_cookies_total", "key_id", a, 2},
+		{"cookiesession_cookies_total", "verdict", "tampered", 0},
+		{"cookiesession_cookies_total", "", "", 3},
+		{"cookiesession_log_lines_lost_total", "", "", 3},
+		{"cookiesession_tls_certificate_not_after_timestamp_seconds", "", "", 1000},
+	} {
+		sums := m.Sums(tt.name, tt.label)
+		if got, ok := sums[tt.of]; got != tt.want || !ok {
+			t.Errorf("got %v, want %v of %q in %s", sums, tt.want, tt.of, tt.name)
+		}
+	}
+	if got := m.Sums("cookiesession_key_file_ok", ""); len(got) != 0 {
+		t.Errorf("got %v of what isn't there", got)
 	}
 }
 

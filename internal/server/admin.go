@@ -1,36 +1,23 @@
 package server
 
 import (
-	_ "embed"
 	"fmt"
-	"html/template"
 	"net"
 	"net/http"
 	_ "net/http/pprof"
 	"strings"
 )
 
-//go:embed links.html
-var linksHTML string
-
-// links is the page that says what is on the operator's listener.
-var links = template.Must(template.New("links").Parse(linksHTML))
-
 // newAdmin returns a server of what only the operator may see, for a listener on
 // cfg.AdminAddr.
 func newAdmin(cfg Config) *http.Server {
-	profiles := isLoopback(cfg.AdminAddr)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		// This fails only when the client has gone.
-		links.Execute(w, map[string]any{"Style": template.CSS(cfg.Style), "Profiles": profiles})
-	})
+	mux.HandleFunc("GET /{$}", cfg.serveStatus)
 	mux.Handle("GET /metrics", cfg.Metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok") // also while the server is about to stop: it still lives
 	})
-	if profiles {
+	if isLoopback(cfg.AdminAddr) {
 		mux.HandleFunc("/debug/pprof/", profile)
 	}
 	return newServer(onlyAdmins(cfg.AdminAddr, mux), cfg.Log)

@@ -10,7 +10,9 @@ import (
 // adminOn returns the admin's server for a listener on addr.
 func adminOn(addr string) *http.Server {
 	metrics := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-	return newAdmin(Config{AdminAddr: addr, Metrics: metrics, Log: silent})
+	return newAdmin(Config{
+		AdminAddr: addr, Metrics: metrics, Log: silent, Status: func() Status { return ill },
+	})
 }
 
 // ask returns what a server on addr answers when it is asked for a host.
@@ -18,6 +20,7 @@ func ask(addr, target, host, site string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("GET", target, nil)
 	r.Host = host
 	r.Header.Set("Sec-Fetch-Site", site)
+	r.Header.Set("Accept", "text/html,*/*;q=0.8")
 	w := httptest.NewRecorder()
 	adminOn(addr).Handler.ServeHTTP(w, r)
 	return w

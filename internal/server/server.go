@@ -37,9 +37,10 @@ type Config struct {
 	// that is in use ends. It is needed if there is one.
 	CertificateLoaded func(notAfter time.Time, err error)
 
-	AdminAddr string       // host:port of the operator's listener; empty for none
-	Metrics   http.Handler // what GET /metrics is there; needed if there is one
-	Style     string       // stylesheet of its page; may be empty
+	AdminAddr string        // host:port of the operator's listener; empty for none
+	Metrics   http.Handler  // what GET /metrics is there; needed if there is one
+	Status    func() Status // what its page says; needed if there is one
+	Style     string        // stylesheet of that page; may be empty
 
 	ShutdownDelay time.Duration // from Drain to the end, when requests are still taken
 	Drain         func()        // called when the end begins, for /healthz

@@ -35,6 +35,7 @@ func start(t testing.TB, cfg server.Config) *testkit.Server {
 	t.Helper()
 	cfg.Addr = cmp.Or(cfg.Addr, "localhost:0")
 	cfg.Handler, cfg.Metrics = site, http.HandlerFunc(hello)
+	cfg.Status = func() server.Status { return server.Status{} }
 	if cfg.Drain == nil {
 		cfg.Drain = func() {}
 	}
@@ -61,7 +62,12 @@ var client = &http.Client{Transport: &http.Transport{
 // get returns the response to a GET, and its body.
 func get(t testing.TB, url string) (*http.Response, string) {
 	t.Helper()
-	res, err := client.Get(url)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/html") // as a browser does
+	res, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,8 +210,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// What is for the operator is on the admin listener alone, which says in a browser what
-// is there, and nothing else is. It is closed at the end.
+// What is for the operator is on the admin listener alone, whose page links to all of it,
+// and nothing else is. It is closed at the end.
 func TestAdminListener(t *testing.T) {
 	s := start(t, server.Config{AdminAddr: "localhost:0", Style: "a > b { color: red }"})
 	res, page := get(t, s.AdminURL())
