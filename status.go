@@ -37,10 +37,13 @@ func (a *app) status() server.Status {
 
 // keysStatus returns what the page says of the keys.
 func (a *app) keysStatus() server.Section {
-	s := server.Section{Title: "Keys", Note: fmt.Sprintf("Each key has an id for encrypted and "+
-		"one for signed cookies. A key that only verifies may be dropped when every copy has "+
-		"sealed with another one for as long as a session may be idle: %v by -idle, and longer "+
-		"where LimitsFor says so.", a.cfg.idle)}
+	idle := days(a.cfg.idle)
+	if a.cfg.options().LimitsFor != nil {
+		idle += ", or the longest that LimitsFor gives"
+	}
+	s := server.Section{Title: "Keys", Note: "Each key has an id for encrypted and one for " +
+		"signed cookies. A key that only verifies may be dropped when every copy has sealed " +
+		"with another one for as long as a session may be idle: " + idle + "."}
 	seen := a.metrics.Sums("cookiesession_key_last_valid_timestamp_seconds", "key_id")
 	role := "seals"
 	for _, k := range a.keys.Keys() {

@@ -216,7 +216,7 @@ func TestAdminListener(t *testing.T) {
 	s := start(t, server.Config{AdminAddr: "localhost:0", Style: "a > b { color: red }"})
 	res, page := get(t, s.AdminURL())
 	if kind := res.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/html") ||
-		!strings.Contains(page, "<style>a > b { color: red }</style>") {
+		!strings.Contains(page, "<style>a > b { color: red }\n") {
 		t.Errorf("got a %s: %q", kind, page)
 	}
 	for path, want := range map[string]string{
