@@ -166,7 +166,7 @@ func TestBrowserManyCookies(t *testing.T) {
 		b := besideSibling(t, scheme)
 		b.fill(12, "/")
 		b.open("/set_name")
-		b.wantText("Too many cookies")
+		b.wantText("Delete this site's cookies")
 		b.wantText("delete its cookies")
 		if eval[int](b, `document.styleSheets[0].cssRules.length`) == 0 {
 			t.Error("got a page without its style")
