@@ -128,8 +128,9 @@ func (h hostile) attack(conn net.Conn) {
 	for ; len(settings) > 0; settings = settings[6:] {
 		offered[settings[1]] = int(binary.BigEndian.Uint32(settings[2:]))
 	}
-	conn.Write(testkit.HTTP2Frame(99, 0, 0, make([]byte, offered[5]))) // as large as may be
-	window := make(chan int, 1000)                                     // what more the server takes on the connection
+	conn.Write(testkit.HTTP2Frame(99, 0, 0, make([]byte, offered[5]))) // the largest
+	// What more the server takes on the connection.
+	window := make(chan int, 1000)
 	go func() {
 		defer close(window)
 		for {
@@ -146,9 +147,10 @@ func (h hostile) attack(conn net.Conn) {
 	if h.ends {
 		flags = 4
 	}
-	block := testkit.HTTP2Fields(append([]string{":method", cmp.Or(h.method, "POST"), ":scheme", "https",
-		":authority", "x", ":path", "/set_name", "accept", testkit.Browser,
-		"content-type", kind, "content-length", strconv.Itoa(announced)}, h.header...)...)
+	block := testkit.HTTP2Fields(append([]string{
+		":method", cmp.Or(h.method, "POST"), ":scheme", "https", ":authority", "x", ":path", "/set_name", "accept", testkit.Browser,
+		"content-type", kind, "content-length", strconv.Itoa(announced),
+	}, h.header...)...)
 	free := 65535
 	for i := range min(h.streams, offered[3]) {
 		stream := uint32(2*i + 1)
