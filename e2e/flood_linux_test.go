@@ -148,7 +148,8 @@ func (h hostile) attack(conn net.Conn) {
 		flags = 4
 	}
 	block := testkit.HTTP2Fields(append([]string{
-		":method", cmp.Or(h.method, "POST"), ":scheme", "https", ":authority", "x", ":path", "/set_name", "accept", testkit.Browser,
+		":method", cmp.Or(h.method, "POST"), ":scheme", "https", ":authority", "x",
+		":path", "/set_name", "accept", testkit.Browser,
 		"content-type", kind, "content-length", strconv.Itoa(announced),
 	}, h.header...)...)
 	free := 65535
