@@ -63,7 +63,9 @@ func setName(r *http.Request, s *sessions.Session[session]) (web.Answer, error) 
 	}
 	name, wrong := checkName(form["name"])
 	if wrong != "" {
-		typed := strings.ToValidUTF8(strings.Join(form["name"], " "), "\uFFFD")
+		typed := strings.Join(form["name"], " ")
+		typed = strings.Clone(typed[:min(len(typed), maxShown)])
+		typed = strings.ToValidUTF8(typed, "\uFFFD")
 		return web.Answer{
 			Status: http.StatusUnprocessableEntity, Text: wrong,
 			Page: "set_name", Data: field{Value: typed, Problem: wrong, Focus: true},
@@ -88,6 +90,11 @@ func clearName(_ *http.Request, s *sessions.Session[session]) (web.Answer, error
 	s.Clear()
 	return web.Message("clear", "Name cleared from session"), nil
 }
+
+// maxShown is how many bytes of a name that was refused stay in the form. Escaped for the
+// page, a whole body would be several times as large, for as long as a client leaves the
+// answer unread.
+const maxShown = 1 << 10
 
 // maxName is how many Unicode code points a name may have.
 const maxName = 200

@@ -27,7 +27,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// browserOptions are those of a Chromium with a profile, which takes evil.example for
+// browserOptions are those of a Chromium with a profile, which takes all of .example for
 // this machine.
 func browserOptions(profile string, more ...chromedp.ExecAllocatorOption) (
 	all []chromedp.ExecAllocatorOption) {
@@ -37,7 +37,7 @@ func browserOptions(profile string, more ...chromedp.ExecAllocatorOption) (
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("force-prefers-reduced-motion", true), // a page is there at once
-		chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1, EXCLUDE localhost"),
+		chromedp.Flag("host-resolver-rules", "MAP *.example 127.0.0.1, EXCLUDE localhost"),
 		chromedp.WSURLReadTimeout(time.Minute),
 	), more...)
 }
@@ -117,7 +117,8 @@ func (b *tab) listen(event any) {
 	case *log.EventEntryAdded:
 		// A page whose status is an error is one to Chromium, too. And it asks for
 		// the icon when the test may have ended the server.
-		if strings.Contains(e.Entry.Text, "ERR_CONNECTION_REFUSED") {
+		if strings.Contains(e.Entry.Text, "ERR_CONNECTION_REFUSED") ||
+			strings.Contains(e.Entry.Text, "Cleared data types") { // as it was asked to
 			break
 		}
 		if e.Entry.Source != log.EntrySourceNetwork ||

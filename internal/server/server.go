@@ -124,14 +124,23 @@ func (cfg Config) serve(srv *http.Server, ln net.Listener) error {
 	return srv.ServeTLS(ln, "", "")
 }
 
-// newServer returns a server that a slow or greedy client can't hold up.
+// newServer returns a server that a slow or greedy client can't hold up. What it reads of a
+// header is more than sites take, so that they can answer what is too large, with a page.
+// The rest is a matter of memory: 64 clients that hold back all they may, in thousands of
+// fields or on each of their streams, must fit into 128 MiB.
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ErrorLog: stdlog.New(floodlog.Lines(log), "", 0),
 		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: time.Minute,
-		MaxHeaderBytes:               32 << 10, // net/http reads 4 KiB more before it answers 431
+		MaxHeaderBytes:               64 << 10, // and 4 KiB more over HTTP/1.1
 		DisableGeneralOptionsHandler: true,     // OPTIONS * is a request like any other
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          8,         // browsers have 6 connections of HTTP/1.1
+			MaxReadFrameSize:              16 << 10,  // each connection keeps the room for one
+			MaxReceiveBufferPerConnection: 256 << 10, // of bodies that nobody has read yet
+			WriteByteTimeout:              writeTimeout,
+		},
 	}
 }
 

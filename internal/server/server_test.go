@@ -171,7 +171,7 @@ func TestNoStart(t *testing.T) {
 // A header is limited before any handler sees it.
 func TestHeaderLimit(t *testing.T) {
 	s := start(t, server.Config{})
-	for size, want := range map[int]int{30 << 10: 200, 40 << 10: 431} {
+	for size, want := range map[int]int{60 << 10: 200, 80 << 10: 431} {
 		header := http.Header{"X-Large": {strings.Repeat("x", size)}}
 		if res, _ := testkit.Send(t, "GET", s.URL, "", header); res.StatusCode != want {
 			t.Errorf("header of %d bytes: got status %d, want %d", size, res.StatusCode, want)

@@ -26,11 +26,16 @@ type pipes struct {
 	close func()
 }
 
-// servePipe has srv serve a connection in memory, and returns the client's end.
+// servePipe has srv serve a connection in memory, with TLS if it has a configuration for
+// that, and returns the client's end.
 func servePipe(srv *http.Server) (client net.Conn) {
 	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	l.close = sync.OnceFunc(func() { close(l.done) })
-	go srv.Serve(l)
+	if srv.TLSConfig != nil {
+		go srv.ServeTLS(l, "", "")
+	} else {
+		go srv.Serve(l)
+	}
 	client, server := net.Pipe()
 	l.conns <- server
 	return client

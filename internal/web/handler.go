@@ -39,7 +39,12 @@ func (s *Site[T]) Handler(router *mux.Router) http.Handler {
 			u.Path = path
 			r.URL = &u
 		}
-		if err := s.check(r); err != nil {
+		err := s.check(r)
+		if headerSize(r) > MaxHeader {
+			err = s.tooLarge(r, err)
+			outer.Header = r.Header
+		}
+		if err != nil {
 			w.route = otherRoute
 			s.fail(w, r, nil, err, nil)
 			return
@@ -322,13 +327,14 @@ func (s *Site[T]) observe(w *response, r *http.Request, began time.Time) {
 }
 
 // isRefusal reports whether an answer is one that an attack would get: to a request that
-// may change something, or that was for another host.
+// may change something, that was for another host, or that had too large a header.
 func (w *response) isRefusal(method string) bool {
 	if w.Header().Get("Secure-Session-Challenge") != "" {
 		return false // 403 is how a challenge is sent
 	}
 	safe := method == http.MethodGet || method == http.MethodHead
-	return w.status == http.StatusMisdirectedRequest || w.status/100 == 4 && !safe
+	return w.status == http.StatusMisdirectedRequest ||
+		w.status == http.StatusRequestHeaderFieldsTooLarge || w.status/100 == 4 && !safe
 }
 
 // Observe returns what is Options.Observe of another manager on the site: it has its

@@ -31,7 +31,8 @@ func TestRefusedRequestsAreLogged(t *testing.T) {
 		{"GET", "/healthz", "10.0.0.7", "", "GET /healthz 200", false, ""},
 		{"GET", "/test-only", own, "", "GET /test-only 500", true, ""},
 		{"GET", "/cart", evil, "", "GET other 421", false, "route=/cart method=GET status=421 " +
-			"host=evil.example origins=http://shop.example hint="},
+			"host=evil.example origins=http://shop.example " +
+			`hint="behind nginx: proxy_set_header Host`},
 		{"GET", "/secret", evil, "", "GET other 421", false, "route=other method=GET status=421"},
 		{"POST", "/add", own, "cross-site", "POST other 403", false,
 			"route=/add method=POST status=403"},
