@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"html"
 	"io"
 	"log/slog"
@@ -14,9 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cookiesession/internal/metrics"
 	"cookiesession/internal/testkit"
-	"cookiesession/sessions"
 )
 
 // newTestApp returns the site as it is with these flags.
@@ -26,9 +23,8 @@ func newTestApp(t testing.TB, args ...string) *app {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &app{cfg: cfg, log: slog.New(slog.DiscardHandler), keys: new(sessions.Keyring)}
-	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
-	if err := errors.Join(a.takeKeys(t.Context(), withKeyA), a.open()); err != nil {
+	a, err := newApp(t.Context(), cfg, withKeyA, slog.New(slog.DiscardHandler))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return a

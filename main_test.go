@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -325,12 +324,6 @@ $`
 		!strings.Contains(out, "\nkeys of   the environment\n") {
 		t.Errorf("got %v and %s, want nothing odd", err, out)
 	}
-	var odd notes
-	slog.New(&odd).Info("x")
-	slog.New(&odd).With("a", 1).Warn("y", "b", 2)
-	if want := []string{"y (b: 2)"}; !slices.Equal(odd.lines, want) {
-		t.Errorf("got %q, want %q", odd.lines, want)
-	}
 	bad := filepath.Join(dir, "bad")
 	testkit.WriteFile(t, bad, "x")
 	for _, args := range [][]string{
@@ -612,29 +605,6 @@ func signalSelf(t *testing.T, sig os.Signal) {
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// A certificate is odd from a quarter of its time before its end, from two weeks at most.
-func TestOddCertificate(t *testing.T) {
-	const day = 24 * time.Hour
-	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	long := &x509.Certificate{NotBefore: begin, NotAfter: begin.Add(90 * day)}
-	short := &x509.Certificate{NotBefore: begin, NotAfter: begin.Add(8 * day)}
-	for _, tt := range []struct {
-		c     *x509.Certificate
-		after time.Duration
-		want  string
-	}{
-		{long, -time.Second, "the certificate is not valid yet: perhaps a clock is wrong"},
-		{long, 75 * day, ""}, {long, 77 * day, "the certificate ends in 312 hours"},
-		{short, 5 * day, ""}, {short, 7 * day, "the certificate ends in 24 hours"},
-		{short, 9 * day, ""}, // which is said already
-	} {
-		got := new(config).oddCertificate(tt.c, begin.Add(tt.after))
-		if strings.Join(got, "; ") != tt.want {
-			t.Errorf("%v: got %q, want %q", tt.after, got, tt.want)
-		}
 	}
 }
 

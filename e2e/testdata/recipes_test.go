@@ -111,7 +111,7 @@ func newRecipe(t *testing.T, before session) *recipe {
 
 func managerOf[T any](t *testing.T, a *app, o sessions.Options[T]) *sessions.Manager[T] {
 	t.Helper()
-	m, err := sessions.New(a.keys, o)
+	m, err := sessions.New(a.Keys, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -153,6 +153,15 @@ func listen(flag, addr string) (net.Listener, error) {
 	return ln, nil
 }
 
+// IsAddr reports whether addr has a host, which may be empty, and a port that there is.
+func IsAddr(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err == nil && port != ""
+}
+
 // url returns where to point a browser: where visitors come, or at this machine.
 func (cfg Config) url(addr net.Addr) string {
 	if cfg.URL != "" {
