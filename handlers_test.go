@@ -13,21 +13,28 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cookiesession/internal/operate"
 	"cookiesession/internal/testkit"
 )
 
+// app is the site, and what its operator is told of it.
+type app struct {
+	http.Handler
+	*operate.Site[session]
+}
+
 // newTestApp returns the site as it is with these flags.
-func newTestApp(t testing.TB, args ...string) *app {
+func newTestApp(t testing.TB, args ...string) app {
 	t.Helper()
 	cfg, err := parseFlags(args, withKeyA, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newApp(t.Context(), cfg, withKeyA, slog.New(slog.DiscardHandler))
+	site, err := newSite(t.Context(), cfg, withKeyA, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a
+	return app{Handler: site.Server.Handler, Site: site}
 }
 
 // visitor is one who keeps what a site sets.

@@ -54,13 +54,11 @@ import (
 	"html/template"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -148,75 +146,44 @@ func runServer(ctx context.Context, args []string, env map[string]string,
 		logger.Warn("there are no such variables, so they change nothing",
 			"names", strings.Join(cfg.unknown, ", "))
 	}
-	a, err := newApp(ctx, cfg, env, logger)
+	site, err := newSite(ctx, cfg, env, logger)
 	if err != nil {
 		return err
 	}
-	a.Metrics.LogLines(func() float64 { return float64(log.Lost()) })
+	site.Metrics.LogLines(func() float64 { return float64(log.Lost()) })
 	if cfg.checkOnly {
-		return a.Check(a.serving(), &odd, stdout)
+		return site.Check(&odd, stdout)
 	}
-	a.LogStart()
-	return server.Run(ctx, a.serving())
-}
-
-// app is the website, and what its operator is told of it.
-type app struct {
-	http.Handler
-	operate.Site[session]
-	cfg      *config
-	draining atomic.Bool // the server is about to stop
+	return site.Run(ctx)
 }
 
 //go:embed templates
 var templates embed.FS
 
-// newApp puts the website together. It watches the key file until ctx ends.
-func newApp(ctx context.Context, cfg *config, env map[string]string, log *slog.Logger) (
-	*app, error) {
-	a := &app{cfg: cfg, Site: operate.Site[session]{
-		Options: cfg.options(), Origins: cfg.origins, KeyFile: cfg.keyFile, Log: log,
-	}}
-	if err := a.Load(ctx, env); err != nil {
+// newSite puts the website together. If its keys are in a file, it is watched until ctx ends.
+func newSite(ctx context.Context, cfg *config, env map[string]string, log *slog.Logger) (
+	*operate.Site[session], error) {
+	site := &operate.Site[session]{
+		Options: cfg.options(), Origins: cfg.origins, KeyFile: cfg.keyFile, Server: cfg.server(),
+	}
+	site.Server.Log = log
+	if err := site.Load(ctx, env); err != nil {
 		return nil, err
 	}
-	site, err := web.New(a.Keys, a.Options, web.Config{
+	pages, err := web.New(site.Keys, site.Options, web.Config{
 		Origins: cfg.origins, Files: templates, Assets: assets,
 		Funcs: template.FuncMap{
-			"why": report.Site{KeysEnd: a.KeysEnd}.Why, "sent": report.Sent[session],
+			"why": report.Site{KeysEnd: site.KeysEnd}.Why, "sent": report.Sent[session],
 		},
-		Log: log, Record: a.Metrics, KeysEnd: a.KeysEnd, Draining: a.draining.Load,
+		Log: log, Record: site.Metrics, KeysEnd: site.KeysEnd, Draining: site.Draining,
 	})
 	if err != nil {
 		return nil, command.OptionsError(err)
 	}
 	router := mux.NewRouter()
-	routes(router, site)
-	a.Handler, a.Cookie = site.Handler(router), site.Sessions.CookieName()
-	return a, nil
-}
-
-// serving says what is served, and where.
-func (a *app) serving() server.Config {
-	cfg := a.cfg
-	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
-	to := server.Config{
-		Addr: cfg.addr, Handler: a, Secure: cfg.secure(), Log: a.Log,
-		CertificateLoaded: a.Metrics.CertificateLoaded,
-		AdminAddr:         cfg.adminAddr, Metrics: a.Metrics.Handler(), Status: a.Status,
-		Style:         string(style),
-		ShutdownDelay: cfg.shutdownDelay, Drain: func() { a.draining.Store(true) },
-	}
-	if len(cfg.origins) > 0 {
-		to.URL = cfg.origins[0]
-	}
-	if len(cfg.origins) > 1 && a.Options.Domain == "" {
-		to.Started = []any{"note", "each host has sessions of its own"}
-	}
-	if cfg.tlsCert != "" {
-		to.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}
-	}
-	return to
+	routes(router, pages)
+	site.Server.Handler, site.Cookie = pages.Handler(router), pages.Sessions.CookieName()
+	return site, nil
 }
 
 // config is what the flags say.
@@ -250,6 +217,19 @@ const minBind = 10 * time.Second
 
 // secure reports whether visitors come over HTTPS.
 func (cfg *config) secure() bool { return cfg.tlsCert != "" || cfg.origins.Secure() }
+
+// server says where the site is served.
+func (cfg *config) server() server.Config {
+	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
+	to := server.Config{
+		Addr: cfg.addr, Secure: cfg.secure(), ShutdownDelay: cfg.shutdownDelay,
+		AdminAddr: cfg.adminAddr, Style: string(style),
+	}
+	if cfg.tlsCert != "" {
+		to.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}
+	}
+	return to
+}
 
 // flagSet binds the flags to cfg.
 func (cfg *config) flagSet(env map[string]string) *flag.FlagSet {

@@ -41,11 +41,12 @@ func (n *Notes) Handle(_ context.Context, r slog.Record) error {
 // Check says what the program would do, and what is odd about it: what the log has noted,
 // and more. It goes the way of the start but for listening, since a copy that runs may have
 // the port.
-func (s *Site[T]) Check(to server.Config, odd *Notes, stdout io.Writer) error {
+func (s *Site[T]) Check(odd *Notes, stdout io.Writer) error {
+	o, to := s.Options, s.Server
 	if err := server.Check(to); err != nil {
 		return err
 	}
-	o, listens := s.Options, to.Addr+", HTTP"
+	listens := to.Addr + ", HTTP"
 	if to.Certificate != nil {
 		leaf := to.Certificate.Leaf()
 		listens += fmt.Sprintf("S with a certificate for %v %v until %s",
@@ -62,47 +63,47 @@ func (s *Site[T]) Check(to server.Config, odd *Notes, stdout io.Writer) error {
 		bind = "tickets for " + o.Bind.String()
 	}
 	var out bytes.Buffer
-	say := func(name, format string, args ...any) {
-		fmt.Fprintf(&out, "%-8s  "+format+"\n", append([]any{name}, args...)...)
+	say := func(name string, facts ...any) {
+		fmt.Fprintf(&out, "%-8s  %s", name, fmt.Sprintln(facts...))
 	}
-	say("version", "%s", command.Version())
-	say("listens", "%s", listens)
-	say("operator", "%s", cmp.Or(to.AdminAddr, "nowhere"))
-	say("origins", "%s", s.origins())
-	say("cookie", "%s, %s", s.Cookie, mode)
-	say("keys of", "%s", from)
+	say("version", command.Version())
+	say("listens", listens)
+	say("operator", cmp.Or(to.AdminAddr, "nowhere"))
+	say("origins", s.origins())
+	say("cookie", s.Cookie+",", mode)
+	say("keys of", from)
 	role := "seals"
 	for _, k := range s.Keys.Keys() {
-		say("key", "%v %s", k, role)
+		say("key", k, role)
 		role = "verifies"
 	}
-	say("idle", "%s", days(o.Idle))
-	say("lifetime", "%s", days(o.Lifetime))
-	say("persist", "%v", !o.BrowserSession)
-	say("bind", "%s", bind)
-	say("shutdown", "after %v of serving on", to.ShutdownDelay)
-	notes := append(odd.lines, s.odd(to, time.Now())...)
+	say("idle", days(o.Idle))
+	say("lifetime", days(o.Lifetime))
+	say("persist", !o.BrowserSession)
+	say("bind", bind)
+	say("shutdown", "after", to.ShutdownDelay, "of serving on")
+	notes := append(odd.lines, s.odd()...)
 	if len(notes) == 0 {
 		notes = []string{"nothing"}
 	}
 	for _, line := range notes {
-		say("odd", "%s", line)
+		say("odd", line)
 	}
 	_, err := stdout.Write(out.Bytes())
 	return err
 }
 
 // odd returns what is allowed, and may be no wish.
-func (s *Site[T]) odd(to server.Config, now time.Time) (lines []string) {
+func (s *Site[T]) odd() (lines []string) {
+	o, to := s.Options, s.Server
 	if to.Certificate != nil {
-		lines = oddCertificate(to.Certificate.Leaf(), s.Origins, now)
+		lines = oddCertificate(to.Certificate.Leaf(), s.Origins, time.Now())
 	}
 	note := func(is bool, says string) {
 		if is {
 			lines = append(lines, says)
 		}
 	}
-	o := s.Options
 	note(o.Lifetime < o.Idle, "-lifetime is shorter than -idle, which then ends no session")
 	note(o.Bind > 0 && o.Bind < 10*time.Minute, "-bind is below ten minutes: browsers sign "+
 		"about six times in nine minutes, and then visitors wait")

@@ -6,19 +6,14 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"time"
 
 	"cookiesession/internal/command"
-	"cookiesession/internal/metrics"
 	"cookiesession/internal/server"
 	"cookiesession/sessions"
 )
 
-// Load takes the keys that are configured into use, or a random one if there are none. If
-// they are in a file, it is watched until ctx ends.
-func (s *Site[T]) Load(ctx context.Context, env map[string]string) error {
-	s.started, s.Keys = time.Now(), new(sessions.Keyring)
-	s.Metrics = metrics.New(s.Keys, s.Options.SignOnly, s.Options.Name)
+// watchKeys takes the keys into use, and watches their file, if any.
+func (s *Site[T]) watchKeys(ctx context.Context, env map[string]string) error {
 	load := func() error { return s.loadKeys(env) }
 	if s.KeyFile == "" {
 		return load()
@@ -45,7 +40,7 @@ func (s *Site[T]) loadKeys(env map[string]string) error {
 		keys = read.Keys()
 	} else {
 		s.KeysEnd = true
-		s.Log.Warn("no key is configured: sessions end with this process; make a key file " +
+		s.Server.Log.Warn("no key is configured: sessions end with this process; make a key file " +
 			"with `cookiesession keys add FILE` and give it with -key-file")
 	}
 	s.former = s.keyNames()
@@ -58,11 +53,11 @@ func (s *Site[T]) loadKeys(env map[string]string) error {
 func (s *Site[T]) keysReloaded(err error) {
 	s.Metrics.KeysLoaded(err)
 	if err != nil {
-		s.Log.Error("the key file is bad, the keys stay as they are", "err", err)
+		s.Server.Log.Error("the key file is bad, the keys stay as they are", "err", err)
 		return
 	}
 	defer s.warnOfReaders()
-	log, now := s.Log.With("file", s.KeyFile), s.keyNames()
+	log, now := s.Server.Log.With("file", s.KeyFile), s.keyNames()
 	if slices.Equal(now, s.former) {
 		log.Info("key file loaded", "note", "the keys are the same")
 		return
@@ -104,7 +99,7 @@ func without(all, others []string) []string {
 func (s *Site[T]) warnOfReaders() {
 	info, err := os.Stat(s.KeyFile)
 	if err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
-		s.Log.Warn("the key file can be read by every user of this machine: chmod o= it",
+		s.Server.Log.Warn("the key file can be read by every user of this machine: chmod o= it",
 			"file", s.KeyFile)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"cookiesession/internal/server"
 )
 
-// Status returns what the operator's page says.
-func (s *Site[T]) Status() server.Status {
+// status returns what the operator's page says.
+func (s *Site[T]) status() server.Status {
 	lost := s.measured("log_lines_lost_total")
 	program := server.Section{Title: "Program", Facts: []server.Fact{
 		{Name: "Version", Text: command.Version()},
