@@ -97,8 +97,8 @@ const flushTime = 500 * time.Millisecond
 // returns it has also said.
 func run(ctx context.Context, args []string, env map[string]string,
 	stdin io.Reader, stdout, stderr io.Writer) error {
-	json, journal := command.WantsJSON(args, env), floodlog.IsJournal(stderr, env["JOURNAL_STREAM"])
-	forNewKey := stdout
+	journal := floodlog.IsJournal(stderr, env["JOURNAL_STREAM"])
+	json, forNewKey := command.WantsJSON(args, env), stdout
 	stdout, stderr = command.Guard(stdout), command.Guard(stderr)
 	log := floodlog.NewQueue(stderr, json, journal)
 	defer log.Flush(flushTime)
@@ -164,7 +164,7 @@ var templates embed.FS
 func newSite(ctx context.Context, cfg *config, env map[string]string, log *slog.Logger) (
 	*operate.Site[session], error) {
 	site := &operate.Site[session]{
-		Options: cfg.options(), Origins: cfg.origins, KeyFile: cfg.keyFile, Server: cfg.server(),
+		Options: cfg.options(), KeyFile: cfg.keyFile, Server: cfg.server(),
 	}
 	site.Server.Log = log
 	if err := site.Load(ctx, env); err != nil {
@@ -222,8 +222,8 @@ func (cfg *config) secure() bool { return cfg.tlsCert != "" || cfg.origins.Secur
 func (cfg *config) server() server.Config {
 	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
 	to := server.Config{
-		Addr: cfg.addr, Secure: cfg.secure(), ShutdownDelay: cfg.shutdownDelay,
-		AdminAddr: cfg.adminAddr, Style: string(style),
+		Addr: cfg.addr, Origins: cfg.origins, Secure: cfg.secure(),
+		AdminAddr: cfg.adminAddr, Style: string(style), ShutdownDelay: cfg.shutdownDelay,
 	}
 	if cfg.tlsCert != "" {
 		to.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}

@@ -541,61 +541,6 @@ func TestKeyFile(t *testing.T) {
 	}
 }
 
-// The log says which keys have come and gone, and of a file that has none of those of
-// before, that it may be a foreign one.
-func TestKeyChanges(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no SIGHUP on Windows")
-	}
-	key := map[string]sessions.Key{}
-	for _, digits := range []string{testkit.KeyA, testkit.KeyB, testkit.KeyC} {
-		k, err := sessions.ParseKey(digits)
-		if err != nil {
-			t.Fatal(err)
-		}
-		key[digits] = k
-	}
-	ring := filepath.Join(t.TempDir(), "ring")
-	testkit.WriteFile(t, ring, testkit.KeyA)
-	p := startRun(t, nil, "-key-file", ring)
-	for _, tt := range []struct {
-		keys, came, went []string
-		foreign          int // how many errors there are in the log
-	}{
-		{keys: []string{testkit.KeyA, testkit.KeyC}, came: []string{testkit.KeyC}},
-		{keys: []string{testkit.KeyC, testkit.KeyA}},
-		{keys: []string{testkit.KeyC}, went: []string{testkit.KeyA}},
-		{
-			keys: []string{testkit.KeyB}, came: []string{testkit.KeyB},
-			went: []string{testkit.KeyC}, foreign: 1,
-		},
-	} {
-		testkit.WriteFile(t, ring, strings.Join(tt.keys, "\n"))
-		signalSelf(t, syscall.SIGHUP)
-		names := func(digits []string) string {
-			var all []sessions.Key
-			for _, d := range digits {
-				all = append(all, key[d])
-			}
-			if len(all) == 0 {
-				return "[]"
-			}
-			return fmt.Sprintf("%q", fmt.Sprint(all))
-		}
-		seals, _ := key[tt.keys[0]].IDs()
-		want := fmt.Sprintf(`msg="key file loaded" file=%s seals=%s keys=%s came=%s went=%s`+"\n",
-			ring, seals, names(tt.keys), names(tt.came), names(tt.went))
-		testkit.AwaitTrue(t, want, func() bool {
-			foreign := `level=ERROR msg="none of the keys of before is in the key file, `
-			return p.Log.Has(want) && strings.Count(p.Log.String(), foreign) == tt.foreign
-		})
-	}
-	signalSelf(t, syscall.SIGHUP)
-	testkit.AwaitTrue(t, "the same keys", func() bool {
-		return p.Log.Has(`msg="key file loaded" file=` + ring + ` note="the keys are the same"`)
-	})
-}
-
 // signalSelf sends a signal to this process.
 func signalSelf(t *testing.T, sig os.Signal) {
 	t.Helper()

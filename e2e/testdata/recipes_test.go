@@ -386,7 +386,7 @@ func takesOver(t *testing.T, m *sessions.Manager[session], old ...*http.Cookie) 
 
 func TestRecipeRenamed(t *testing.T) {
 	v := newRecipe(t, session{})
-	m, err := renamed(v.app.keys)
+	m, err := renamed(v.app.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -60,6 +61,22 @@ func WantsJSON(args []string, env map[string]string) bool {
 		}
 	}
 	return format == "json"
+}
+
+// Version returns the program's version, commit and Go version, as go build has
+// noted them.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "cookiesession, without build information"
+	}
+	commit := "unknown"
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			commit = s.Value
+		}
+	}
+	return fmt.Sprintf("cookiesession %s, commit %s, %s", info.Main.Version, commit, info.GoVersion)
 }
 
 // Parse reads the flags of fs from args and, those that are not given, from the

@@ -97,7 +97,7 @@ func (s *Site[T]) Check(odd *Notes, stdout io.Writer) error {
 func (s *Site[T]) odd() (lines []string) {
 	o, to := s.Options, s.Server
 	if to.Certificate != nil {
-		lines = oddCertificate(to.Certificate.Leaf(), s.Origins, time.Now())
+		lines = oddCertificate(to.Certificate.Leaf(), to.Origins, time.Now())
 	}
 	note := func(is bool, says string) {
 		if is {
@@ -109,9 +109,9 @@ func (s *Site[T]) odd() (lines []string) {
 		"about six times in nine minutes, and then visitors wait")
 	note(to.Secure && to.Certificate == nil && to.ShutdownDelay == 0, "-shutdown-delay is 0: at "+
 		"a restart, requests fail until the proxy has seen that this copy is gone")
-	note(to.Certificate != nil && len(s.Origins) == 0, "there is no -origin: the site answers "+
+	note(to.Certificate != nil && len(to.Origins) == 0, "there is no -origin: the site answers "+
 		"under every name")
-	note(len(s.Origins) > 1, "there are several origins: each host has sessions of its own")
+	note(len(to.Origins) > 1, "there are several origins: each host has sessions of its own")
 	return lines
 }
 
