@@ -15,7 +15,6 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -483,76 +482,6 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// The key file is read again on SIGHUP. While it is bad the keys stay as they are, and
-// the operator sees that.
-func TestKeyFile(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no SIGHUP, and no mode of a file")
-	}
-	ring := filepath.Join(t.TempDir(), "ring")
-	testkit.WriteFile(t, ring, testkit.KeyA)
-	if err := os.Chmod(ring, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	p := startRun(t, nil, "-key-file", ring, "-admin-addr", "localhost:0")
-	readable := `msg="the key file can be read by every user of this machine: chmod o= it"`
-	if got := strings.Count(p.Log.String(), readable); got != 1 {
-		t.Errorf("got %d warnings of who can read the file: %s", got, p.Log)
-	}
-	testkit.Send(t, "GET", p.URL+"/robots.txt", "", http.Header{})
-	for _, tt := range []struct {
-		content, log, key string
-		ok, good, bad     int // of the gauge, and of the counters of loading
-	}{
-		{testkit.KeyA, "msg=listening", testkit.KeyA, 1, 1, 0},
-		{"x", `level=ERROR msg="the key file is bad, the keys stay as they are"`, testkit.KeyA,
-			0, 1, 1},
-		{testkit.KeyB, `msg="key file loaded"`, testkit.KeyB, 1, 2, 1},
-		// Without the signal, a file that stays as it is would not be read.
-		{testkit.KeyB, `msg="key file loaded"`, testkit.KeyB, 1, 3, 1},
-	} {
-		if tt.content != testkit.KeyA {
-			testkit.WriteFile(t, ring, tt.content)
-			signalSelf(t, syscall.SIGHUP)
-		}
-		k, err := sessions.ParseKey(tt.key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		id, _ := k.IDs()
-		want := []string{
-			`route="/robots.txt",status="200"} 1`,
-			fmt.Sprintf("\ncookiesession_key_file_ok %d\n", tt.ok),
-			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n", tt.bad),
-			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"ok\"} %d\n", tt.good),
-			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,session=\"session\","+
-				"verdict=\"valid\"} 0\n", id),
-		}
-		testkit.AwaitTrue(t, "the metrics of "+tt.log, func() bool {
-			_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})
-			missing := slices.ContainsFunc(want, func(w string) bool {
-				return !strings.Contains(page, w)
-			})
-			return !missing && p.Log.Has(tt.log)
-		})
-	}
-	if p.Log.Has(testkit.KeyB[:20]) {
-		t.Errorf("got a key in the log: %s", p.Log)
-	}
-}
-
-// signalSelf sends a signal to this process.
-func signalSelf(t *testing.T, sig os.Signal) {
-	t.Helper()
-	self, err := os.FindProcess(os.Getpid())
-	if err == nil {
-		err = self.Signal(sig)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The operator has a listener. While the server is about to end, the site says so.
 func TestAdminAndShutdown(t *testing.T) {
 	cert, key, _ := testkit.NewCertificate(t)
@@ -673,8 +602,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// The program collects garbage less often than Go does by itself, unless it is told. Its
-// exit status says whose fault an end is.
+// The program collects garbage less often than Go does by itself, unless it is told. It
+// counts requests. Its exit status says whose fault an end is.
 func TestProcess(t *testing.T) {
 	program := func(env environ, args ...string) *exec.Cmd {
 		env[asProgram] = "yes"
@@ -683,9 +612,13 @@ func TestProcess(t *testing.T) {
 	for gogc, want := range map[string]string{"": "400", "150": "150"} {
 		p := testkit.Start(t, program(environ{"GOGC": gogc},
 			"-addr", "localhost:0", "-admin-addr", "localhost:0"))
+		testkit.Send(t, "GET", p.URL+"/robots.txt", "", http.Header{})
 		_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})
 		if !strings.Contains(page, "\ngo_gc_gogc_percent "+want+"\n") {
 			t.Errorf("GOGC=%s: got not %s", gogc, want)
+		}
+		if !strings.Contains(page, `route="/robots.txt",status="200"} 1`) {
+			t.Errorf("got a request that was not counted: %s", page)
 		}
 	}
 	for args, want := range map[string]int{

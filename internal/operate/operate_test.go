@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,6 +103,62 @@ func TestStatusOfKeysInUse(t *testing.T) {
 	want := regexp.MustCompile(`(?m)^  \S{6} \S{6} +seals; last valid cookie 20(?s:.*)^  valid +1$`)
 	if !want.MatchString(text) {
 		t.Errorf("got %s", text)
+	}
+}
+
+// The key file is read again on SIGHUP. While it is bad the keys stay as they are, and
+// the operator sees that.
+func TestKeyFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGHUP, and no mode of a file")
+	}
+	ring := filepath.Join(t.TempDir(), "ring")
+	testkit.WriteFile(t, ring, testkit.KeyA)
+	if err := os.Chmod(ring, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := serve(t, newSite(ring))
+	readable := `msg="the key file can be read by every user of this machine: chmod o= it"`
+	if got := strings.Count(p.Log.String(), readable); got != 1 {
+		t.Errorf("got %d warnings of who can read the file: %s", got, p.Log)
+	}
+	for _, tt := range []struct {
+		content, log, key string
+		ok, good, bad     int // of the gauge, and of the counters of loading
+	}{
+		{testkit.KeyA, "msg=listening", testkit.KeyA, 1, 1, 0},
+		{"x", `level=ERROR msg="the key file is bad, the keys stay as they are"`, testkit.KeyA,
+			0, 1, 1},
+		{testkit.KeyB, `msg="key file loaded"`, testkit.KeyB, 1, 2, 1},
+		// Without the signal, a file that stays as it is would not be read.
+		{testkit.KeyB, `msg="key file loaded"`, testkit.KeyB, 1, 3, 1},
+	} {
+		if tt.content != testkit.KeyA {
+			testkit.WriteFile(t, ring, tt.content)
+			signalSelf(t, syscall.SIGHUP)
+		}
+		k, err := sessions.ParseKey(tt.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := k.IDs()
+		want := []string{
+			fmt.Sprintf("\ncookiesession_key_file_ok %d\n", tt.ok),
+			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n", tt.bad),
+			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"ok\"} %d\n", tt.good),
+			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,session=\"session\","+
+				"verdict=\"valid\"} 0\n", id),
+		}
+		testkit.AwaitTrue(t, "the metrics of "+tt.log, func() bool {
+			_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})
+			missing := slices.ContainsFunc(want, func(w string) bool {
+				return !strings.Contains(page, w)
+			})
+			return !missing && p.Log.Has(tt.log)
+		})
+	}
+	if p.Log.Has(testkit.KeyB[:20]) {
+		t.Errorf("got a key in the log: %s", p.Log)
 	}
 }
 
