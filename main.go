@@ -163,10 +163,17 @@ var templates embed.FS
 // newSite puts the website together. If its keys are in a file, it is watched until ctx ends.
 func newSite(ctx context.Context, cfg *config, env map[string]string, log *slog.Logger) (
 	*operate.Site[session], error) {
+	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
 	site := &operate.Site[session]{
-		Options: cfg.options(), KeyFile: cfg.keyFile, Server: cfg.server(),
+		Options: cfg.options(), KeyFile: cfg.keyFile,
+		Server: server.Config{
+			Addr: cfg.addr, Origins: cfg.origins, Secure: cfg.secure(), Log: log,
+			AdminAddr: cfg.adminAddr, Style: string(style), ShutdownDelay: cfg.shutdownDelay,
+		},
 	}
-	site.Server.Log = log
+	if cfg.tlsCert != "" {
+		site.Server.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}
+	}
 	if err := site.Load(ctx, env); err != nil {
 		return nil, err
 	}
@@ -217,19 +224,6 @@ const minBind = 10 * time.Second
 
 // secure reports whether visitors come over HTTPS.
 func (cfg *config) secure() bool { return cfg.tlsCert != "" || cfg.origins.Secure() }
-
-// server says where the site is served.
-func (cfg *config) server() server.Config {
-	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
-	to := server.Config{
-		Addr: cfg.addr, Origins: cfg.origins, Secure: cfg.secure(),
-		AdminAddr: cfg.adminAddr, Style: string(style), ShutdownDelay: cfg.shutdownDelay,
-	}
-	if cfg.tlsCert != "" {
-		to.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}
-	}
-	return to
-}
 
 // flagSet binds the flags to cfg.
 func (cfg *config) flagSet(env map[string]string) *flag.FlagSet {
