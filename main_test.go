@@ -306,6 +306,7 @@ $`
 	}
 	for args, says := range map[string]string{
 		"":               "\nodd       no key is configured: ",
+		"-idle 1h":       "\nkeys of   nowhere: this one ends with the process\n",
 		"-addr :8080":    "\nodd       this listens beyond loopback without HTTPS, ",
 		"-encrypt=false": "\ncookie    session, signed\n",
 		"-key-file " + ring + " -origin https://a.example": "" +

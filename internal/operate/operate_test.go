@@ -157,6 +157,9 @@ func TestKeyFile(t *testing.T) {
 			return !missing && p.Log.Has(tt.log)
 		})
 	}
+	testkit.AwaitTrue(t, "a warning after each good load", func() bool {
+		return strings.Count(p.Log.String(), readable) == 3
+	})
 	if p.Log.Has(testkit.KeyB[:20]) {
 		t.Errorf("got a key in the log: %s", p.Log)
 	}
