@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"html"
 	"io"
 	"log/slog"
@@ -14,24 +13,28 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cookiesession/internal/metrics"
+	"cookiesession/internal/operate"
 	"cookiesession/internal/testkit"
-	"cookiesession/sessions"
 )
 
+// app is the site, and what its operator is told of it.
+type app struct {
+	http.Handler
+	*operate.Site[session]
+}
+
 // newTestApp returns the site as it is with these flags.
-func newTestApp(t testing.TB, args ...string) *app {
+func newTestApp(t testing.TB, args ...string) app {
 	t.Helper()
 	cfg, err := parseFlags(args, withKeyA, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &app{cfg: cfg, log: slog.New(slog.DiscardHandler), keys: new(sessions.Keyring)}
-	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
-	if err := errors.Join(a.takeKeys(t.Context(), withKeyA), a.open()); err != nil {
+	site, err := newSite(t.Context(), cfg, withKeyA, slog.New(slog.DiscardHandler))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return a
+	return app{Handler: site.Server.Handler, Site: site}
 }
 
 // visitor is one who keeps what a site sets.

@@ -21,9 +21,12 @@ var mayImport = map[string]struct{ here, outside string }{
 		here: "/sessions /internal/report /internal/web", outside: "gorilla/mux",
 	},
 	"/internal/command": {here: "/sessions /internal/report"},
+	"/internal/operate": {
+		here: "/sessions /internal/server /internal/metrics /internal/command",
+	},
 	"": {
-		here: "/sessions /internal/report /internal/floodlog /internal/server " +
-			"/internal/metrics /internal/web /internal/lesson /internal/command",
+		here: "/sessions /internal/report /internal/floodlog /internal/server /internal/web " +
+			"/internal/lesson /internal/command /internal/operate",
 		outside: "gorilla/mux",
 	},
 }

@@ -46,7 +46,6 @@ cookie is not valid.
 package main
 
 import (
-	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -55,15 +54,11 @@ import (
 	"html/template"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,11 +66,10 @@ import (
 
 	"cookiesession/internal/command"
 	"cookiesession/internal/floodlog"
-	"cookiesession/internal/metrics"
+	"cookiesession/internal/operate"
 	"cookiesession/internal/report"
 	"cookiesession/internal/server"
 	"cookiesession/internal/web"
-	"cookiesession/sessions"
 )
 
 func main() {
@@ -103,8 +97,8 @@ const flushTime = 500 * time.Millisecond
 // returns it has also said.
 func run(ctx context.Context, args []string, env map[string]string,
 	stdin io.Reader, stdout, stderr io.Writer) error {
-	json, journal := wantsJSON(args, env), floodlog.IsJournal(stderr, env["JOURNAL_STREAM"])
-	forNewKey := stdout
+	journal := floodlog.IsJournal(stderr, env["JOURNAL_STREAM"])
+	json, forNewKey := command.WantsJSON(args, env), stdout
 	stdout, stderr = command.Guard(stdout), command.Guard(stderr)
 	log := floodlog.NewQueue(stderr, json, journal)
 	defer log.Flush(flushTime)
@@ -125,31 +119,9 @@ func run(ctx context.Context, args []string, env map[string]string,
 	case err != nil && json:
 		log.Logger(slog.LevelError).Error("the program has failed", "err", err)
 	case err != nil:
-		var line strings.Builder // guarded before it is cut, or a part of a key could stay
-		text := strings.ReplaceAll(err.Error(), "\n", "; ")
-		fmt.Fprint(command.Guard(&line), "cookiesession: ", text)
-		fmt.Fprintf(log, "%.900s\n", line.String())
+		fmt.Fprintln(log, command.ErrorLine(err))
 	}
 	return err
-}
-
-// wantsJSON reports whether the log of the server is to be JSON, also where its flags
-// can't be parsed. What the commands say is text.
-func wantsJSON(args []string, env map[string]string) bool {
-	if len(args) > 0 && (args[0] == "keys" || args[0] == "inspect") {
-		return false
-	}
-	format := env["COOKIESESSION_LOG_FORMAT"]
-	for i, arg := range args {
-		name, value, ok := strings.Cut(arg, "=")
-		if !ok && i+1 < len(args) {
-			value = args[i+1]
-		}
-		if name == "-log-format" || name == "--log-format" {
-			format = value
-		}
-	}
-	return format == "json"
 }
 
 // runServer serves the website.
@@ -161,203 +133,64 @@ func runServer(ctx context.Context, args []string, env map[string]string,
 		return err
 	}
 	if cfg.version {
-		_, err := fmt.Fprintln(stdout, version())
+		_, err := fmt.Fprintln(stdout, command.Version())
 		return err
 	}
-	a := &app{
-		cfg: cfg, log: log.Logger(cfg.logLevel), keys: new(sessions.Keyring), started: time.Now(),
-	}
-	var odd notes
+	var odd operate.Notes
+	logger := log.Logger(cfg.logLevel)
 	if cfg.checkOnly {
-		a.log = slog.New(&odd)
+		logger = slog.New(&odd)
 	}
-	slog.SetDefault(a.log) // for other managers, and what else logs by itself
+	slog.SetDefault(logger) // for other managers, and what else logs by itself
 	if len(cfg.unknown) > 0 {
-		a.log.Warn("there are no such variables, so they change nothing",
+		logger.Warn("there are no such variables, so they change nothing",
 			"names", strings.Join(cfg.unknown, ", "))
 	}
-	a.metrics = metrics.New(a.keys, !cfg.encrypt, cfg.cookie)
-	a.metrics.LogLines(func() float64 { return float64(log.Lost()) })
-	if err := a.takeKeys(ctx, env); err != nil {
+	site, err := newSite(ctx, cfg, env, logger)
+	if err != nil {
 		return err
 	}
-	if err := a.open(); err != nil {
-		return err
-	}
+	site.Metrics.LogLines(func() float64 { return float64(log.Lost()) })
 	if cfg.checkOnly {
-		return a.check(&odd, env, stdout)
+		return site.Check(&odd, stdout)
 	}
-	a.log.Info("starting", append(a.keyAttrs(), "version", version(),
-		"origins", cmp.Or(cfg.origins.String(), "any"), "cookie", cfg.cookie,
-		"encrypt", cfg.encrypt, "idle", cfg.idle, "lifetime", cfg.lifetime,
-		"persist", cfg.persist, "bind", cfg.bind)...)
-	return a.serve(ctx)
-}
-
-// app is the website, and what is around it.
-type app struct {
-	http.Handler
-	cfg      *config
-	keys     *sessions.Keyring
-	log      *slog.Logger
-	metrics  *metrics.Metrics
-	started  time.Time
-	keysEnd  bool        // with this process
-	draining atomic.Bool // the server is about to stop
-	former   []string    // the keys before the last loading
+	return site.Run(ctx)
 }
 
 //go:embed templates
 var templates embed.FS
 
-// open puts the website together.
-func (a *app) open() error {
-	site, err := web.New(a.keys, a.cfg.options(), web.Config{
-		Origins: a.cfg.origins, Files: templates, Assets: assets,
-		Funcs: template.FuncMap{
-			"why": report.Site{KeysEnd: a.keysEnd}.Why, "sent": report.Sent[session],
-		},
-		Log: a.log, Record: a.metrics, KeysEnd: a.keysEnd, Draining: a.draining.Load,
-	})
-	if err != nil {
-		return command.OptionsError(err)
-	}
-	router := mux.NewRouter()
-	routes(router, site)
-	a.Handler = site.Handler(router)
-	return nil
-}
-
-// serve runs the server until ctx ends or a signal comes.
-func (a *app) serve(ctx context.Context) error { return server.Run(ctx, a.serving()) }
-
-// serving says what is served, and where.
-func (a *app) serving() server.Config {
-	cfg := a.cfg
+// newSite puts the website together. If its keys are in a file, it is watched until ctx ends.
+func newSite(ctx context.Context, cfg *config, env map[string]string, log *slog.Logger) (
+	*operate.Site[session], error) {
 	style, _ := templates.ReadFile("templates/style.css") // the operator's page does without
-	to := server.Config{
-		Addr: cfg.addr, Handler: a, Secure: cfg.secure(), Log: a.log,
-		CertificateLoaded: a.metrics.CertificateLoaded,
-		AdminAddr:         cfg.adminAddr, Metrics: a.metrics.Handler(), Status: a.status,
-		Style:         string(style),
-		ShutdownDelay: cfg.shutdownDelay, Drain: func() { a.draining.Store(true) },
-	}
-	if len(cfg.origins) > 0 {
-		to.URL = cfg.origins[0]
-	}
-	if len(cfg.origins) > 1 && cfg.options().Domain == "" {
-		to.Started = []any{"note", "each host has sessions of its own"}
+	site := &operate.Site[session]{
+		Options: cfg.options(), KeyFile: cfg.keyFile,
+		Server: server.Config{
+			Addr: cfg.addr, Origins: cfg.origins, Secure: cfg.secure(), Log: log,
+			AdminAddr: cfg.adminAddr, Style: string(style), ShutdownDelay: cfg.shutdownDelay,
+		},
 	}
 	if cfg.tlsCert != "" {
-		to.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}
+		site.Server.Certificate = &server.Certificate{File: cfg.tlsCert, KeyFile: cfg.tlsKey}
 	}
-	return to
-}
-
-// takeKeys takes the keys that are configured into use. If they are in a file, it is
-// watched until ctx ends.
-func (a *app) takeKeys(ctx context.Context, env map[string]string) error {
-	load := func() error {
-		read, err := command.Keyring(a.cfg.keyFile, env)
-		if err != nil {
-			return err
-		}
-		keys := []sessions.Key{sessions.NewKey()}
-		if read != nil {
-			keys = read.Keys()
-		} else {
-			a.keysEnd = true
-			a.log.Warn("no key is configured: sessions end with this process; make a key file " +
-				"with `cookiesession keys add FILE` and give it with -key-file")
-		}
-		a.former = a.keyNames()
-		err = a.keys.Replace(keys[0], keys[1:]...)
-		a.metrics.KeysChanged()
-		return err
+	if err := site.Load(ctx, env); err != nil {
+		return nil, err
 	}
-	if a.cfg.keyFile == "" {
-		return load()
-	}
-	err := server.Watch(ctx, []string{a.cfg.keyFile}, load, a.keysReloaded)
-	if err == nil {
-		a.metrics.KeysLoaded(nil)
-		if info, err := os.Stat(a.cfg.keyFile); err == nil { // or it has gone since
-			a.metrics.KeysSince(info.ModTime())
-		}
-		a.warnOfReaders()
-	}
-	return err
-}
-
-// keysReloaded says what became of a key file that was loaded again.
-func (a *app) keysReloaded(err error) {
-	a.metrics.KeysLoaded(err)
-	if err != nil {
-		a.log.Error("the key file is bad, the keys stay as they are", "err", err)
-		return
-	}
-	defer a.warnOfReaders()
-	file, now := []any{"file", a.cfg.keyFile}, a.keyNames()
-	if slices.Equal(now, a.former) {
-		a.log.Info("key file loaded", append(file, "note", "the keys are the same")...)
-		return
-	}
-	went := without(a.former, now)
-	a.log.Info("key file loaded", append(append(file, a.keyAttrs()...),
-		"came", without(now, a.former), "went", went)...)
-	if len(went) == len(a.former) {
-		a.log.Error("none of the keys of before is in the key file, so every session has ended: "+
-			"if nobody has replaced them on purpose, put the last good file back", file...)
-	}
-}
-
-// keyNames returns the ids of each key in the ring.
-func (a *app) keyNames() (names []string) {
-	for _, k := range a.keys.Keys() {
-		names = append(names, fmt.Sprint(k))
-	}
-	return names
-}
-
-// keyAttrs says which keys are in the ring, and which seals.
-func (a *app) keyAttrs() []any {
-	seals, signed := a.keys.Keys()[0].IDs()
-	if !a.cfg.encrypt {
-		seals = signed
-	}
-	return []any{"seals", seals, "keys", a.keyNames()}
-}
-
-// without returns those of all that are not among others.
-func without(all, others []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool {
-		return slices.Contains(others, s)
+	pages, err := web.New(site.Keys, site.Options, web.Config{
+		Origins: cfg.origins, Files: templates, Assets: assets,
+		Funcs: template.FuncMap{
+			"why": report.Site{KeysEnd: site.KeysEnd}.Why, "sent": report.Sent[session],
+		},
+		Log: log, Record: site.Metrics, KeysEnd: site.KeysEnd, Draining: site.Draining,
 	})
-}
-
-// warnOfReaders says so when every user of the machine can read the key file.
-func (a *app) warnOfReaders() {
-	info, err := os.Stat(a.cfg.keyFile)
-	if err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
-		a.log.Warn("the key file can be read by every user of this machine: chmod o= it",
-			"file", a.cfg.keyFile)
+	if err != nil {
+		return nil, command.OptionsError(err)
 	}
-}
-
-// version returns the program's version, commit and Go version, as go build has
-// noted them.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "cookiesession, without build information"
-	}
-	commit := "unknown"
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			commit = s.Value
-		}
-	}
-	return fmt.Sprintf("cookiesession %s, commit %s, %s", info.Main.Version, commit, info.GoVersion)
+	router := mux.NewRouter()
+	routes(router, pages)
+	site.Server.Handler, site.Cookie = pages.Handler(router), pages.Sessions.CookieName()
+	return site, nil
 }
 
 // config is what the flags say.
@@ -454,9 +287,9 @@ func parseFlags(args []string, env map[string]string, stdout io.Writer) (*config
 func (cfg *config) check(env map[string]string) error {
 	tls := cfg.tlsCert != ""
 	switch {
-	case !isAddr(cfg.addr):
+	case !server.IsAddr(cfg.addr):
 		return fmt.Errorf("-addr must be host:port, not %q", cfg.addr)
-	case cfg.adminAddr != "" && !isAddr(cfg.adminAddr):
+	case cfg.adminAddr != "" && !server.IsAddr(cfg.adminAddr):
 		return fmt.Errorf("-admin-addr must be host:port, not %q", cfg.adminAddr)
 	case tls != (cfg.tlsKey != ""):
 		return errors.New("-tls-cert and -tls-key go together: give both or none")
@@ -481,13 +314,4 @@ func (cfg *config) check(env map[string]string) error {
 		return fmt.Errorf("-log-format must be text or json, not %q", cfg.logFormat)
 	}
 	return nil
-}
-
-// isAddr reports whether addr has a host, which may be empty, and a port that there is.
-func isAddr(addr string) bool {
-	_, port, err := net.SplitHostPort(addr)
-	if err == nil {
-		_, err = net.LookupPort("tcp", port)
-	}
-	return err == nil && port != ""
 }

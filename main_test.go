@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -308,6 +306,7 @@ $`
 	}
 	for args, says := range map[string]string{
 		"":               "\nodd       no key is configured: ",
+		"-idle 1h":       "\nkeys of   nowhere: this one ends with the process\n",
 		"-addr :8080":    "\nodd       this listens beyond loopback without HTTPS, ",
 		"-encrypt=false": "\ncookie    session, signed\n",
 		"-key-file " + ring + " -origin https://a.example": "" +
@@ -324,12 +323,6 @@ $`
 	if err != nil || !strings.HasSuffix(out, "\nodd       nothing\n") ||
 		!strings.Contains(out, "\nkeys of   the environment\n") {
 		t.Errorf("got %v and %s, want nothing odd", err, out)
-	}
-	var odd notes
-	slog.New(&odd).Info("x")
-	slog.New(&odd).With("a", 1).Warn("y", "b", 2)
-	if want := []string{"y (b: 2)"}; !slices.Equal(odd.lines, want) {
-		t.Errorf("got %q, want %q", odd.lines, want)
 	}
 	bad := filepath.Join(dir, "bad")
 	testkit.WriteFile(t, bad, "x")
@@ -490,154 +483,6 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// The key file is read again on SIGHUP. While it is bad the keys stay as they are, and
-// the operator sees that.
-func TestKeyFile(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no SIGHUP, and no mode of a file")
-	}
-	ring := filepath.Join(t.TempDir(), "ring")
-	testkit.WriteFile(t, ring, testkit.KeyA)
-	if err := os.Chmod(ring, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	p := startRun(t, nil, "-key-file", ring, "-admin-addr", "localhost:0")
-	readable := `msg="the key file can be read by every user of this machine: chmod o= it"`
-	if got := strings.Count(p.Log.String(), readable); got != 1 {
-		t.Errorf("got %d warnings of who can read the file: %s", got, p.Log)
-	}
-	testkit.Send(t, "GET", p.URL+"/robots.txt", "", http.Header{})
-	for _, tt := range []struct {
-		content, log, key string
-		ok, good, bad     int // of the gauge, and of the counters of loading
-	}{
-		{testkit.KeyA, "msg=listening", testkit.KeyA, 1, 1, 0},
-		{"x", `level=ERROR msg="the key file is bad, the keys stay as they are"`, testkit.KeyA,
-			0, 1, 1},
-		{testkit.KeyB, `msg="key file loaded"`, testkit.KeyB, 1, 2, 1},
-		// Without the signal, a file that stays as it is would not be read.
-		{testkit.KeyB, `msg="key file loaded"`, testkit.KeyB, 1, 3, 1},
-	} {
-		if tt.content != testkit.KeyA {
-			testkit.WriteFile(t, ring, tt.content)
-			signalSelf(t, syscall.SIGHUP)
-		}
-		k, err := sessions.ParseKey(tt.key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		id, _ := k.IDs()
-		want := []string{
-			`route="/robots.txt",status="200"} 1`,
-			fmt.Sprintf("\ncookiesession_key_file_ok %d\n", tt.ok),
-			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"error\"} %d\n", tt.bad),
-			fmt.Sprintf("\ncookiesession_key_reloads_total{result=\"ok\"} %d\n", tt.good),
-			fmt.Sprintf("\ncookiesession_cookies_total{key_id=%q,session=\"session\","+
-				"verdict=\"valid\"} 0\n", id),
-		}
-		testkit.AwaitTrue(t, "the metrics of "+tt.log, func() bool {
-			_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})
-			missing := slices.ContainsFunc(want, func(w string) bool {
-				return !strings.Contains(page, w)
-			})
-			return !missing && p.Log.Has(tt.log)
-		})
-	}
-	if p.Log.Has(testkit.KeyB[:20]) {
-		t.Errorf("got a key in the log: %s", p.Log)
-	}
-}
-
-// The log says which keys have come and gone, and of a file that has none of those of
-// before, that it may be a foreign one.
-func TestKeyChanges(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no SIGHUP on Windows")
-	}
-	key := map[string]sessions.Key{}
-	for _, digits := range []string{testkit.KeyA, testkit.KeyB, testkit.KeyC} {
-		k, err := sessions.ParseKey(digits)
-		if err != nil {
-			t.Fatal(err)
-		}
-		key[digits] = k
-	}
-	ring := filepath.Join(t.TempDir(), "ring")
-	testkit.WriteFile(t, ring, testkit.KeyA)
-	p := startRun(t, nil, "-key-file", ring)
-	for _, tt := range []struct {
-		keys, came, went []string
-		foreign          int // how many errors there are in the log
-	}{
-		{keys: []string{testkit.KeyA, testkit.KeyC}, came: []string{testkit.KeyC}},
-		{keys: []string{testkit.KeyC, testkit.KeyA}},
-		{keys: []string{testkit.KeyC}, went: []string{testkit.KeyA}},
-		{
-			keys: []string{testkit.KeyB}, came: []string{testkit.KeyB},
-			went: []string{testkit.KeyC}, foreign: 1,
-		},
-	} {
-		testkit.WriteFile(t, ring, strings.Join(tt.keys, "\n"))
-		signalSelf(t, syscall.SIGHUP)
-		names := func(digits []string) string {
-			var all []sessions.Key
-			for _, d := range digits {
-				all = append(all, key[d])
-			}
-			if len(all) == 0 {
-				return "[]"
-			}
-			return fmt.Sprintf("%q", fmt.Sprint(all))
-		}
-		seals, _ := key[tt.keys[0]].IDs()
-		want := fmt.Sprintf(`msg="key file loaded" file=%s seals=%s keys=%s came=%s went=%s`+"\n",
-			ring, seals, names(tt.keys), names(tt.came), names(tt.went))
-		testkit.AwaitTrue(t, want, func() bool {
-			foreign := `level=ERROR msg="none of the keys of before is in the key file, `
-			return p.Log.Has(want) && strings.Count(p.Log.String(), foreign) == tt.foreign
-		})
-	}
-	signalSelf(t, syscall.SIGHUP)
-	testkit.AwaitTrue(t, "the same keys", func() bool {
-		return p.Log.Has(`msg="key file loaded" file=` + ring + ` note="the keys are the same"`)
-	})
-}
-
-// signalSelf sends a signal to this process.
-func signalSelf(t *testing.T, sig os.Signal) {
-	t.Helper()
-	self, err := os.FindProcess(os.Getpid())
-	if err == nil {
-		err = self.Signal(sig)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A certificate is odd from a quarter of its time before its end, from two weeks at most.
-func TestOddCertificate(t *testing.T) {
-	const day = 24 * time.Hour
-	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	long := &x509.Certificate{NotBefore: begin, NotAfter: begin.Add(90 * day)}
-	short := &x509.Certificate{NotBefore: begin, NotAfter: begin.Add(8 * day)}
-	for _, tt := range []struct {
-		c     *x509.Certificate
-		after time.Duration
-		want  string
-	}{
-		{long, -time.Second, "the certificate is not valid yet: perhaps a clock is wrong"},
-		{long, 75 * day, ""}, {long, 77 * day, "the certificate ends in 312 hours"},
-		{short, 5 * day, ""}, {short, 7 * day, "the certificate ends in 24 hours"},
-		{short, 9 * day, ""}, // which is said already
-	} {
-		got := new(config).oddCertificate(tt.c, begin.Add(tt.after))
-		if strings.Join(got, "; ") != tt.want {
-			t.Errorf("%v: got %q, want %q", tt.after, got, tt.want)
-		}
-	}
-}
-
 // The operator has a listener. While the server is about to end, the site says so.
 func TestAdminAndShutdown(t *testing.T) {
 	cert, key, _ := testkit.NewCertificate(t)
@@ -758,8 +603,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// The program collects garbage less often than Go does by itself, unless it is told. Its
-// exit status says whose fault an end is.
+// The program collects garbage less often than Go does by itself, unless it is told. It
+// counts requests. Its exit status says whose fault an end is.
 func TestProcess(t *testing.T) {
 	program := func(env environ, args ...string) *exec.Cmd {
 		env[asProgram] = "yes"
@@ -768,9 +613,13 @@ func TestProcess(t *testing.T) {
 	for gogc, want := range map[string]string{"": "400", "150": "150"} {
 		p := testkit.Start(t, program(environ{"GOGC": gogc},
 			"-addr", "localhost:0", "-admin-addr", "localhost:0"))
+		testkit.Send(t, "GET", p.URL+"/robots.txt", "", http.Header{})
 		_, page := testkit.Send(t, "GET", p.AdminURL()+"/metrics", "", http.Header{})
 		if !strings.Contains(page, "\ngo_gc_gogc_percent "+want+"\n") {
 			t.Errorf("GOGC=%s: got not %s", gogc, want)
+		}
+		if !strings.Contains(page, `route="/robots.txt",status="200"} 1`) {
+			t.Errorf("got a request that was not counted: %s", page)
 		}
 	}
 	for args, want := range map[string]int{

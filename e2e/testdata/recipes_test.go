@@ -94,14 +94,14 @@ func TestRecipes(t *testing.T) {
 // recipe is a visitor of the site, and who can look into the cookie.
 type recipe struct {
 	*visitor
-	app     *app
+	app     app
 	manager *sessions.Manager[session]
 }
 
 func newRecipe(t *testing.T, before session) *recipe {
 	a := newTestApp(t)
 	v := &recipe{
-		visitor: &visitor{t: t, site: a}, app: a, manager: managerOf(t, a, a.cfg.options()),
+		visitor: &visitor{t: t, site: a}, app: a, manager: managerOf(t, a, a.Options),
 	}
 	if c := seal(t, v.manager, before); c != nil {
 		v.cookie = c.Name + "=" + c.Value
@@ -109,9 +109,9 @@ func newRecipe(t *testing.T, before session) *recipe {
 	return v
 }
 
-func managerOf[T any](t *testing.T, a *app, o sessions.Options[T]) *sessions.Manager[T] {
+func managerOf[T any](t *testing.T, a app, o sessions.Options[T]) *sessions.Manager[T] {
 	t.Helper()
-	m, err := sessions.New(a.keys, o)
+	m, err := sessions.New(a.Keys, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func TestRecipeSecondSession(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	v.app.metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	v.app.Metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	if !strings.Contains(w.Body.String(), `session="basket"`) {
 		t.Errorf("the second session is not counted: %s", w.Body)
 	}
@@ -386,7 +386,7 @@ func takesOver(t *testing.T, m *sessions.Manager[session], old ...*http.Cookie) 
 
 func TestRecipeRenamed(t *testing.T) {
 	v := newRecipe(t, session{})
-	m, err := renamed(v.app.keys)
+	m, err := renamed(v.app.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -33,6 +34,49 @@ func OptionsError(err error) error {
 		text = flag + " " + reason
 	}
 	return UsageError{Err: errors.New(text)}
+}
+
+// ErrorLine returns what is said of an error that ends the program: one line, cut and without
+// what looks like a key.
+func ErrorLine(err error) string {
+	var line strings.Builder // guarded before it is cut, or a part of a key could stay
+	fmt.Fprint(Guard(&line), "cookiesession: ", strings.ReplaceAll(err.Error(), "\n", "; "))
+	return fmt.Sprintf("%.900s", line.String())
+}
+
+// WantsJSON reports whether the log of the server is to be JSON, also where its flags
+// can't be parsed. What the commands say is text.
+func WantsJSON(args []string, env map[string]string) bool {
+	if len(args) > 0 && (args[0] == "keys" || args[0] == "inspect") {
+		return false
+	}
+	format := env[prefix+"LOG_FORMAT"]
+	for i, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok && i+1 < len(args) {
+			value = args[i+1]
+		}
+		if name == "-log-format" || name == "--log-format" {
+			format = value
+		}
+	}
+	return format == "json"
+}
+
+// Version returns the program's version, commit and Go version, as go build has
+// noted them.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "cookiesession, without build information"
+	}
+	commit := "unknown"
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			commit = s.Value
+		}
+	}
+	return fmt.Sprintf("cookiesession %s, commit %s, %s", info.Main.Version, commit, info.GoVersion)
 }
 
 // Parse reads the flags of fs from args and, those that are not given, from the

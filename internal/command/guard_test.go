@@ -33,3 +33,18 @@ func TestGuard(t *testing.T) {
 		t.Errorf("got %d and %v", n, err)
 	}
 }
+
+// What ends the program is said in one line that is not too long. Where it is cut, no part of
+// a key is left.
+func TestErrorLine(t *testing.T) {
+	x := strings.Repeat("x", 870)
+	for text, want := range map[string]string{
+		"one\ntwo " + keyA: "cookiesession: one; two (a key)",
+		x + keyA + "y":     "cookiesession: " + x + "(a key)y",
+		x + x:              "cookiesession: " + x + x[:15],
+	} {
+		if got := command.ErrorLine(errors.New(text)); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}

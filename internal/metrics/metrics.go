@@ -178,10 +178,7 @@ func (i keyInfo) Describe(to chan<- *prometheus.Desc) { to <- keyInfoDesc }
 // Collect is for Prometheus.
 func (i keyInfo) Collect(to chan<- prometheus.Metric) {
 	tell := func(id, mode string, seals bool) {
-		role := "verifies"
-		if seals {
-			role = "seals"
-		}
+		role := map[bool]string{true: "seals", false: "verifies"}[seals]
 		to <- prometheus.MustNewConstMetric(keyInfoDesc, prometheus.GaugeValue, 1, id, mode, role)
 	}
 	for n, k := range i.keys.Keys() {

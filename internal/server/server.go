@@ -28,7 +28,7 @@ const (
 type Config struct {
 	Addr    string       // host:port to listen on
 	Handler http.Handler // the site
-	URL     string       // where visitors reach it; empty if that is Addr
+	Origins []string     // where visitors reach it; none if that is Addr
 	Secure  bool         // visitors come over HTTPS, even if a proxy ends TLS
 	Started []any        // attributes of the line that says where it listens
 
@@ -153,10 +153,17 @@ func listen(flag, addr string) (net.Listener, error) {
 	return ln, nil
 }
 
+// IsAddr reports whether addr has a host, which may be empty, and a port that there is.
+func IsAddr(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	_, unknown := net.LookupPort("tcp", port)
+	return err == nil && unknown == nil && port != ""
+}
+
 // url returns where to point a browser: where visitors come, or at this machine.
 func (cfg Config) url(addr net.Addr) string {
-	if cfg.URL != "" {
-		return cfg.URL
+	if len(cfg.Origins) > 0 {
+		return cfg.Origins[0]
 	}
 	scheme := "http"
 	if cfg.Certificate != nil {

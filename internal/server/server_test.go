@@ -191,8 +191,8 @@ func TestStart(t *testing.T) {
 	}{
 		{cfg: server.Config{Addr: "127.0.0.1:0"}, url: "http://127.0.0.1:PORT"},
 		{cfg: server.Config{Addr: ":0"}, url: "http://localhost:PORT", warns: true},
-		{cfg: server.Config{Addr: ":0", URL: plain}, url: plain, warns: true},
-		{cfg: server.Config{Addr: ":0", URL: secure, Secure: true}, url: secure},
+		{cfg: server.Config{Addr: ":0", Origins: []string{plain}}, url: plain, warns: true},
+		{cfg: server.Config{Addr: ":0", Origins: []string{secure}, Secure: true}, url: secure},
 		{cfg: server.Config{Addr: ":0", Certificate: cert}, url: "https://localhost:PORT"},
 	} {
 		s := start(t, tt.cfg)
