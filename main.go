@@ -109,7 +109,7 @@ func run(ctx context.Context, args []string, env map[string]string,
 	case len(args) > 0 && args[0] == "keys":
 		err = command.Keys(args[1:], stdout, stderr)
 	case len(args) > 0 && args[0] == "inspect":
-		warnOfVariables(log.Logger(slog.LevelWarn), command.Unknown(new(config).flagSet(env), env))
+		warnOfVariables(log.Logger(slog.LevelWarn), env)
 		err = command.Inspect(args[1:], env, stdin, stdout, defaults.options())
 	default:
 		err = runServer(ctx, args, env, stdout, log)
@@ -143,7 +143,7 @@ func runServer(ctx context.Context, args []string, env map[string]string,
 		logger = slog.New(&odd)
 	}
 	slog.SetDefault(logger) // for other managers, and what else logs by itself
-	warnOfVariables(logger, cfg.unknown)
+	warnOfVariables(logger, env)
 	site, err := newSite(ctx, cfg, env, logger)
 	if err != nil {
 		return err
@@ -156,8 +156,8 @@ func runServer(ctx context.Context, args []string, env map[string]string,
 }
 
 // warnOfVariables says which variables are none, if any.
-func warnOfVariables(log *slog.Logger, unknown []string) {
-	if len(unknown) > 0 {
+func warnOfVariables(log *slog.Logger, env map[string]string) {
+	if unknown := command.Unknown(new(config).flagSet(env), env); len(unknown) > 0 {
 		log.Warn("there are no such variables, so they change nothing",
 			"names", strings.Join(unknown, ", "))
 	}
@@ -212,8 +212,7 @@ type config struct {
 	persist         bool
 	bind            time.Duration // for which a ticket of device binding is good
 	version         bool
-	checkOnly       bool     // say what would run, and end
-	unknown         []string // variables that are none of the program's
+	checkOnly       bool // say what would run, and end
 	logFormat       string
 	logLevel        slog.Level
 }
@@ -285,7 +284,6 @@ func parseFlags(args []string, env map[string]string, stdout io.Writer) (*config
 	if err := cfg.check(env); err != nil {
 		return nil, command.UsageError{Err: err}
 	}
-	cfg.unknown = command.Unknown(fs, env)
 	return cfg, nil
 }
 

@@ -118,7 +118,8 @@ func Parse(fs *flag.FlagSet, args []string, env map[string]string, stdout io.Wri
 			wrong("%s is empty: give it a value, or unset it", name)
 		} else if ok && f != nil {
 			if err := fs.Set(f.Name, value); err != nil {
-				wrong("invalid value %q of %s: %s", value, name, wants(err, isBool(f)))
+				kind, _ := flag.UnquoteUsage(f) // none for true or false
+				wrong("invalid value %q of %s: %s", value, name, wants(err, kind == ""))
 			}
 		}
 	}
@@ -169,12 +170,6 @@ func wants(err error, isBool bool) string {
 		text += "want hours, minutes or seconds, such as 336h for 14 days"
 	}
 	return text
-}
-
-// isBool reports whether a flag needs no value.
-func isBool(f *flag.Flag) bool {
-	b, ok := f.Value.(interface{ IsBoolFlag() bool })
-	return ok && b.IsBoolFlag()
 }
 
 // isRequest reports whether a flag asks for something other than to serve. As a variable, it

@@ -77,15 +77,12 @@ func (f *flood) admits(message string, level slog.Level) bool {
 	return count.n <= limit
 }
 
-// endSecond tells how many more lines there were, unless that is told already.
+// endSecond tells how many more lines there were, once.
 func (f *flood) endSecond(message string, count *lineCount) {
 	f.mu.Lock()
 	more := count.n - limit
-	if f.lines[message] != count {
-		more = 0
-	} else {
-		delete(f.lines, message)
-	}
+	count.n = 0
+	delete(f.lines, message)
 	f.mu.Unlock()
 	if more > 0 {
 		r := slog.NewRecord(time.Now(), count.level, "more: "+message, 0)

@@ -106,14 +106,12 @@ func Check(cfg Config) error {
 			return fmt.Errorf("certificate: %w", err)
 		}
 	}
-	for _, l := range []struct{ flag, addr string }{
-		{flag: "-admin-addr", addr: cfg.AdminAddr}, {flag: "-addr", addr: cfg.Addr},
-	} {
-		if l.addr == "" {
+	for _, flag := range [][2]string{{"-admin-addr", cfg.AdminAddr}, {"-addr", cfg.Addr}} {
+		host, _, err := net.SplitHostPort(flag[1])
+		if err != nil { // there is no such listener
 			continue
 		}
-		host, _, _ := net.SplitHostPort(l.addr) // of an IsAddr
-		ln, err := listen(l.flag, net.JoinHostPort(host, "0"))
+		ln, err := listen(flag[0], net.JoinHostPort(host, "0"))
 		if err != nil {
 			return err
 		}
