@@ -6,11 +6,12 @@ the session itself travels in a signed, and unless switched off encrypted, cooki
 
 serves it. Each flag -some-flag but -check and -version can also be given as
 the environment variable COOKIESESSION_SOME_FLAG; the flag wins. Neither may be
-empty, and a variable that is none of the program's is warned of. The keys are those of -key-file, one
-a line, or of COOKIESESSION_KEYS, separated by commas, each of 64 hexadecimal
-digits. The first key seals, the others only verify. HTTPS needs keys. Without
-it, and without any, a random key is made that ends with the process. The
-sessions are those of package sessions, and the site is in handlers.go.
+empty, and a variable that is none of the program's is warned of. The keys are
+those of -key-file, one a line, or of COOKIESESSION_KEYS, separated by commas,
+each of 64 hexadecimal digits. The first key seals, the others only verify.
+HTTPS needs keys. Without it, and without any, a random key is made that ends
+with the process. The sessions are those of package sessions, and the site is
+in handlers.go.
 
 With -check the program says instead what it would serve, with which keys and
 limits, and what is odd about that. It takes none of the ports, and ends as the

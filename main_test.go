@@ -284,7 +284,8 @@ func TestCheck(t *testing.T) {
 	env := environ{
 		"COOKIESESSION_IDEL": "1h", "COOKIESESSION_KEY_FILE": ring, "COOKIESESSION_CHECK": "true",
 	}
-	out, err := runNow(t, env, "", "-check", "-addr", addr, "-tls-cert", cert, "-tls-key", certKey, "-bind", "1m",
+	out, err := runNow(t, env, "",
+		"-check", "-addr", addr, "-tls-cert", cert, "-tls-key", certKey, "-bind", "1m",
 		"-origin", "https://localhost,https://a.example", "-lifetime", "90m", "-encrypt=false")
 	want := `^version   cookiesession .*, commit .*
 listens   ` + addr + `, HTTPS with a certificate for \[localhost\] \[127.0.0.1 ::1\] until 20.*Z

@@ -80,10 +80,11 @@ func Version() string {
 }
 
 // Parse reads the flags of fs from args and, those that are not given, from the
-// environment: -some-flag from COOKIESESSION_SOME_FLAG, but for -check and -version. Nothing may be empty, since it is
-// more likely a mistake than a wish, and only files may have a name like a key; so all flags
-// need values that say what they are. With -h it prints the usage, and what the flags do, to
-// stdout and returns flag.ErrHelp. Other errors are UsageErrors.
+// environment: -some-flag from COOKIESESSION_SOME_FLAG, but for -check and -version.
+// Nothing may be empty, since it is more likely a mistake than a wish, and only files may
+// have a name like a key; so all flags need values that say what they are. With -h it
+// prints the usage, and what the flags do, to stdout and returns flag.ErrHelp. Other errors
+// are UsageErrors.
 func Parse(fs *flag.FlagSet, args []string, env map[string]string, stdout io.Writer,
 	usage string) error {
 	usage += "\n\nEach setting -some-flag can also be given as COOKIESESSION_SOME_FLAG. " +

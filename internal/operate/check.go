@@ -123,7 +123,7 @@ func (s *Site[T]) odd() (lines []string) {
 		"under every name")
 	for _, origin := range to.Origins {
 		note(!proxy && isElsewhere(origin, to.Addr), origin+" is not where this listens: unless "+
-			"a proxy does, nobody gets there, and whoever comes to "+to.Addr+" is answered with 421")
+			"a proxy does, nobody gets there, and whoever comes to "+to.Addr+" is answered 421")
 	}
 	note(s.hasHosts(), "there are several origins: each host has sessions of its own")
 	return lines

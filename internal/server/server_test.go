@@ -184,14 +184,14 @@ func TestHeaderLimit(t *testing.T) {
 func TestStart(t *testing.T) {
 	cert := certificate(t, time.Hour)
 	const plain, secure = "http://app.example.com", "https://app.example.com"
-	const local = "http://app.localhost"
+	const local, loop = "http://app.localhost", "127.0.0.1:0"
 	for _, tt := range []struct {
 		cfg   server.Config
 		url   string // PORT is the one that was free
 		warns bool
 	}{
 		{cfg: server.Config{Addr: "127.0.0.1:0"}, url: "http://127.0.0.1:PORT"},
-		{cfg: server.Config{Addr: "127.0.0.1:0", Origins: []string{plain}}, url: plain, warns: true},
+		{cfg: server.Config{Addr: loop, Origins: []string{plain}}, url: plain, warns: true},
 		{cfg: server.Config{Addr: "127.0.0.1:0", Origins: []string{local}}, url: local},
 		{cfg: server.Config{Addr: ":0"}, url: "http://localhost:PORT", warns: true},
 		{cfg: server.Config{Addr: ":0", Origins: []string{plain}}, url: plain, warns: true},
