@@ -117,7 +117,7 @@ type view struct {
 	Secret    bool     // such cookies are encrypted
 	Came      int      // how many cookies of the name the visitor's browser sent
 	Request   string   // the method and the address, as the visitor's browser sent them
-	Would     []string // a Set-Cookie line like that of a change, if one can be made and fits
+	Would     []string // a Set-Cookie line like that of a change, if it fits
 	Ladder    []rung
 	Specimens []specimen
 	Base      string // address of the site
@@ -153,11 +153,10 @@ try a replay  curl -c jar -d name=Alice %[1]s/set_name; cp jar old
               curl -b jar -c jar -X POST %[1]s/clear_name; curl -b old %[1]s/get_name`
 
 // would returns a Set-Cookie line like that which would come with data in the visitor's
-// session, or nothing if that can't be changed for now, or doesn't fit into a cookie.
+// session, or nothing if that doesn't fit into a cookie.
 func (l *lesson[T]) would(data T, own report.Report) []string {
 	c, err := l.own.Seal(data)
-	waits := own.Verdict == sessions.Unproven || own.Verdict == sessions.FromFuture
-	if err != nil || waits { // it was as long as it can be, and signed only
+	if err != nil { // it is as long as it can be, and bound no longer, or encrypted now
 		return nil
 	}
 	if own.Verdict == sessions.Valid && c.MaxAge > 0 {

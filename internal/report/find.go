@@ -115,7 +115,7 @@ func findSealed(text string) string {
 	whole, _ := wholeLen(string(joined))
 	// Behind it there may be signs of emphasis.
 	i, _ := slices.BinarySearch(ends, whole)
-	if i < len(ends) && whole > 0 && strings.Trim(string(joined[whole:ends[i]]), "_-") == "" {
+	if i < len(ends) && strings.Trim(string(joined[whole:ends[i]]), "_-") == "" {
 		return string(joined[:whole])
 	}
 	first := string(joined[:ends[0]])
