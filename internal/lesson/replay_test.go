@@ -102,12 +102,12 @@ func TestSamplesOfOtherNames(t *testing.T) {
 	for _, name := range names {
 		s := newSite(t, sessions.Options[cart]{Insecure: true})
 		other := newSite(t, sessions.Options[cart]{Insecure: true, Name: name})
-		res, page := s.do(s.request("GET", "/replay", "", ""))
+		_, page := s.do(s.request("GET", "/replay", "", ""))
 		if got := other.judge(hiddenField.FindStringSubmatch(page)[2]).Verdict; got != "tampered" {
 			t.Errorf("%s: got a sample that is %s as a session", name, got)
 		}
 		session := other.states(t)["valid"]
-		res, _ = s.do(s.request("POST", "/replay", "", "do=again&old="+session))
+		res, _ := s.do(s.request("POST", "/replay", "", "do=again&old="+session))
 		if res.StatusCode != 422 {
 			t.Errorf("%s: got a session taken for a sample", name)
 		}

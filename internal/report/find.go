@@ -40,8 +40,8 @@ var (
 		`\-`, "-", `\.`, ".", "<wbr>", "", "\u2010", "-", "\u2011", "-",
 		"\u2013", "--", "\u2014", "--")
 
-	// ids matches a key's id and the dot behind it. A line may end within it.
-	ids = regexp.MustCompile(`(?:^|[^A-Za-z0-9])((?:[a-z2-7](?:=?\r?\n[ \t>]{0,9})?){6})\.`)
+	// ids matches a key's id, before its dot. A line may end within it.
+	ids = regexp.MustCompile(`(?:^|[^A-Za-z0-9])((?:[a-z2-7](?:=?\r?\n[ \t>]{0,9})?){6})$`)
 
 	// heads matches what a sealed part has before the MAC: the time, and then the payload
 	// with what ends it, if that is there.
@@ -54,23 +54,24 @@ var (
 // Find returns the values in text that have the form of a session cookie, anywhere, in
 // their order, each once. They may be quoted, escaped and broken into lines, as browsers,
 // tools, logs and mails write them. One that begins as a cookie of ours and isn't whole is
-// returned as it is. It looks at no character more than a few times, whatever the text is.
+// returned as it is. It goes from dot to dot, of which each value has one, and looks at no character
+// more than a few times.
 func Find(text string) (values []string) {
-	text = plainText(text)
 	seen := make(map[string]bool)
-	for {
-		match := ids.FindStringSubmatchIndex(text)
+	before, after, more := strings.Cut(plainText(text), ".")
+	for ; more; before, after, more = strings.Cut(after, ".") {
+		match := ids.FindStringSubmatch(before)
 		if match == nil {
-			return values
+			continue
 		}
-		id := strings.Join(stretches.FindAllString(text[match[2]:match[3]], -1), "")
-		text = text[match[1]-1:] // the dot is also what another id may stand behind
-		value := id + "." + findSealed(text[1:])
-		if len(value) > len(id+".") && !seen[value] {
+		sealed := findSealed(after)
+		value := strings.Join(stretches.FindAllString(match[1], -1), "") + "." + sealed
+		if sealed != "" && !seen[value] {
 			seen[value] = true
 			values = append(values, value)
 		}
 	}
+	return values
 }
 
 // plainText returns text without what tools have put in it: colours, escapes of the Windows

@@ -140,7 +140,7 @@ func TestFindIsQuick(t *testing.T) {
 	for _, part := range []string{
 		"hjqkus.M T c 5 N T k 2 M z U w M H w A B ",
 		"hjqkus." + spread[:len(spread)-2] + " ", "hjqkus." + spread[:40] + "  ", "aaaaaa.",
-		found[:25] + " M T c ", "a", "aaaaaa", "a\n", "%25", "&amp;", "^", found[:7] + "A ",
+		found[:25] + " M T c ", ".", "a", "aaaaaa", "a\n", "%25", "&amp;", "^", found[:7] + "A ",
 		"aaaaaa." + strings.Repeat("A ", 20_000), found[:25] + strings.Repeat(" A", 20_000),
 	} {
 		text := strings.Repeat(part, 1+256<<10/len(part))
