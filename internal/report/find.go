@@ -54,8 +54,8 @@ var (
 // Find returns the values in text that have the form of a session cookie, anywhere, in
 // their order, each once. They may be quoted, escaped and broken into lines, as browsers,
 // tools, logs and mails write them. One that begins as a cookie of ours and isn't whole is
-// returned as it is. It goes from dot to dot, of which each value has one, and looks at no character
-// more than a few times.
+// returned as it is. Find goes from dot to dot, of which each value has one, and looks at
+// no character more than a few times.
 func Find(text string) (values []string) {
 	seen := make(map[string]bool)
 	before, after, more := strings.Cut(plainText(text), ".")
