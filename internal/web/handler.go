@@ -45,7 +45,7 @@ func (s *Site[T]) Handler(router *mux.Router) http.Handler {
 			outer.Header = r.Header
 		}
 		if err != nil {
-			w.route = otherRoute
+			w.route = cmp.Or(w.route, otherRoute)
 			s.fail(w, r, nil, err, nil)
 			return
 		}

@@ -1,6 +1,10 @@
 package web
 
-import "net/http"
+import (
+	"cmp"
+	"net/http"
+	"strings"
+)
 
 // MaxHeader is how large the header of a request may be, with its address. Each field counts
 // for fieldSize bytes more than its text.
@@ -28,8 +32,7 @@ const cookiesPath = "/delete_cookies"
 // has returned err: with nil for an asset, which is served. The header is gone then, since a
 // client may leave its answer unread.
 func (s *Site[T]) tooLarge(r *http.Request, err error) error {
-	isStep := s.Options.Bind > 0 && (r.Header.Get("Sec-Secure-Session-Id") != "" ||
-		r.Header.Get("Secure-Session-Response") != "")
+	isStep := s.isStep(r)
 	html := prefersHTML(r)
 	r.Header = http.Header{}
 	if html {
@@ -47,6 +50,7 @@ func (s *Site[T]) tooLarge(r *http.Request, err error) error {
 	switch {
 	case isStep: // to 431, a browser would give up the binding for good
 		p.Status = http.StatusServiceUnavailable
+		responseOf(r).route = r.URL.Path
 	case secure && r.Method == http.MethodPost && r.URL.Path == cookiesPath:
 		p = &problem{
 			Status: http.StatusSeeOther, Location: "/", Text: "Go on at /",
@@ -56,4 +60,13 @@ func (s *Site[T]) tooLarge(r *http.Request, err error) error {
 		p.Data = cookiesPath
 	}
 	return p
+}
+
+// isStep reports whether r is a step of device binding.
+func (s *Site[T]) isStep(r *http.Request) bool {
+	o, h := s.Options, r.Header
+	path := cmp.Or(o.BindPath, strings.TrimSuffix(o.Path, "/")+"/"+cmp.Or(o.Name, "session"))
+	return o.Bind > 0 && r.Method == http.MethodPost &&
+		(r.URL.Path == path+"/refresh" && h.Get("Sec-Secure-Session-Id") != "" ||
+			r.URL.Path == path+"/register" && h.Get("Secure-Session-Response") != "")
 }

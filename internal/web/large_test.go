@@ -53,9 +53,17 @@ func TestLargeHeaders(t *testing.T) {
 		{"POST", "/delete_cookies", [2]string{"Host", "localhost"}, true,
 			303, "/", "POST other 303"},
 		{"POST", "/session/refresh", [2]string{"Sec-Secure-Session-Id", "x"}, false,
-			503, "36 KiB", "POST other 503"},
+			503, "36 KiB", "POST /session/refresh 503"},
 		{"POST", "/session/register", [2]string{"Secure-Session-Response", "x"}, false,
-			503, "36 KiB", "POST other 503"},
+			503, "36 KiB", "POST /session/register 503"},
+		{"GET", "/session/refresh", [2]string{"Sec-Secure-Session-Id", "x"}, false,
+			431, cookies, "GET other 431"},
+		{"POST", "/session/refresh", [2]string{"Secure-Session-Response", "x"}, false,
+			431, cookies, "POST other 431"},
+		{"POST", "/session/register", [2]string{"Sec-Secure-Session-Id", "x"}, false,
+			431, cookies, "POST other 431"},
+		{"POST", "/add", [2]string{"Sec-Secure-Session-Id", "x"}, false,
+			431, cookies, "POST other 431"},
 		{"POST", "/session/refresh", [2]string{"Sec-Secure-Session-Id", "x"}, true,
 			431, cookies, "POST other 431"},
 	} {
@@ -91,6 +99,23 @@ func TestLargeHeaders(t *testing.T) {
 		if !slices.Equal(s.record.served, []string{tt.counted}) ||
 			tt.status == 431 && !s.log.Has(`msg="request refused" `) {
 			t.Errorf("%s: got %q counted and the log %s", what, s.record.served, s.log)
+		}
+	}
+}
+
+// The steps of device binding are known wherever the site has them.
+func TestLargeSteps(t *testing.T) {
+	for path, o := range map[string]sessions.Options[cart]{
+		"/d/refresh": {BindPath: "/d"}, "/cart/refresh": {Name: "cart"},
+		"/shop/session/refresh": {Path: "/shop/"},
+	} {
+		o.Bind = time.Hour
+		s := newShop(t, o, "https://shop.example")
+		r := request("POST", path, "", "Host", "shop.example", "Sec-Secure-Session-Id", "x",
+			"Cookie", strings.Repeat("x", web.MaxHeader))
+		s.ServeHTTP(httptest.NewRecorder(), r)
+		if want := []string{"POST " + path + " 503"}; !slices.Equal(s.record.served, want) {
+			t.Errorf("got %q counted, want %q", s.record.served, want)
 		}
 	}
 }
