@@ -2,10 +2,13 @@
 package metrics
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -160,7 +163,7 @@ func (m *Metrics) KeysChanged() {
 }
 
 // KeysSince tells since when the keys are as they are, where that is known better than
-// by KeysChanged: a start is no change. It tells a copy that is behind from the others.
+// by KeysChanged: a start is no change.
 func (m *Metrics) KeysSince(t time.Time) { m.changed.Set(inSeconds(t)) }
 
 // keyInfo collects the keys that are in the ring at that moment.
@@ -172,13 +175,22 @@ type keyInfo struct {
 var keyInfoDesc = prometheus.NewDesc("cookiesession_key_info", "1 for each key id in the ring, "+
 	"by mode and role. Only one seals.", []string{"key_id", "mode", "role"}, nil)
 
+var ringInfoDesc = prometheus.NewDesc("cookiesession_key_ring_info", "1 for the ring of keys, by "+
+	"a short name: copies with the same keys, of which the same one seals, have the same name.",
+	[]string{"ring"}, nil)
+
 // Describe is for Prometheus.
-func (i keyInfo) Describe(to chan<- *prometheus.Desc) { to <- keyInfoDesc }
+func (i keyInfo) Describe(to chan<- *prometheus.Desc) {
+	to <- keyInfoDesc
+	to <- ringInfoDesc
+}
 
 // Collect is for Prometheus.
 func (i keyInfo) Collect(to chan<- prometheus.Metric) {
+	var ring []string
 	tell := func(id, mode string, seals bool) {
 		role := map[bool]string{true: "seals", false: "verifies"}[seals]
+		ring = append(ring, role+id)
 		to <- prometheus.MustNewConstMetric(keyInfoDesc, prometheus.GaugeValue, 1, id, mode, role)
 	}
 	for n, k := range i.keys.Keys() {
@@ -186,6 +198,10 @@ func (i keyInfo) Collect(to chan<- prometheus.Metric) {
 		tell(encrypted, "encrypted", n == 0 && !i.signOnly)
 		tell(signed, "signed", n == 0 && i.signOnly)
 	}
+	slices.Sort(ring) // in which order keys verify makes no difference
+	sum := sha256.Sum256([]byte(strings.Join(ring, " ")))
+	name := hex.EncodeToString(sum[:4])
+	to <- prometheus.MustNewConstMetric(ringInfoDesc, prometheus.GaugeValue, 1, name)
 }
 
 // Observe counts the cookie that came with a visit and the one that was written, or a

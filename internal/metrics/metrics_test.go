@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -192,6 +193,34 @@ func TestKeyInfo(t *testing.T) {
 			if value(t, page, series) != 1 {
 				t.Errorf("signing only %v: got no %s in %s", signOnly, series, page)
 			}
+		}
+	}
+}
+
+// Copies with the same keys, of which the same one seals, have one name for their rings.
+func TestRings(t *testing.T) {
+	keyC, name := sessions.NewKey(), regexp.MustCompile(`key_ring_info{ring="([0-9a-f]{8})"} 1`)
+	ring := func(signOnly bool, first sessions.Key, more ...sessions.Key) string {
+		page := scrape(metrics.New(newRing(t, first, more...), signOnly, "session"))
+		found := name.FindAllStringSubmatch(page, -1)
+		if len(found) != 1 {
+			t.Fatalf("got %q in %s", found, page)
+		}
+		return found[0][1]
+	}
+	want := ring(false, keyA, keyB, keyC)
+	for i, tt := range []struct {
+		got  string
+		same bool
+	}{
+		{ring(false, keyA, keyB, keyC), true},
+		{ring(false, keyA, keyC, keyB), true},
+		{ring(false, keyB, keyA, keyC), false},
+		{ring(true, keyA, keyB, keyC), false},
+		{ring(false, keyA, keyB), false},
+	} {
+		if (tt.got == want) != tt.same {
+			t.Errorf("row %d: got %s beside %s, want the same: %v", i, tt.got, want, tt.same)
 		}
 	}
 }
