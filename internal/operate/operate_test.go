@@ -89,20 +89,40 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// A key that is in use says when a good cookie of it came.
-func TestStatusOfKeysInUse(t *testing.T) {
+// A key that is in use says when a good cookie of it came, encrypted or signed. A site's own
+// limits are named, and lost lines of the log stand out.
+func TestStatusOfUse(t *testing.T) {
 	ring := filepath.Join(t.TempDir(), "ring")
-	testkit.WriteFile(t, ring, testkit.KeyA)
+	testkit.WriteFile(t, ring, testkit.KeyA+"\n"+testkit.KeyB)
 	site := newSite(ring)
+	site.Options.LimitsFor = func(*struct{}) sessions.Limits { return sessions.Limits{} }
 	p := serve(t, site)
-	id, _ := site.Keys.Keys()[0].IDs()
-	site.Metrics.Observe("session", sessions.Event{
-		Cookie: sessions.Cookie{Verdict: sessions.Valid, KeyID: id},
-	})
+	encrypted, _ := site.Keys.Keys()[0].IDs()
+	_, signed := site.Keys.Keys()[1].IDs()
+	for _, id := range []string{encrypted, signed} {
+		site.Metrics.Observe("session", sessions.Event{
+			Cookie: sessions.Cookie{Verdict: sessions.Valid, KeyID: id},
+		})
+	}
+	lost := 0.0
+	site.Metrics.LogLines(func() float64 { return lost })
 	_, text := testkit.Send(t, "GET", p.AdminURL()+"/", "", http.Header{})
-	want := regexp.MustCompile(`(?m)^  \S{6} \S{6} +seals; last valid cookie 20(?s:.*)^  valid +1$`)
-	if !want.MatchString(text) {
-		t.Errorf("got %s", text)
+	for _, want := range []string{
+		`^  ` + encrypted + ` \S{6} +seals; last valid cookie 20`,
+		`^  \S{6} ` + signed + ` +verifies; last valid cookie 20`,
+		`, or the longest that LimitsFor gives\.$`, `^  valid +2$`,
+	} {
+		if !regexp.MustCompile("(?m)" + want).MatchString(text) {
+			t.Errorf("got no %q in %s", want, text)
+		}
+	}
+	for _, lost = range []float64{0, 3} {
+		_, page := testkit.Send(t, "GET", p.AdminURL()+"/", "",
+			http.Header{"Accept": {testkit.Browser}})
+		want := map[bool]string{true: ` class="bad"`}[lost > 0]
+		if want = fmt.Sprintf("<dd%s>%.0f lines lost", want, lost); !strings.Contains(page, want) {
+			t.Errorf("got no %q in %s", want, page)
+		}
 	}
 }
 
