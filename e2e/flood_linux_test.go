@@ -75,7 +75,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 			var sent sync.WaitGroup
 			for range connections {
 				protocol := map[bool]string{true: "http/1.1", false: "h2"}[tt.streams == 0]
-				conn := dialTLS(t, p, protocol)
+				conn := dialTLS(t, p.URL, protocol)
 				sent.Go(func() { tt.attack(conn) })
 			}
 			sent.Wait()
@@ -88,7 +88,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 				}
 				return calm == 10
 			})
-			askHTTP1(t, p, nil) // and it still answers
+			askHTTP1(t, p.URL, nil) // and it still answers
 			status := testkit.ReadFile(t, process+"status")
 			peak := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(status)
 			kib, _ := strconv.Atoi(peak[1])
