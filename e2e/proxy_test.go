@@ -292,6 +292,15 @@ func TestCaddy(t *testing.T) {
 	if got := statusFor(t, client, base, "evil.example"); got != 421 {
 		t.Errorf("for another host: got status %d, want 421", got)
 	}
+	for range copies { // bad requests of one client are no reason to send nobody to a copy
+		sendRaw(t, func() (net.Conn, error) { return dialTLS(t, base, "http/1.1"), nil },
+			"POST /set_name HTTP/1.1\r\nHost: "+strings.TrimPrefix(base, "https://")+
+				"\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nbad\r\n\r\n")
+	}
+	began := time.Now()
+	if !isHealthy(client, base) || time.Since(began) > time.Second {
+		t.Errorf("got no answer for %v after bad requests", time.Since(began))
+	}
 
 	b := testkit.NewBindClient(t, sendTo(&http.Client{Transport: client.Transport}, base))
 	b.Ask("POST", "/set_name", "name=Alice")
