@@ -295,7 +295,7 @@ func TestCaddy(t *testing.T) {
 	for range copies { // bad requests of one client are no reason to send nobody to a copy
 		conn := dialTLS(t, base, "http/1.1")
 		fmt.Fprintf(conn, "POST /set_name HTTP/1.1\r\nHost: %s\r\nContent-Type: "+
-			"application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\nbad\r\n",
+			"application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\nwrong\r\n",
 			strings.TrimPrefix(base, "https://"))
 		if _, err := conn.Read(make([]byte, 1)); err != nil {
 			t.Error(err)
