@@ -4,17 +4,18 @@ the session itself travels in a signed, and unless switched off encrypted, cooki
 
 	cookiesession [flags]
 
-serves it. Each flag -some-flag can also be given as the environment variable
-COOKIESESSION_SOME_FLAG; the flag wins. Neither may be empty, and a variable
-that is none of the program's is warned of. The keys are those of -key-file, one
-a line, or of COOKIESESSION_KEYS, separated by commas, each of 64 hexadecimal
-digits. The first key seals, the others only verify. HTTPS needs keys. Without
-it, and without any, a random key is made that ends with the process. The
-sessions are those of package sessions, and the site is in handlers.go.
+serves it. Each flag -some-flag but -check and -version can also be given as
+the environment variable COOKIESESSION_SOME_FLAG; the flag wins. Neither may be
+empty, and a variable that is none of the program's is warned of. The keys are
+those of -key-file, one a line, or of COOKIESESSION_KEYS, separated by commas,
+each of 64 hexadecimal digits. The first key seals, the others only verify.
+HTTPS needs keys. Without it, and without any, a random key is made that ends
+with the process. The sessions are those of package sessions, and the site is
+in handlers.go.
 
 With -check the program says instead what it would serve, with which keys and
-limits, and what is odd about that. It listens to nothing, and ends as the
-start would: with 0, or the exit status below.
+limits, and what is odd about that. It takes none of the ports, and ends as the
+start would if they are free: with 0, or the exit status below.
 
 The key file and the certificate are looked at every few seconds, and at once on
 SIGHUP. SIGINT and SIGTERM finish the requests in flight, for 25 seconds at most;
@@ -36,8 +37,8 @@ shows what is known about a cookie.
 GOGC and GOMEMLIMIT are Go's own variables for its garbage collector. Without the
 first, this program's is 400.
 
-What looks like a key, 48 hexadecimal digits or more, is printed as "(a key)",
-except by keys new.
+What looks like a key, 48 hexadecimal digits or more, with or without colons, is
+printed as "(a key)", except by keys new.
 
 The exit status is 2 when the program was called wrongly, by its flags or
 variables, 1 when it failed otherwise, as for a bad file, or the inspected
@@ -109,6 +110,7 @@ func run(ctx context.Context, args []string, env map[string]string,
 	case len(args) > 0 && args[0] == "keys":
 		err = command.Keys(args[1:], stdout, stderr)
 	case len(args) > 0 && args[0] == "inspect":
+		warnOfVariables(log.Logger(slog.LevelWarn), env)
 		err = command.Inspect(args[1:], env, stdin, stdout, defaults.options())
 	default:
 		err = runServer(ctx, args, env, stdout, log)
@@ -142,10 +144,7 @@ func runServer(ctx context.Context, args []string, env map[string]string,
 		logger = slog.New(&odd)
 	}
 	slog.SetDefault(logger) // for other managers, and what else logs by itself
-	if len(cfg.unknown) > 0 {
-		logger.Warn("there are no such variables, so they change nothing",
-			"names", strings.Join(cfg.unknown, ", "))
-	}
+	warnOfVariables(logger, env)
 	site, err := newSite(ctx, cfg, env, logger)
 	if err != nil {
 		return err
@@ -155,6 +154,14 @@ func runServer(ctx context.Context, args []string, env map[string]string,
 		return site.Check(&odd, stdout)
 	}
 	return site.Run(ctx)
+}
+
+// warnOfVariables says which variables are none, if any.
+func warnOfVariables(log *slog.Logger, env map[string]string) {
+	if unknown := command.Unknown(new(config).flagSet(env), env); len(unknown) > 0 {
+		log.Warn("there are no such variables, so they change nothing",
+			"names", strings.Join(unknown, ", "))
+	}
 }
 
 //go:embed templates
@@ -206,8 +213,7 @@ type config struct {
 	persist         bool
 	bind            time.Duration // for which a ticket of device binding is good
 	version         bool
-	checkOnly       bool     // say what would run, and end
-	unknown         []string // variables that are none of the program's
+	checkOnly       bool // say what would run, and end
 	logFormat       string
 	logLevel        slog.Level
 }
@@ -279,18 +285,20 @@ func parseFlags(args []string, env map[string]string, stdout io.Writer) (*config
 	if err := cfg.check(env); err != nil {
 		return nil, command.UsageError{Err: err}
 	}
-	cfg.unknown = command.Unknown(fs, env)
 	return cfg, nil
 }
 
 // check finds contradictions that sessions.New doesn't know of.
 func (cfg *config) check(env map[string]string) error {
 	tls := cfg.tlsCert != ""
+	fraction := cfg.idle%time.Second | cfg.lifetime%time.Second | cfg.bind%time.Second
 	switch {
 	case !server.IsAddr(cfg.addr):
 		return fmt.Errorf("-addr must be host:port, not %q", cfg.addr)
 	case cfg.adminAddr != "" && !server.IsAddr(cfg.adminAddr):
 		return fmt.Errorf("-admin-addr must be host:port, not %q", cfg.adminAddr)
+	case cfg.adminAddr != "" && server.Clash(cfg.addr, cfg.adminAddr):
+		return errors.New("-addr and -admin-addr are one address: give each a port of its own")
 	case tls != (cfg.tlsKey != ""):
 		return errors.New("-tls-cert and -tls-key go together: give both or none")
 	case tls && len(cfg.origins) > 0 && !cfg.origins.Secure():
@@ -299,6 +307,8 @@ func (cfg *config) check(env map[string]string) error {
 		return errors.New("HTTPS needs keys, or each restart and each further copy would log " +
 			"everybody out: make a key file with `cookiesession keys add FILE` and give it " +
 			"with -key-file")
+	case fraction != 0: // which a cookie can't have
+		return errors.New("-idle, -lifetime and -bind must be whole seconds")
 	case cfg.idle == 0 || cfg.lifetime == 0: // which Options take for its defaults
 		return errors.New("-idle and -lifetime must be at least a second")
 	case cfg.bind != 0 && cfg.bind < minBind:

@@ -81,13 +81,10 @@ func TestFlags(t *testing.T) {
 		{
 			args: "-addr :1 -idle 1h -lifetime 9600h -encrypt=false -persist=false -check " +
 				"-cookie-name shop -log-format json -log-level warn",
-			env: environ{"COOKIESESSION_KEYFILE": "x", "COOKIESESSION_X": "y"},
 			want: func(c *config) {
 				c.addr, c.idle, c.lifetime = ":1", time.Hour, 9600*time.Hour
 				c.encrypt, c.persist, c.checkOnly = false, false, true
 				c.cookie, c.logFormat, c.logLevel = "shop", "json", 4
-				c.unknown = []string{"COOKIESESSION_KEYFILE (did you mean COOKIESESSION_KEY_FILE?)",
-					"COOKIESESSION_X"}
 			},
 		},
 		{
@@ -127,7 +124,12 @@ func TestContradictions(t *testing.T) {
 		"-bind 10m -origin http://a.example":  "-bind needs HTTPS, without which browsers bind ",
 		"-shutdown-delay -1s":                 "-shutdown-delay must not be negative",
 		"-log-format xml":                     `-log-format must be text or json, not "xml"`,
-		"-idle 500ms":                         "-idle must be between a second and 400 days",
+		"-idle 9601h":                         "-idle must be between a second and 400 days",
+		"-idle 1500ms":                        "-idle, -lifetime and -bind must be whole seconds",
+		"-lifetime 1500ms":                    "-idle, -lifetime and -bind must be whole seconds",
+		"-bind 10500ms":                       "-idle, -lifetime and -bind must be whole seconds",
+		"-admin-addr 127.0.0.1:8080":          "-addr and -admin-addr are one address: ",
+		"-addr :http -admin-addr [::1]:80":    "-addr and -admin-addr are one address: ",
 		"-origin app.example.com":             `invalid value "app.example.com" for flag -origin`,
 		"-bind 1h -idle 30m -origin https://a.example": "" +
 			"-bind must not be longer than -idle or ",
@@ -279,7 +281,10 @@ func TestCheck(t *testing.T) {
 	cert, certKey, _ := testkit.NewCertificate(t)
 	busy := startRun(t, nil) // whose port the check doesn't need
 	_, addr, _ := strings.Cut(busy.URL, "://")
-	out, err := runNow(t, environ{"COOKIESESSION_IDEL": "1h", "COOKIESESSION_KEY_FILE": ring}, "",
+	env := environ{
+		"COOKIESESSION_IDEL": "1h", "COOKIESESSION_KEY_FILE": ring, "COOKIESESSION_CHECK": "true",
+	}
+	out, err := runNow(t, env, "",
 		"-check", "-addr", addr, "-tls-cert", cert, "-tls-key", certKey, "-bind", "1m",
 		"-origin", "https://localhost,https://a.example", "-lifetime", "90m", "-encrypt=false")
 	want := `^version   cookiesession .*, commit .*
@@ -294,21 +299,27 @@ idle      14 days
 lifetime  1h30m0s
 persist   true
 bind      tickets for 1m0s
-shutdown  after 0s of serving on
-odd       there are no such variables, .*IDEL \(did you mean COOKIESESSION_IDLE\?\)\)
+shutdown  at once
+odd       there are no such variables, .*CHECK, .*IDEL \(did you mean COOKIESESSION_IDLE\?\)\)
 odd       the certificate is not for https://a.example
 odd       -lifetime is shorter than -idle, .*
 odd       -bind is below ten minutes: .*
+odd       https://localhost is not where this listens: .*
 odd       there are several origins: each host has sessions of its own
 $`
 	if !regexp.MustCompile(want).MatchString(out) || err != nil {
 		t.Errorf("got %v and %s, want %s", err, out, want)
 	}
 	for args, says := range map[string]string{
-		"":               "\nodd       no key is configured: ",
-		"-idle 1h":       "\nkeys of   nowhere: this one ends with the process\n",
-		"-addr :8080":    "\nodd       this listens beyond loopback without HTTPS, ",
-		"-encrypt=false": "\ncookie    session, signed\n",
+		"":                         "\nodd       no key is configured: ",
+		"-idle 1h":                 "\nkeys of   this process, with which they end\n",
+		"-addr :8080":              "\nodd       this serves beyond loopback without HTTPS, ",
+		"-origin http://a.example": "\nodd       this serves beyond loopback without HTTPS, ",
+		"-encrypt=false":           "\ncookie    session, signed\n",
+		"-admin-addr 0.0.0.0:9090": "\nodd       -admin-addr is beyond loopback: ",
+		"-shutdown-delay 61s":      "\nodd       -shutdown-delay is longer than a minute: ",
+		"-shutdown-delay 3s":       "\nshutdown  after serving on for 3s\n",
+		"-origin http://localhost": "\nodd       http://localhost is not where this listens: ",
 		"-key-file " + ring + " -origin https://a.example": "" +
 			"\nodd       -shutdown-delay is 0: ",
 		"-tls-cert " + cert + " -tls-key " + certKey + " -key-file " + ring: "" +
@@ -319,22 +330,50 @@ $`
 			t.Errorf("%s: got %v and %s, want %s", args, err, out, says)
 		}
 	}
-	out, err = runNow(t, withKeyA, "", "-check", "-admin-addr", ":9090")
-	if err != nil || !strings.HasSuffix(out, "\nodd       nothing\n") ||
-		!strings.Contains(out, "\nkeys of   the environment\n") {
-		t.Errorf("got %v and %s, want nothing odd", err, out)
+	for _, args := range []string{
+		"-admin-addr localhost:9090 -idle 1h -lifetime 1h -shutdown-delay 1m",
+		"-addr 127.0.0.1:http -origin http://localhost,http://LOCALHOST:80",
+		"-origin https://localhost -shutdown-delay 3s", // of a proxy
+		"-origin https://a.example,https://a.example:8443 -shutdown-delay 3s",
+	} {
+		out, err := runNow(t, withKeyA, "", append(strings.Fields(args), "-check")...)
+		if err != nil || !strings.HasSuffix(out, "\nodd       nothing\n") ||
+			!strings.Contains(out, "\nkeys of   the environment\n") {
+			t.Errorf("%s: got %v and %s, want nothing odd", args, err, out)
+		}
 	}
 	bad := filepath.Join(dir, "bad")
 	testkit.WriteFile(t, bad, "x")
 	for _, args := range [][]string{
 		{"-key-file", bad}, {"-key-file", filepath.Join(dir, "gone")},
 		{"-key-file", ring, "-tls-cert", bad, "-tls-key", certKey},
+		{"-addr", "nosuch.invalid:0"}, {"-addr", "256.1.1.1:0"}, {"-addr", "192.0.2.1:0"},
+		{"-addr", "localhost:0", "-admin-addr", "192.0.2.1:0"},
 	} {
 		out, err := runNow(t, nil, "", append(args, "-check")...)
 		_, want := runNow(t, nil, "", args...)
 		var usage command.UsageError
 		if out != "" || want == nil || fmt.Sprint(err) != want.Error() || errors.As(err, &usage) {
 			t.Errorf("%q: got %s and %v, want %v", args, out, err, want)
+		}
+	}
+}
+
+// What only asks for something is no variable, and inspect warns of the same ones.
+func TestVariables(t *testing.T) {
+	env := environ{
+		"COOKIESESSION_VERSION": "true", "COOKIESESSION_CHECK": "true", "COOKIESESSION_KEYFIL": "x",
+		"COOKIESESSION_ADDR": "localhost:0",
+	}
+	const names = "names=\"COOKIESESSION_CHECK, COOKIESESSION_KEYFIL, COOKIESESSION_VERSION\"\n"
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, args := range [][]string{nil, {"inspect"}} {
+		var log testkit.Buffer
+		run(ended, args, env, strings.NewReader(""), io.Discard, &log)
+		if !log.Has("level=WARN msg=\"there are no such ") || !log.Has(names) ||
+			log.Has("listening") != (args == nil) {
+			t.Errorf("%q: got %s", args, &log)
 		}
 	}
 }

@@ -190,7 +190,7 @@ func TestDocErrors(t *testing.T) {
 		"are both given":                      {env: withKeyA, flags: good},
 		"is empty: give it a value":           {env: environ{keysVariable: ""}},
 		"flag provided but not defined":       {flags: []string{"-orign", https}},
-		"parse error":                         {flags: []string{"-idle", "14d"}},
+		"want hours, minutes or seconds":      {flags: []string{"-idle", "14d"}},
 		"want an origin such as":              {flags: []string{"-origin", "example.com"}},
 		"there are no wildcards":              {flags: []string{"-origin", "https://*.a.example"}},
 		"-bind needs HTTPS":                   {flags: append(good, "-bind", "10m")},

@@ -150,7 +150,7 @@ var pageStates = []pageState{
 	{"forged", forges("payload"), "Your own cookie is still valid."},
 	{"renewed", planted("/session", keyA, 5*day, "A"), "Renewed just now"},
 	{"unknown-key", planted("/session", keyC, 0, "A"), "that this server doesn't have"},
-	{"expired", planted("/session", keyA, 15*day, "A"), "you were away for more than 14 days"},
+	{"expired", planted("/session", keyA, 15*day, "A"), "nobody used it for more than 14 days"},
 	{"future", planted("/session", keyA, -10*time.Minute, "A"), "still has that cookie.\n"},
 	{"try-again", posts("Bob"), "End the session"},
 	{"malformed", malformed, "doesn't have the form of a cookie of this site"},

@@ -80,13 +80,14 @@ func Version() string {
 }
 
 // Parse reads the flags of fs from args and, those that are not given, from the
-// environment: -some-flag from COOKIESESSION_SOME_FLAG. Nothing may be empty, since it is
-// more likely a mistake than a wish, and only files may have a name like a key; so all flags
-// need values that say what they are. With -h it prints the usage, and what the flags do, to
-// stdout and returns flag.ErrHelp. Other errors are UsageErrors.
+// environment: -some-flag from COOKIESESSION_SOME_FLAG, but for -check and -version.
+// Nothing may be empty, since it is more likely a mistake than a wish, and only files may
+// have a name like a key; so all flags need values that say what they are. With -h it
+// prints the usage, and what the flags do, to stdout and returns flag.ErrHelp. Other errors
+// are UsageErrors.
 func Parse(fs *flag.FlagSet, args []string, env map[string]string, stdout io.Writer,
 	usage string) error {
-	usage += "\n\nEach flag -some-flag can also be given as COOKIESESSION_SOME_FLAG. " +
+	usage += "\n\nEach setting -some-flag can also be given as COOKIESESSION_SOME_FLAG. " +
 		"Without -key-file, the keys come from " + keysVariable + ".\n"
 	if err := parseArgs(fs, args, stdout, usage); err != nil {
 		return err
@@ -108,7 +109,7 @@ func Parse(fs *flag.FlagSet, args []string, env map[string]string, stdout io.Wri
 	})
 	variables := map[string]*flag.Flag{keysVariable: nil}
 	fs.VisitAll(func(f *flag.Flag) {
-		if !given[f.Name] {
+		if !given[f.Name] && !isRequest(f) {
 			variables[variable(f)] = f
 		}
 	})
@@ -118,7 +119,8 @@ func Parse(fs *flag.FlagSet, args []string, env map[string]string, stdout io.Wri
 			wrong("%s is empty: give it a value, or unset it", name)
 		} else if ok && f != nil {
 			if err := fs.Set(f.Name, value); err != nil {
-				wrong("invalid value %q of %s: %v", value, name, err)
+				kind, _ := flag.UnquoteUsage(f) // none for true or false
+				wrong("invalid value %q of %s: %s", value, name, wants(err, kind == ""))
 			}
 		}
 	}
@@ -153,10 +155,27 @@ func parseArgs(fs *flag.FlagSet, args []string, stdout io.Writer, usage string) 
 		fs.PrintDefaults()
 		return err
 	case err != nil:
-		return UsageError{Err: fmt.Errorf("%w: see %s -h", err, fs.Name())}
+		text := wants(err, strings.HasPrefix(err.Error(), "invalid boolean "))
+		return UsageError{Err: fmt.Errorf("%s: see %s -h", text, fs.Name())}
 	}
 	return nil
 }
+
+// wants returns what package flag says of a value, with what it leaves out: what it wants.
+func wants(err error, isBool bool) string {
+	text, ok := strings.CutSuffix(err.Error(), "parse error")
+	switch {
+	case ok && isBool:
+		text += "want true or false"
+	case ok:
+		text += "want hours, minutes or seconds, such as 336h for 14 days"
+	}
+	return text
+}
+
+// isRequest reports whether a flag asks for something other than to serve. As a variable, it
+// would keep the site from starting wherever it was left.
+func isRequest(f *flag.Flag) bool { return f.Name == "check" || f.Name == "version" }
 
 const keysVariable = prefix + "KEYS"
 

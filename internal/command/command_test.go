@@ -47,9 +47,11 @@ func ringFile(t *testing.T, content string) string {
 	return file
 }
 
-// programFlags has two flags of the tests.
+// programFlags has flags of the tests, two of which are returned.
 func programFlags() (fs *flag.FlagSet, idle *time.Duration, level *string) {
 	fs = flag.NewFlagSet("program", flag.ContinueOnError)
+	fs.Bool("check", false, "")
+	fs.Bool("persist", true, "")
 	return fs, fs.Duration("idle", time.Hour, ""), fs.String("log-level", "x", "")
 }
 
@@ -67,7 +69,17 @@ func TestParse(t *testing.T) {
 		{args: "-log-level z", env: []string{level}, want: "1h0m0s z"}, // it changes nothing
 		{args: "-nonsense", says: "-nonsense: see program -h"},
 		{args: "serve", says: `unexpected argument "serve": see program -h`},
-		{env: []string{idle + "soon"}, says: `"soon" of COOKIESESSION_IDLE`},
+		{
+			env:  []string{idle + "soon"},
+			says: `"soon" of COOKIESESSION_IDLE: want hours, minutes or seconds, such as 336h`,
+		},
+		{args: "-idle 14d", says: `"14d" for flag -idle: want hours, minutes or seconds, such as`},
+		{args: "-check=x", says: `"x" for -check: want true or false: see program -h`},
+		{
+			env:  []string{"COOKIESESSION_PERSIST=x"},
+			says: `"x" of COOKIESESSION_PERSIST: want true or false`,
+		},
+		{env: []string{"COOKIESESSION_CHECK=x"}, want: "1h0m0s x"},
 		{args: "-log-level=", says: "-log-level is empty: give it a value, or leave it out"},
 		{
 			env: []string{level + " ", "COOKIESESSION_KEYS=", idle},
@@ -97,6 +109,7 @@ func TestUnknown(t *testing.T) {
 		"COOKIESESSION_KEYS=x": "", "COOKIESESSION_IDLE=x": "", "COOKIESESSION_SHOW=true": "",
 		"COOKIE=x": "", "PORT=1": "", "COOKIESESSION=x": "",
 
+		"COOKIESESSION_CHECK=true": "COOKIESESSION_CHECK",
 		"COOKIESESSION_KEY=x":      "COOKIESESSION_KEY (KEYS?)",
 		"COOKIESESSION_LOGLEVEL=x": "COOKIESESSION_LOGLEVEL (LOG_LEVEL?)",
 		"COOKIESESSION_IDEL=":      "COOKIESESSION_IDEL (IDLE?)",
@@ -135,6 +148,12 @@ func TestKeyring(t *testing.T) {
 	var usage command.UsageError
 	if _, err := command.Keyring(file, env); !errors.As(err, &usage) {
 		t.Errorf("two sources: got %v, want a usage error", err)
+	}
+	env["COOKIESESSION_KEYS"] = ","
+	_, err = command.Keyring("", env)
+	const none = "COOKIESESSION_KEYS: there is no key in it (make one with: cookiesession keys new)"
+	if fmt.Sprint(err) != none {
+		t.Errorf("no key: got %v, want %s", err, none)
 	}
 }
 

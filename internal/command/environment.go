@@ -31,7 +31,11 @@ var ofKubernetes = regexp.MustCompile(`^COOKIESESSION_([A-Z0-9_]+_)?(SERVICE_HOS
 // them, each with the name that may have been meant. Inspect's -show is none of fs.
 func Unknown(fs *flag.FlagSet, env map[string]string) (unknown []string) {
 	known := []string{keysVariable, prefix + "SHOW"}
-	fs.VisitAll(func(f *flag.Flag) { known = append(known, variable(f)) })
+	fs.VisitAll(func(f *flag.Flag) {
+		if !isRequest(f) {
+			known = append(known, variable(f))
+		}
+	})
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		if !strings.HasPrefix(strings.ToUpper(name), prefix) || slices.Contains(known, name) ||
 			ofKubernetes.MatchString(name+"="+env[name]) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,14 +13,18 @@ import (
 
 // What looks like a key is not written, wherever it stands. All else is.
 func TestGuard(t *testing.T) {
+	colons := regexp.MustCompile("..").ReplaceAllString(keyA, "$0:")[:95]
 	for text, want := range map[string]string{
-		"open " + keyA + ": no\n":               "open (a key): no\n",
-		strings.ToUpper(keyA) + "," + keyB:      "(a key),(a key)",
-		keyA[:48] + " " + keyB[:47]:             "(a key) " + keyB[:47],
-		"x" + keyA + keyA + "y":                 "x(a key)y",
-		"commit " + keyA[:40] + ", a b\n":       "commit " + keyA[:40] + ", a b\n",
-		"eyj7fr." + strings.Repeat("A1Z", 30):   "eyj7fr." + strings.Repeat("A1Z", 30),
-		"-" + keyA[:20] + strings.ToUpper(keyA): "-(a key)", "": "",
+		"open " + keyA + ": no\n":                "open (a key): no\n",
+		strings.ToUpper(keyA) + "," + keyB:       "(a key),(a key)",
+		keyA[:32] + ":" + keyA[32:] + ": no":     "(a key): no",
+		colons + "\n":                            "(a key)\n",
+		"[2001:db8::1]:8080 " + keyA[:32] + ":1": "[2001:db8::1]:8080 " + keyA[:32] + ":1",
+		keyA[:48] + " " + keyB[:47]:              "(a key) " + keyB[:47],
+		"x" + keyA + keyA + "y":                  "x(a key)y",
+		"commit " + keyA[:40] + ", a b\n":        "commit " + keyA[:40] + ", a b\n",
+		"eyj7fr." + strings.Repeat("A1Z", 30):    "eyj7fr." + strings.Repeat("A1Z", 30),
+		"-" + keyA[:20] + strings.ToUpper(keyA):  "-(a key)", "": "",
 	} {
 		var out bytes.Buffer
 		n, err := io.WriteString(command.Guard(&out), text)

@@ -44,9 +44,12 @@ func Inspect[T any](args []string, env map[string]string, stdin io.Reader,
 	if err != nil {
 		return err
 	}
-	input, err := io.ReadAll(io.LimitReader(stdin, maxInput))
+	input, err := io.ReadAll(io.LimitReader(stdin, maxInput+1))
 	if err != nil {
 		return err
+	}
+	if len(input) > maxInput {
+		return errors.New("there are more than 16 MiB on standard input: give less of it")
 	}
 	rep, problem := inspect(managers, string(input), keys)
 	if rep.Size == 0 {
@@ -86,14 +89,15 @@ func inspect[T any](managers []*sessions.Manager[T], text string, keys *sessions
 	report.Report, error) {
 	var best sessions.Cookie
 	var rep report.Report
-	good, behind, loose := 0, make(map[string][]string), report.Find(text)
+	good, behind, named := 0, make(map[string][]string), make(map[string]bool)
 	for _, m := range managers {
-		name := m.CookieName()
-		behind[name] = valuesBehind(name, text)
-		loose = slices.DeleteFunc(loose, func(value string) bool {
-			return slices.Contains(behind[name], value)
-		})
+		values := valuesBehind(m.CookieName(), text)
+		behind[m.CookieName()] = values
+		for _, value := range values {
+			named[value] = true
+		}
 	}
+	loose := slices.DeleteFunc(report.Find(text), func(v string) bool { return named[v] })
 	for _, m := range managers {
 		site := report.Site{Cookie: m.CookieName(), Keys: keys}
 		for _, value := range slices.Concat(behind[site.Cookie], loose) {
@@ -114,7 +118,7 @@ func inspect[T any](managers []*sessions.Manager[T], text string, keys *sessions
 	}
 	rep.Good = good
 	_, sealed, _ := strings.Cut(best.Value(), ".")
-	_, missing := report.Missing(sealed)
+	missing := report.Missing(sealed)
 	switch {
 	case rep.Size == 0:
 		return rep, errors.New("there is no session cookie on standard input (a ticket, an " +
@@ -149,11 +153,13 @@ func valuesBehind(name, text string) (values []string) {
 	if bare != "" && !strings.ContainsAny(bare, "= \t\n") {
 		text = name + "=" + bare
 	}
+	seen := make(map[string]bool)
 	named := regexp.MustCompile(regexp.QuoteMeta(name) + `[=\t]"?([^\s;,'"]*)`)
 	for _, at := range named.FindAllStringSubmatchIndex(text, -1) {
 		value := text[at[2]:at[3]]
 		isWhole := at[0] == 0 || strings.ContainsRune(" \t\r\n;:,'\"", rune(text[at[0]-1]))
-		if isWhole && !slices.Contains(values, value) {
+		if isWhole && !seen[value] {
+			seen[value] = true
 			values = append(values, value)
 		}
 	}

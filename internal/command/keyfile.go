@@ -14,7 +14,7 @@ import (
 )
 
 // errNoKey says that a key file is there, and no key in it.
-var errNoKey = errors.New("there is no key in it (put one there with: cookiesession keys add FILE)")
+var errNoKey = errors.New("there is no key in it")
 
 // readKeyFile returns the text of a key file, and the keys in it.
 func readKeyFile(name string) (text string, keys []sessions.KeyLine, err error) {
@@ -37,8 +37,11 @@ func parseKeys(name, text string) ([]sessions.KeyLine, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s (make a key with: cookiesession keys new)",
 			strings.TrimPrefix(err.Error(), "sessions: "))
+	case len(keys) == 0 && name == keysVariable:
+		return nil, fmt.Errorf("%s: %w (make one with: cookiesession keys new)", name, errNoKey)
 	case len(keys) == 0:
-		return nil, fmt.Errorf("%s: %w", name, errNoKey)
+		return nil, fmt.Errorf("%s: %w (put one there with: cookiesession keys add FILE)", name,
+			errNoKey)
 	}
 	return keys, nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +20,13 @@ const limit = 10
 type flood struct {
 	next  slog.Handler // without the attributes and groups that came later
 	mu    sync.Mutex
-	lines map[string]int // by message, since its current second began
+	lines map[string]*lineCount // by message
+}
+
+// lineCount is how many lines of a message there were since its current second began.
+type lineCount struct {
+	n     int
+	level slog.Level
 }
 
 // handler hands on what its flood lets through.
@@ -35,7 +42,7 @@ type handler struct {
 // varies from line to line belongs in attributes, or no two lines are of one
 // message.
 func New(next slog.Handler) slog.Handler {
-	return &handler{Handler: next, flood: &flood{next: next, lines: make(map[string]int)}}
+	return &handler{Handler: next, flood: &flood{next: next, lines: make(map[string]*lineCount)}}
 }
 
 // Handle hands on a line, or counts it for the line at the second's end.
@@ -43,11 +50,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelInfo && !h.flood.admits(cmp.Or(h.as, r.Message), r.Level) {
 		return nil
 	}
-	err := h.Handler.Handle(ctx, r)
-	for n := maxWhole / 2; err == errTooLong && n > 0; n /= 4 {
-		err = h.Handler.Handle(ctx, shorter(r, n))
-	}
-	return err
+	return h.flood.write(ctx, h.Handler, r)
 }
 
 // WithAttrs returns a handler that adds attrs to each line.
@@ -64,21 +67,54 @@ func (h *handler) WithGroup(name string) slog.Handler {
 func (f *flood) admits(message string, level slog.Level) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lines[message]++
-	if f.lines[message] == 1 {
-		time.AfterFunc(time.Second, func() { f.endSecond(message, level) })
+	count := f.lines[message]
+	if count == nil {
+		count = &lineCount{level: level}
+		f.lines[message] = count
+		time.AfterFunc(time.Second, func() { f.endSecond(message, count) })
 	}
-	return f.lines[message] <= limit
+	count.n++
+	return count.n <= limit
 }
 
-func (f *flood) endSecond(message string, level slog.Level) {
+// endSecond tells how many more lines there were, once.
+func (f *flood) endSecond(message string, count *lineCount) {
 	f.mu.Lock()
-	more := f.lines[message] - limit
+	more := count.n - limit
+	count.n = 0
 	delete(f.lines, message)
 	f.mu.Unlock()
 	if more > 0 {
-		slog.New(f.next).Log(context.Background(), level, "more: "+message, "count", more)
+		r := slog.NewRecord(time.Now(), count.level, "more: "+message, 0)
+		r.Add("count", more)
+		f.write(context.Background(), f.next, r) // nobody is left to hear of an error
 	}
+}
+
+// flush ends the second of each message.
+func (f *flood) flush() {
+	f.mu.Lock()
+	lines := maps.Clone(f.lines)
+	f.mu.Unlock()
+	for message, count := range lines {
+		f.endSecond(message, count)
+	}
+}
+
+// write hands a line on to h, which comes of f.next. If it is too long, its message and its
+// values are cut and, if that doesn't help, it is written without what belongs to it: what
+// With has added, and many attributes or long names, can't be cut.
+func (f *flood) write(ctx context.Context, h slog.Handler, r slog.Record) error {
+	err := h.Handle(ctx, r)
+	for n := maxWhole / 2; err == errTooLong && n > 0; n /= 4 {
+		err = h.Handle(ctx, shorter(r, n))
+	}
+	if err == errTooLong {
+		bare := slog.NewRecord(r.Time, r.Level, r.Message[:min(len(r.Message), maxWhole/8)], r.PC)
+		bare.Add("note", "the rest of this line was too long")
+		err = f.next.Handle(ctx, bare)
+	}
+	return err
 }
 
 // maxLine is how many bytes of a line of net/http's own are logged. It may quote

@@ -34,10 +34,11 @@ type Queue struct {
 	told uint64 // how many of the lost lines were; only for drain, as torn is
 	torn bool   // only a part of the last line was written
 
-	mu    sync.Mutex
-	lines [][]byte // the oldest first
-	bytes int
-	done  chan struct{} // closed when all lines are written; nil while there are none
+	mu     sync.Mutex
+	floods []*flood // of the loggers
+	lines  [][]byte // the oldest first
+	bytes  int
+	done   chan struct{} // closed when all lines are written; nil while there are none
 }
 
 // NewQueue returns a queue of lines for w, whose loggers write text or JSON. For systemd's
@@ -47,9 +48,13 @@ func NewQueue(w io.Writer, json, journal bool) *Queue {
 }
 
 // Logger returns a logger that writes lines to the queue, from a level on. Its handler is
-// one of New. What is too long in a line is cut, but for what is added with With.
+// one of New. A line that is too long is cut.
 func (q *Queue) Logger(level slog.Leveler) *slog.Logger {
-	return slog.New(New(q.format(q, level)))
+	h := New(q.format(q, level)).(*handler)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.floods = append(q.floods, h.flood)
+	return slog.New(h)
 }
 
 func (q *Queue) format(w io.Writer, level slog.Leveler) slog.Handler {
@@ -84,8 +89,15 @@ func (q *Queue) Write(line []byte) (int, error) {
 // Lost returns how many lines were dropped, or could not be written.
 func (q *Queue) Lost() uint64 { return q.lost.Load() }
 
-// Flush waits until all lines are written, but no longer than the limit.
+// Flush has the loggers tell what they have only counted so far, and waits until all lines
+// are written, but no longer than the limit.
 func (q *Queue) Flush(limit time.Duration) {
+	q.mu.Lock()
+	floods := q.floods
+	q.mu.Unlock()
+	for _, f := range floods {
+		f.flush()
+	}
 	q.mu.Lock()
 	done := q.done
 	q.mu.Unlock()

@@ -122,6 +122,54 @@ func TestWholeLines(t *testing.T) {
 	}
 }
 
+// A line whose message and values can't be cut far enough is still one, and says so.
+func TestLinesThatCannotBeCut(t *testing.T) {
+	long, many := strings.Repeat("x", 5000), make([]any, 400)
+	for i := range many {
+		many[i] = slog.Int(strings.Repeat("n", 10), i)
+	}
+	for _, isJSON := range []bool{false, true} {
+		w := new(testkit.Buffer)
+		q := floodlog.NewQueue(w, isJSON, false)
+		log := q.Logger(slog.LevelInfo)
+		log.With("a", long).Warn("with")
+		log.WithGroup(long).Warn("group", "a", 1)
+		log.Warn("many", many...)
+		log.Warn("name", long, 1)
+		log.With("a", long).Warn(strings.Repeat("\x01", 5000))
+		q.Flush(time.Minute)
+		said := strings.Count(w.String(), "the rest of this line was too long")
+		if lines := strings.Count(w.String(), "\n"); lines != 5 || said != 5 || q.Lost() > 0 {
+			t.Errorf("JSON %v: got %d lines, %d cut: %s", isJSON, lines, said, w)
+		}
+	}
+}
+
+// At the end it is told what was only counted until then, once, and cut if it is long.
+func TestFlushTellsTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := new(testkit.Buffer)
+		q := floodlog.NewQueue(w, false, false)
+		log, long := q.Logger(slog.LevelInfo), strings.Repeat("x", 5000)
+		for range 15 {
+			log.With("from", "here").Warn("refused")
+			log.Error(long)
+		}
+		q.Flush(time.Minute)
+		log.Warn("refused") // which begins another second
+		time.Sleep(time.Minute)
+		q.Flush(time.Minute)
+		for text, want := range map[string]int{
+			"level=WARN msg=\"more: refused\" count=5\n": 1, "level=ERROR msg=\"more: xxx": 1,
+			"level=WARN msg=refused ": 10, "level=WARN msg=refused\n": 1, "more: ": 2,
+		} {
+			if got := strings.Count(w.String(), text); got != want {
+				t.Errorf("got %d times %q, want %d: %.2000s", got, text, want, w)
+			}
+		}
+	})
+}
+
 // bad is a writer that takes as many bytes of each line as it says, and fails unless that
 // is all.
 type bad struct {

@@ -169,6 +169,9 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 			if got := strings.Contains(page, "so a sample that this server"); got != sample {
 				t.Errorf("%s, %s: got the report on a sample: %v", state, form, got)
 			}
+			if sample && form == "part=key" && state != "none" {
+				says(t, state, page, []string{"uses nothing that is in a cookie it has refused"}, nil)
+			}
 		}
 	}
 }
@@ -205,4 +208,19 @@ func TestForgeALongCookie(t *testing.T) {
 	says(t, "payload", page, []string{"<mark>", "more characters", "✗ tampered"}, nil)
 	_, page = s.do(s.request("POST", "/forge", value, "part=key"))
 	says(t, "key", page, []string{"more characters", "✗ tampered"}, []string{"sample"})
+
+	// Signed only, more fits, which the site can't seal itself.
+	signing := newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: true})
+	value = signing.seal(t, 0, session(strings.Repeat("x", 2230), 600, 60))
+	_, page = s.do(s.request("POST", "/forge", value, "part=key"))
+	says(t, "signed", page, []string{"more characters", "✗ tampered"}, []string{"sample"})
+	says(t, "signed", s.page(value), []string{good}, []string{"Set-Cookie: "})
+
+	// The name has the prefix that the site's own has.
+	s = newSite(t, sessions.Options[cart]{Domain: "app.test"})
+	for n := 2230; len(s.cookie+value) > sessions.MaxSize || n == 2230; n-- {
+		value = s.seal(t, 0, session(strings.Repeat("x", n), 600, 60))
+	}
+	_, page = s.do(s.request("POST", "/forge", value, "part=payload"))
+	says(t, "domain", page, []string{"✗ tampered"}, nil)
 }

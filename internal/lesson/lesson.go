@@ -4,7 +4,6 @@
 package lesson
 
 import (
-	"cmp"
 	_ "embed"
 	"encoding/base64"
 	"fmt"
@@ -45,7 +44,7 @@ func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	l.members = must(sessions.New(must(sessions.NewKeyring(sessions.NewKey())),
 		sessions.Options[member]{Name: "specimen", Insecure: true, SignOnly: true}))
 	l.purses = must(sessions.New(site.Keys, sessions.Options[purse]{
-		Name: cmp.Or(l.options.Name, "session") + "-sample", Insecure: true,
+		Name: purseName, Insecure: true,
 	}))
 	l.pastes = make(chan struct{}, maxPerSecond)
 	l.signed, l.encrypted = l.manager(site.Keys, true), l.manager(site.Keys, false)
@@ -117,8 +116,8 @@ type view struct {
 	Apart     bool     // the visitor's own cookie can be taken apart
 	Secret    bool     // such cookies are encrypted
 	Came      int      // how many cookies of the name the visitor's browser sent
-	Request   string   // its first line
-	Would     []string // the Set-Cookie line that a change would bring, if it fits
+	Request   string   // the method and the address, as the visitor's browser sent them
+	Would     []string // a Set-Cookie line like that of a change, if it fits
 	Ladder    []rung
 	Specimens []specimen
 	Base      string // address of the site
@@ -139,7 +138,7 @@ func (l *lesson[T]) show(r *http.Request, s *sessions.Session[T]) (web.Answer, e
 		timeline: timeline{shown}, Sample: sample, Apart: own.Parts != nil,
 		Secret:  shown.Encrypted || !shown.Verified() && !l.options.SignOnly,
 		Came:    len(r.CookiesNamed(l.about.Cookie)),
-		Request: r.Method + " " + r.URL.Path + " " + r.Proto, Would: l.would(data, own),
+		Request: report.Shorten(r.Method + " " + r.RequestURI), Would: l.would(data, own),
 		Ladder: l.ladder(shown.Passed), Specimens: l.specimens(data), Base: l.base(r),
 	}
 	shown.Encrypted = v.Secret
@@ -153,8 +152,8 @@ try forging   curl -b jar -d part=mac %[1]s/forge
 try a replay  curl -c jar -d name=Alice %[1]s/set_name; cp jar old
               curl -b jar -c jar -X POST %[1]s/clear_name; curl -b old %[1]s/get_name`
 
-// would returns the Set-Cookie line that would come with data in the visitor's session, or
-// nothing if that doesn't fit into a cookie.
+// would returns a Set-Cookie line like that which would come with data in the visitor's
+// session, or nothing if that doesn't fit into a cookie.
 func (l *lesson[T]) would(data T, own report.Report) []string {
 	c, err := l.own.Seal(data)
 	if err != nil { // it is as long as it can be, and bound no longer, or encrypted now

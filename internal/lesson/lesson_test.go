@@ -57,13 +57,20 @@ var inStates = map[string]struct {
 			good, "Your cookie passed all 9 checks", "Signed only, and encrypted",
 			"It is the key the server uses now", `<dt>Owner</dt><dd dir="auto">Ada</dd>`,
 			"(in 14 days)", "(in 90 days)", "(60 seconds ago)", "Ends if unused", `<svg class="line"`,
-			"If your data did, it would send this:", clears,
+			"If your data did, it would send one like this:", clears,
 		},
 		not: []string{sent, deleted, "sample", "Ended", failed, "cookies called"},
 	},
 	"two": {
-		want: []string{good, "Your browser sent 2 cookies", "the one written last", ">Ada<"},
-		not:  []string{"Ida"},
+		want: []string{
+			good, "Your browser sent 2 cookies", "This is the one written last", ">Ada<",
+			"sent, in short, with one of its 2 cookies of this name:",
+		},
+		not: []string{"Ida"},
+	},
+	"last of six": {
+		want: []string{"✗ malformed", "sent 6 cookies", "Of the first four, this is the one that"},
+		not:  []string{good, "This is"},
 	},
 	"one of two": {want: []string{good, "Your browser sent 2 cookies", "This is the good one."}},
 	"renewed": {want: []string{
@@ -75,8 +82,8 @@ var inStates = map[string]struct {
 	},
 	"expired": {
 		want: []string{
-			`<strong class="verdict calm">expired</strong> Your session has ended: ` +
-				"you were away for more than 14 days.",
+			`<strong class="verdict calm">expired</strong> The session has ended: ` +
+				"nobody used it for more than 14 days.",
 			ended, "Ended unused", `<svg class="line"`,
 		},
 		not: append([]string{"warn", deleted}, refused...),
@@ -86,7 +93,8 @@ var inStates = map[string]struct {
 		not:  append([]string{"warn", deleted}, refused...),
 	},
 	"from the future": {
-		want: []string{deleted, "Began"}, not: []string{inside, "End", `<svg class="line"`, failed},
+		want: []string{deleted, "Began", "left that cookie alone, and sent none"},
+		not:  []string{"When you set a name", inside, "End", `<svg class="line"`, failed},
 	},
 	"tampered": {
 		part: "mac",
@@ -95,8 +103,11 @@ var inStates = map[string]struct {
 	},
 	"unknown key": {
 		part: "id",
-		want: []string{deleted, "not have that key", "This server makes a new key each time"},
-		not:  refused,
+		want: []string{
+			deleted, "not have that key", "This server makes a new key each time",
+			"This page shows nothing of it.",
+		},
+		not: refused,
 	},
 	"unfit":           {part: "payload", want: []string{deleted}, not: refused},
 	"another program": {want: []string{deleted, "So nothing of it"}, not: refused},
@@ -128,6 +139,17 @@ func TestEachState(t *testing.T) {
 		if got := strings.Contains(page, "<p>Anyone who holds it: it is signed"); got != s.sign {
 			t.Errorf("got the visitor told that anybody can read the session: %v", got)
 		}
+		for state, opens := range map[string]bool{"expired": true, "unknown key": false} {
+			page := s.page(s.states(t)[state])
+			if got := strings.Contains(page, "<p>Not this server"); got != (!opens && !s.sign) {
+				t.Errorf("%s: got it answered that the server can't open it: %v", state, got)
+			}
+			server, not := strings.Contains(page, "<strong>Only the server can open it"),
+				strings.Contains(page, "<strong>This server can't open it,</strong>")
+			if server != (opens && !s.sign) || not != (!opens && !s.sign) {
+				t.Errorf("%s: got it told that the server can open it: %v, %v", state, server, not)
+			}
+		}
 	})
 }
 
@@ -147,11 +169,15 @@ func TestText(t *testing.T) {
 			r.Header.Del("Accept")
 			_, text := s.do(r)
 			says(t, state, text, []string{
-				want, "\nin it         your data", "\nwho reads it  " + reader + "\n",
+				want, "\nin it         your data", "\nwho reads it  ",
 				"\nforging it    takes the server's key: HMAC-SHA256(", "\nlimits        ",
 				"\ntry forging   curl ", "-d part=mac http://example.com/forge\n",
 				"\ntry a replay  curl ", "curl -b old http://example.com/get_name",
 			}, []string{"Zoe"})
+			opens := s.sign || state != "another program"
+			if got := strings.Contains(text, "\nwho reads it  "+reader+"\n"); got != opens {
+				t.Errorf("%s: got it told that the server can open it: %v", state, got)
+			}
 		}
 	})
 }
@@ -226,15 +252,40 @@ func TestFunctionsAreThere(t *testing.T) {
 // belongs to the session: without a change, what it would send.
 func TestRequestAndAnswerAreShown(t *testing.T) {
 	bothModes(t, func(t *testing.T, s *site) {
-		r := s.request("GET", "/session", s.states(t)["valid"], "")
+		r := s.request("GET", "/session?utm=1", s.states(t)["valid"], "")
 		r.Header.Add("Cookie", "other=zzz")
 		_, page := s.do(r)
 		page = html.UnescapeString(tag.ReplaceAllString(page, ""))
 		says(t, "valid", page, []string{
-			"GET /session HTTP/1.1\nCookie: session=" + s.states(t)["valid"][:9],
+			"sent, in short:\nGET /session?utm=1\nCookie: session=" + s.states(t)["valid"][:9],
 			"Set-Cookie: session=", "; Path=/; Max-Age=7775400; HttpOnly; SameSite=Lax\n",
 		}, []string{"zzz"})
 	})
+}
+
+// Cookies that others set in the same answer have no part in it, whatever they look like.
+func TestOthersCookiesAreNotShown(t *testing.T) {
+	s := newSite(t, sessions.Options[cart]{})
+	all, inner := s.states(t), s.Handler
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Set-Cookie"] = []string{"bad name=x", "lang=zzz; Domain=app.test"}
+		inner.ServeHTTP(w, r)
+		w.Header().Add("Set-Cookie", "flash=zzz")
+	})
+	not := []string{"zzz", "bad name", "Domain=app.test", "and the ticket with it"}
+	says(t, "valid", s.page(all["valid"]), []string{"since nothing has changed"}, not)
+	const fresh = "Set-Cookie: __Host-Http-session="
+	says(t, "renewed", s.page(all["renewed"]), []string{"a fresh cookie", fresh}, not)
+	_, page := s.do(s.request("POST", "/change?owner=Eve", all["valid"], ""))
+	says(t, "changed", page, []string{fresh}, not)
+	for domain, deleted := range map[string]string{
+		"": "__Host-session-ticket=", "app.test": "__Secure-session-ticket=",
+	} {
+		s := newSite(t, sessions.Options[cart]{Domain: domain})
+		bound := s.seal(t, 0, append(session("Ada", 60, 60), device))
+		_, page = s.do(s.request("POST", "/change", bound, ""))
+		says(t, "cleared", page, []string{"and the ticket with it", "Set-Cookie: " + deleted}, nil)
+	}
 }
 
 // The commands to try it by hand have the site's address, and nothing else from a request.
@@ -356,6 +407,10 @@ func TestSpecimens(t *testing.T) {
 		}
 	})
 	s := newSite(t, sessions.Options[cart]{Insecure: true, SignOnly: true})
+	const sample = `{&#34;Items&#34;: [&#34;tea&#34;], &#34;Owner&#34;: &#34;Zoe&#34;}]`
+	if got := strings.Count(s.page(""), sample); got != 2 {
+		t.Errorf("got the sample's payload %d times, want it in a specimen, too", got)
+	}
 	page := s.page(s.seal(t, 0, session(strings.Repeat("x", 2230), 0, 0)))
 	says(t, "full", page, []string{"it is intact", "Signed only"}, []string{"<h3>Signed and"})
 }
@@ -364,7 +419,7 @@ func TestSpecimens(t *testing.T) {
 func TestSetCookieIsShown(t *testing.T) {
 	always := []string{
 		"<code>HttpOnly</code>: scripts can't read it", "<code>Path=/</code>: every page",
-		"<code>SameSite=Lax</code>: browsers don't send it with a form on another site",
+		"<code>SameSite=Lax</code>: browsers don't send it with a form that posts from another",
 	}
 	for name, tt := range map[string]struct {
 		o         sessions.Options[cart]

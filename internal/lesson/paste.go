@@ -30,10 +30,11 @@ func (l *lesson[T]) paste(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 	}
 	ans, v := web.Answer{Page: "paste"}, pasted{Base: l.base(r)}
 	var values []string
+	pastes := strings.TrimSpace(strings.Join(form["cookie"], "\n"))
 	pasting := r.Method == http.MethodPost
-	may := pasting && l.mayPaste()
+	may := pastes == "" || l.mayPaste()
 	if may { // to find them is most of the work
-		values = report.Find(strings.Join(form["cookie"], "\n"))
+		values = report.Find(pastes)
 	}
 	switch {
 	case !pasting:
@@ -62,9 +63,7 @@ func (l *lesson[T]) judge(value string) report.Report {
 	r := report.Peek[T](l.about.Cookie, value)
 	r.Verdict, r.Passed, r.Role = judged.Verdict, judged.Passed, judged.Role
 	r.Encrypted, r.Parts, r.KeysEnd = judged.Encrypted, judged.Parts, judged.KeysEnd
-	if r.Readable {
-		r.IdleEnd, r.End = judged.IdleEnd, judged.End
-	}
+	r.IdleEnd, r.End = judged.IdleEnd, judged.End
 	return r
 }
 

@@ -14,6 +14,9 @@ import (
 // name, which the MAC covers: nobody can use them as a session.
 type purse struct{ Balance int }
 
+// purseName is a name that no site with the same keys has for its sessions.
+const purseName = "replay-sample.b7f01d8e5a3c4962"
+
 const price = 30 // of what can be bought
 
 // replayed is what that page shows.
@@ -38,15 +41,18 @@ func (l *lesson[T]) replay(r *http.Request, s *sessions.Session[T]) (web.Answer,
 	}
 	if v.Do == "again" {
 		v.Sample = v.Old
-	}
-	if v.Sample == "" {
+	} else if v.Sample == "" {
 		v.Sample = must(l.purses.Seal(purse{Balance: 100})).Value
 	}
 	sample := l.purses.Open(&http.Cookie{Value: v.Sample})
 	v.Balance = sample.Data.Balance
+	verdict := sample.Verdict()
+	if verdict == sessions.Valid && v.Old != "" {
+		verdict = l.purses.Open(&http.Cookie{Value: v.Old}).Verdict()
+	}
 	switch {
-	case sample.Verdict() != sessions.Valid:
-		v.Problem = fmt.Sprintf("That is not a good sample of this page: %s.", sample.Verdict())
+	case verdict != sessions.Valid:
+		v.Problem = fmt.Sprintf("That is not a good sample of this page: %s.", verdict)
 		v.Sample, v.Old = "", ""
 	case v.Do == "spend" && v.Balance < price:
 		v.Problem = fmt.Sprintf("Only %d is left, so you can't spend %d.", v.Balance, price)

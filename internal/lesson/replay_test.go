@@ -76,19 +76,45 @@ func TestReplayRefuses(t *testing.T) {
 			"do=again&old=" + session:                       "tampered",
 			"do=spend&sample=" + s.states(t)["unknown key"]: "unknown key",
 			"do=spend&sample=<script>":                      "malformed",
-			"do=spend&sample=" + strings.Repeat("a", 5000):  "too large",
+			"do=spend&sample=" + sample + "&old='$(id)":     "malformed",
+			"do=spend&sample=" + sample + "&old=" + session: "tampered",
+			"do=again":                  "malformed",
+			"do=again&sample=" + sample: "malformed",
+			"do=spend&sample=" + strings.Repeat("a", 5000): "too large",
 		} {
 			res, page := s.do(s.request("POST", "/replay", session, form))
 			if res.StatusCode != 422 {
 				t.Errorf("%.40s: got status %d, want 422", form, res.StatusCode)
 			}
 			says(t, form, page, []string{"not a good sample of this page: " + why, "Begin again"},
-				[]string{"<script>", "Ada", session, "The balance"})
+				[]string{"<script>", "$(id)", "Ada", session, "The balance", "money back"})
 		}
 		time.Sleep(15 * 24 * time.Hour)
 		_, page = s.do(s.request("POST", "/replay", "", "do=spend&sample="+sample))
 		says(t, "old", page, []string{"expired", "Begin again"}, nil)
 	})
+}
+
+// A sample is no session of another site that has the same keys, and its sessions are no
+// samples, whatever its cookie is called.
+func TestSamplesOfOtherNames(t *testing.T) {
+	names := []string{"session-sample", strings.Repeat("n", 58), strings.Repeat("n", 64)}
+	for _, name := range names {
+		s := newSite(t, sessions.Options[cart]{Insecure: true})
+		other := newSite(t, sessions.Options[cart]{Insecure: true, Name: name})
+		_, page := s.do(s.request("GET", "/replay", "", ""))
+		if got := other.judge(hiddenField.FindStringSubmatch(page)[2]).Verdict; got != "tampered" {
+			t.Errorf("%s: got a sample that is %s as a session", name, got)
+		}
+		session := other.states(t)["valid"]
+		res, _ := s.do(s.request("POST", "/replay", "", "do=again&old="+session))
+		if res.StatusCode != 422 {
+			t.Errorf("%s: got a session taken for a sample", name)
+		}
+		if res, _ = other.do(other.request("GET", "/replay", "", "")); res.StatusCode != 200 {
+			t.Errorf("%s: got status %d", name, res.StatusCode)
+		}
+	}
 }
 
 // The commands in the text do the same.

@@ -130,6 +130,17 @@ func TestBoundCookie(t *testing.T) {
 		s := newSite(t, sessions.Options[cart]{SignOnly: true, Bind: bind})
 		cookie := s.seal(t, 0, append(session("Ada", 0, 0), device))
 		says(t, "bound", s.page(cookie), []string{want, "bound to a device."}, nil)
+		unbound, stolen := s.page(s.states(t)["valid"]), "ones until the ticket runs out"
+		if got := strings.Contains(unbound, "is not bound to this device"); got != (bind > 0) {
+			t.Errorf("got it told that a session is not bound: %v", got)
+		}
+		says(t, "not bound", unbound, []string{"Stolen and old copies work"}, []string{stolen})
+		if got := strings.Contains(s.page(cookie), stolen); got != (bind > 0) {
+			t.Errorf("got it told that a ticket helps: %v", got)
+		}
+		if got := strings.Contains(s.page(""), "<code>-bind</code>"); got != (bind == 0) {
+			t.Errorf("got the flag named: %v", got)
+		}
 		payload := report.Parts[cart](cookie, sessions.Valid)[2]
 		end := payload.Start + payload.Chars
 		for _, r := range s.visits(cookie) {

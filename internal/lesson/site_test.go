@@ -150,6 +150,7 @@ func (s *site) states(t testing.TB) map[string]string {
 		"none":            "",
 		"valid":           good,
 		"two":             s.seal(t, 0, session("Ida", 600, 300)) + "; " + s.cookie + "=" + good,
+		"last of six":     strings.Repeat("another-program; "+s.cookie+"=", 5) + good,
 		"one of two":      "another-program; " + s.cookie + "=" + good,
 		"renewed":         s.seal(t, 0, session("Ada", 6*day, 5*day)),
 		"re-sealed":       s.seal(t, 1, session("Ada", 600, 60)),

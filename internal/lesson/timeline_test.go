@@ -21,6 +21,7 @@ func TestScale(t *testing.T) {
 		{idleEnd: 20, now: -1, wantNow: 0, wantLeft: 75, wantCut: true},
 		{idleEnd: 20, now: 20, wantNow: 75, wantLeft: 0, wantCut: true},
 		{idleEnd: 20, now: 30, wantNow: 100, wantLeft: 0, wantCut: true},
+		{idleEnd: 75, now: 5, wantNow: 5, wantLeft: 70},
 		{idleEnd: 80, now: 5, wantNow: 5, wantLeft: 75},
 		{idleEnd: 100, now: 200, wantNow: 100, wantLeft: 0},
 		{idleEnd: 300, now: 50, wantNow: 50, wantLeft: 50},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"time"
 
@@ -39,8 +40,7 @@ func (n *Notes) Handle(_ context.Context, r slog.Record) error {
 }
 
 // Check says what the program would do, and what is odd about it: what the log has noted,
-// and more. It goes the way of the start but for listening, since a copy that runs may have
-// the port.
+// and more. It goes the way of the start but for the ports, which a copy that runs may have.
 func (s *Site[T]) Check(odd *Notes, stdout io.Writer) error {
 	o, to := s.Options, s.Server
 	if err := server.Check(to); err != nil {
@@ -53,14 +53,18 @@ func (s *Site[T]) Check(odd *Notes, stdout io.Writer) error {
 			leaf.DNSNames, leaf.IPAddresses, leaf.NotAfter.Format(time.RFC3339))
 	}
 	mode, from, bind := "signed and encrypted", cmp.Or(s.KeyFile, "the environment"), "off"
+	shutdown := "at once"
 	if o.SignOnly {
 		mode = "signed"
 	}
 	if s.KeysEnd {
-		from = "nowhere: this one ends with the process"
+		from = "this process, with which they end"
 	}
 	if o.Bind > 0 {
 		bind = "tickets for " + o.Bind.String()
+	}
+	if to.ShutdownDelay > 0 {
+		shutdown = "after serving on for " + to.ShutdownDelay.String()
 	}
 	var out bytes.Buffer
 	say := func(name string, facts ...any) {
@@ -81,7 +85,7 @@ func (s *Site[T]) Check(odd *Notes, stdout io.Writer) error {
 	say("lifetime", days(o.Lifetime))
 	say("persist", !o.BrowserSession)
 	say("bind", bind)
-	say("shutdown", "after", to.ShutdownDelay, "of serving on")
+	say("shutdown", shutdown)
 	notes := append(odd.lines, s.odd()...)
 	if len(notes) == 0 {
 		notes = []string{"nothing"}
@@ -107,12 +111,32 @@ func (s *Site[T]) odd() (lines []string) {
 	note(o.Lifetime < o.Idle, "-lifetime is shorter than -idle, which then ends no session")
 	note(o.Bind > 0 && o.Bind < 10*time.Minute, "-bind is below ten minutes: browsers sign "+
 		"about six times in nine minutes, and then visitors wait")
-	note(to.Secure && to.Certificate == nil && to.ShutdownDelay == 0, "-shutdown-delay is 0: at "+
-		"a restart, requests fail until the proxy has seen that this copy is gone")
+	proxy := to.Secure && to.Certificate == nil
+	note(proxy && to.ShutdownDelay == 0, "-shutdown-delay is 0: at a restart, requests fail "+
+		"until the proxy has seen that this copy is gone, unless it sends them to another copy "+
+		"by itself, as deploy/nginx.conf does")
+	note(to.ShutdownDelay > time.Minute, "-shutdown-delay is longer than a minute: whatever "+
+		"stops this program may not wait for that, and kill it")
+	note(to.AdminAddr != "" && !server.IsLoopback(to.AdminAddr), "-admin-addr is beyond "+
+		"loopback: whoever reaches it sees the status and the metrics, without a password")
 	note(to.Certificate != nil && len(to.Origins) == 0, "there is no -origin: the site answers "+
 		"under every name")
-	note(len(to.Origins) > 1, "there are several origins: each host has sessions of its own")
+	for _, origin := range to.Origins {
+		note(!proxy && isElsewhere(origin, to.Addr), origin+" is not where this listens: unless "+
+			"a proxy does, nobody gets there, and whoever comes to "+to.Addr+" is answered 421")
+	}
+	note(s.hasHosts(), "there are several origins: each host has sessions of its own")
 	return lines
+}
+
+// isElsewhere reports whether an origin is on this machine, but not at the port of addr.
+func isElsewhere(origin, addr string) bool {
+	u, _ := url.Parse(origin) // it is one
+	at := cmp.Or(u.Port(), u.Scheme)
+	_, port, _ := net.SplitHostPort(addr)
+	here, _ := net.LookupPort("tcp", port) // looked up before
+	there, _ := net.LookupPort("tcp", at)
+	return server.IsLoopback(net.JoinHostPort(u.Hostname(), at)) && here != there
 }
 
 // oddCertificate returns what will be wrong with a certificate soon, or for some names. That

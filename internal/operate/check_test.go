@@ -21,6 +21,20 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// Several hosts are odd unless their cookie is for a domain.
+func TestOddOrigins(t *testing.T) {
+	site := new(Site[struct{}])
+	site.Server.Addr, site.Server.Secure, site.Server.ShutdownDelay = ":0", true, time.Second
+	site.Server.Origins = []string{"https://a.example", "https://b.example"}
+	if got := site.odd(); len(got) != 1 || !strings.Contains(got[0], "several origins") {
+		t.Errorf("got %q", got)
+	}
+	site.Options.Domain = "example"
+	if got := site.odd(); got != nil {
+		t.Errorf("got %q for one domain", got)
+	}
+}
+
 // A certificate is odd from a quarter of its time before its end, from two weeks at most.
 func TestOddCertificate(t *testing.T) {
 	const day = 24 * time.Hour

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -41,9 +42,13 @@ func (s *Site[T]) Load(ctx context.Context, env map[string]string) error {
 	s.started, s.Keys = time.Now(), new(sessions.Keyring)
 	s.Metrics = metrics.New(s.Keys, s.Options.SignOnly, s.Options.Name)
 	to := &s.Server
-	to.CertificateLoaded, to.Metrics = s.Metrics.CertificateLoaded, s.Metrics.Handler()
-	to.Status, to.Drain = s.status, func() { s.draining.Store(true) }
-	if len(to.Origins) > 1 && s.Options.Domain == "" {
+	to.CertificateLoaded = func(notAfter time.Time, err error) {
+		s.Metrics.CertificateLoaded(notAfter, err)
+		s.warnOfOthers("certificate's key", to.Certificate.KeyFile)
+	}
+	to.Metrics, to.Status = s.Metrics.Handler(), s.status
+	to.Drain = func() { s.draining.Store(true) }
+	if s.hasHosts() {
 		to.Started = []any{"note", "each host has sessions of its own"}
 	}
 	return s.watchKeys(ctx, env)
@@ -51,6 +56,16 @@ func (s *Site[T]) Load(ctx context.Context, env map[string]string) error {
 
 // Draining reports whether the server is about to stop.
 func (s *Site[T]) Draining() bool { return s.draining.Load() }
+
+// hasHosts reports whether there are several hosts that share no cookie.
+func (s *Site[T]) hasHosts() bool {
+	hosts := make(map[string]bool)
+	for _, origin := range s.Server.Origins {
+		u, _ := url.Parse(origin) // it is one
+		hosts[u.Hostname()] = true
+	}
+	return len(hosts) > 1 && s.Options.Domain == ""
+}
 
 // origins returns the addresses of the site as text.
 func (s *Site[T]) origins() string {
@@ -80,7 +95,7 @@ func (s *Site[T]) watchKeys(ctx context.Context, env map[string]string) error {
 	if info, err := os.Stat(s.KeyFile); err == nil { // or it has gone since
 		s.Metrics.KeysSince(info.ModTime())
 	}
-	s.warnOfReaders()
+	s.warnOfOthers("key file", s.KeyFile)
 	return nil
 }
 
@@ -110,7 +125,7 @@ func (s *Site[T]) keysReloaded(err error) {
 		s.Server.Log.Error("the key file is bad, the keys stay as they are", "err", err)
 		return
 	}
-	defer s.warnOfReaders()
+	defer s.warnOfOthers("key file", s.KeyFile)
 	log, now := s.Server.Log.With("file", s.KeyFile), s.keyNames()
 	if slices.Equal(now, s.former) {
 		log.Info("key file loaded", "note", "the keys are the same")
@@ -149,11 +164,19 @@ func without(all, others []string) []string {
 	})
 }
 
-// warnOfReaders says so when every user of the machine can read the key file.
-func (s *Site[T]) warnOfReaders() {
-	info, err := os.Stat(s.KeyFile)
-	if err == nil && info.Mode()&0o004 != 0 && runtime.GOOS != "windows" {
-		s.Server.Log.Warn("the key file can be read by every user of this machine: chmod o= it",
-			"file", s.KeyFile)
+// warnOfOthers says so when every user of the machine can read a secret file, or others than
+// its owner can change it. A group that reads it is fine.
+func (s *Site[T]) warnOfOthers(what, file string) {
+	info, err := os.Stat(file)
+	if err != nil || runtime.GOOS == "windows" {
+		return
+	}
+	if info.Mode()&0o004 != 0 {
+		s.Server.Log.Warn("the "+what+" can be read by every user of this machine: chmod o= it",
+			"file", file)
+	}
+	if info.Mode()&0o022 != 0 {
+		s.Server.Log.Warn("the "+what+" can be changed by others than its owner: chmod go-w it",
+			"file", file)
 	}
 }

@@ -165,6 +165,38 @@ func TestKeyFile(t *testing.T) {
 	}
 }
 
+// A group may read what is secret, and nobody else, and only its owner may change it.
+func TestModes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no mode of a file")
+	}
+	ring := filepath.Join(t.TempDir(), "ring")
+	testkit.WriteFile(t, ring, testkit.KeyA)
+	cert, certKey, _ := testkit.NewCertificate(t)
+	const read, changed = " can be read by every user of ", " can be changed by others than its "
+	for mode, want := range map[os.FileMode][]string{
+		0o600: nil, 0o440: nil, 0o644: {read}, 0o660: {changed}, 0o602: {changed},
+		0o666: {read, changed},
+	} {
+		for _, file := range []string{ring, certKey} {
+			if err := os.Chmod(file, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		site := newSite(ring)
+		site.Server.Certificate = &server.Certificate{File: cert, KeyFile: certKey}
+		p := serve(t, site)
+		for _, what := range []string{"the key file", "the certificate's key"} {
+			for _, says := range []string{read, changed} {
+				got := strings.Count(p.Log.String(), what+says)
+				if has := slices.Contains(want, says); has != (got == 1) || !has && got > 0 {
+					t.Errorf("%v: got %d times %q: %s", mode, got, what+says, p.Log)
+				}
+			}
+		}
+	}
+}
+
 // The log says which keys have come and gone, and of a file that has none of those of
 // before, that it may be a foreign one.
 func TestKeyChanges(t *testing.T) {

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -16,17 +15,15 @@ import (
 )
 
 const (
-	// maxFound is how many values are found in a text. No more that aren't whole are looked
-	// at, since to look for the rest of one takes milliseconds.
-	maxFound = 16
-
 	// maxGap is how many characters a line's end may take within a value, with the signs
 	// of a quotation or of a string that goes on.
 	maxGap = 24
 
-	// leastSealed is how long the sealed part of a value is at least, and leastTime how
-	// many characters of it have the time.
-	leastSealed, leastTime = 59, 15
+	// leastSealed is how long the sealed part of a value is at least.
+	leastSealed = 59
+
+	// maxText is how much text the sealed part of a value may take, with such gaps.
+	maxText = 2 * sessions.MaxSize
 )
 
 var (
@@ -43,39 +40,34 @@ var (
 		`\-`, "-", `\.`, ".", "<wbr>", "", "\u2010", "-", "\u2011", "-",
 		"\u2013", "--", "\u2014", "--")
 
-	// ids matches a key's id and the dot behind it. A line may end within it.
-	ids = regexp.MustCompile(`(?:^|[^A-Za-z0-9])((?:[a-z2-7](?:=?\r?\n[ \t>]{0,9})?){6})\.`)
+	// ids matches a key's id, before its dot. A line may end within it.
+	ids = regexp.MustCompile(`(?:^|[^A-Za-z0-9])((?:[a-z2-7](?:=?\r?\n[ \t>]{0,9})?){6})$`)
 
-	// payloads matches a payload and what ends it, behind the time.
-	payloads = regexp.MustCompile(`^[A-Za-z0-9_=-]+\|`)
+	// heads matches what a sealed part has before the MAC: the time, and then the payload
+	// with what ends it, if that is there.
+	heads = regexp.MustCompile(`^[0-9]{9,10}\|([A-Za-z0-9_=-]+\|)?`)
 
 	// stretches matches what may be a part of a value's sealed part.
 	stretches = regexp.MustCompile(`[A-Za-z0-9_-]+`)
 )
 
 // Find returns the values in text that have the form of a session cookie, anywhere, in
-// their order, each once, and no more than 16. They may be quoted, escaped and broken into
-// lines, as browsers, tools, logs and mails write them. One that begins as a cookie of ours
-// and isn't whole is returned as it is.
+// their order, each once. They may be quoted, escaped and broken into lines, as browsers,
+// tools, logs and mails write them. One that begins as a cookie of ours and isn't whole is
+// returned as it is. Find goes from dot to dot, of which each value has one, and looks at
+// no character more than a few times.
 func Find(text string) (values []string) {
-	text = plainText(text)
-	broken := 0
-	for len(values) < maxFound && broken < maxFound {
-		match := ids.FindStringSubmatchIndex(text)
+	seen := make(map[string]bool)
+	before, after, more := strings.Cut(plainText(text), ".")
+	for ; more; before, after, more = strings.Cut(after, ".") {
+		match := ids.FindStringSubmatch(before)
 		if match == nil {
-			break
-		}
-		id := text[match[2]:match[3]]
-		text = text[match[1]-1:] // the dot is also what another id may stand behind
-		sealed, isWhole := findSealed(text[1:])
-		if sealed == "" {
 			continue
 		}
-		if !isWhole {
-			broken++
-		}
-		value := strings.Join(stretches.FindAllString(id, -1), "") + "." + sealed
-		if !slices.Contains(values, value) {
+		sealed := findSealed(after)
+		value := strings.Join(stretches.FindAllString(match[1], -1), "") + "." + sealed
+		if sealed != "" && !seen[value] {
+			seen[value] = true
 			values = append(values, value)
 		}
 	}
@@ -103,50 +95,57 @@ func plainText(text string) string {
 	return dressed.Replace(text)
 }
 
-// findSealed returns the sealed part of a value, with which text begins, or nothing, and
-// whether it is whole. It joins stretches until it is. If it never is, the first is returned.
-func findSealed(text string) (value string, isWhole bool) {
-	var first, sealed string
-	for len(sealed) < sessions.MaxSize {
-		at := stretches.FindStringIndex(text[:min(len(text), sessions.MaxSize)])
-		if at == nil || at[0] > maxGap {
+// findSealed returns the sealed part of a value, with which text begins, or nothing. It
+// joins stretches, up to the next dot, which no sealed part has. If they make none that is
+// whole, it returns the first one.
+func findSealed(text string) string {
+	text, _, _ = strings.Cut(text[:min(len(text), maxText)], ".")
+	var joined []byte
+	var ends []int // of the stretches that are joined
+	last := 0
+	for _, at := range stretches.FindAllStringIndex(text, -1) {
+		if at[0]-last > maxGap {
 			break
 		}
-		sealed += text[at[0]:at[1]]
-		text = text[at[1]:]
-		first = cmp.Or(first, sealed)
-		if begins, _ := Missing(sealed); !begins && len(sealed) > leastTime {
-			break
-		}
-		// Behind it there may be signs of emphasis.
-		for _, s := range []string{sealed, strings.TrimRight(sealed, "_-")} {
-			if begins, missing := Missing(s); begins && missing == "" {
-				return s, true
-			}
-		}
+		joined, last = append(joined, text[at[0]:at[1]]...), at[1]
+		ends = append(ends, len(joined))
 	}
-	if begins, _ := Missing(first); begins || len(first) >= leastSealed {
-		return first, false
+	if len(ends) == 0 {
+		return ""
 	}
-	return "", false
+	whole, _ := wholeLen(string(joined))
+	// Behind it there may be signs of emphasis.
+	i, _ := slices.BinarySearch(ends, whole)
+	if i < len(ends) && strings.Trim(string(joined[whole:ends[i]]), "_-") == "" {
+		return string(joined[:whole])
+	}
+	first := string(joined[:ends[0]])
+	if _, begins := wholeLen(first); begins || len(first) >= leastSealed {
+		return first
+	}
+	return ""
 }
 
-// Missing reports whether the sealed part of a value begins as one of ours does, with the
-// time, and what is wrong with its length, if anything.
-func Missing(sealed string) (begins bool, what string) {
+// wholeLen returns how long a sealed part is when it is whole, by what it has before the
+// MAC, or 0 if not all of that is there. It begins as one of ours does if the time is there.
+func wholeLen(sealed string) (n int, begins bool) {
 	b, _ := base64.RawURLEncoding.DecodeString(sealed) // as far as that goes
-	stamp, rest, ok := strings.Cut(string(b), "|")
-	if !ok || len(stamp) < 9 || len(stamp) > 10 || strings.Trim(stamp, "0123456789") != "" {
-		return false, ""
+	match := heads.FindSubmatchIndex(b)
+	if match == nil || match[2] < 0 {
+		return 0, match != nil
 	}
-	isWhole := base64.RawURLEncoding.EncodedLen(len(b)) == len(sealed)
-	payload := payloads.FindString(rest)
-	if isWhole && payload != "" && len(payload) == len(rest)-sha256.Size {
-		return true, ""
+	return base64.RawURLEncoding.EncodedLen(match[1] + sha256.Size), true
+}
+
+// Missing returns what is wrong with the length of the sealed part of a value, if it begins
+// as one of ours does, with the time.
+func Missing(sealed string) string {
+	whole, begins := wholeLen(sealed)
+	switch missing := whole - len(sealed); {
+	case !begins || missing == 0:
+		return ""
+	case missing > 0:
+		return fmt.Sprintf("characters missing: %d", missing)
 	}
-	whole := len(stamp) + 1 + len(payload) + sha256.Size
-	if n := base64.RawURLEncoding.EncodedLen(whole) - len(sealed); payload != "" && n > 0 {
-		return true, fmt.Sprintf("characters missing: %d", n)
-	}
-	return true, "characters are missing, or there are too many"
+	return "characters are missing, or there are too many"
 }

@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf16"
 
 	"cookiesession/internal/report"
+	"cookiesession/sessions"
 )
 
 const (
@@ -86,7 +88,7 @@ func TestFind(t *testing.T) {
 }
 
 // Several come in their order. What isn't whole comes as it is, and what begins as none of
-// ours if it is as long as one. A few of very many will do.
+// ours if it is as long as one.
 func TestFindOthers(t *testing.T) {
 	foreign := "abcdef." + strings.Repeat("A", 59)
 	cut := found[:60]
@@ -110,16 +112,43 @@ func TestFindOthers(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
-	if got := report.Find(many); len(got) != 16 {
-		t.Errorf("got %d of 20", len(got))
+	// However many there are, none is overlooked.
+	if got := report.Find(many + found); len(got) != 21 || got[20] != found {
+		t.Errorf("got %d of 21", len(got))
 	}
-	// Of those that aren't whole, no more are looked for, so that nobody can make it slow.
-	cuts := strings.Repeat(found[:25]+" ", 16)
-	if got := report.Find(cuts[26:] + found); !slices.Equal(got, []string{found[:25], found}) {
-		t.Errorf("got %q behind 15 broken ones", got)
+}
+
+// A gap within a value is 24 characters long at most, and a value with its gaps has no more
+// than twice the characters of the largest one.
+func TestFindGaps(t *testing.T) {
+	for chars, want := range map[int]string{24: found, 25: found[:60]} {
+		text := found[:60] + strings.Repeat(" ", chars) + found[60:]
+		if got := report.Find(text); !slices.Equal(got, []string{want}) {
+			t.Errorf("%d: got %q", chars, got)
+		}
 	}
-	if got := report.Find(cuts + found); !slices.Equal(got, []string{found[:25]}) {
-		t.Errorf("got %q behind 16 broken ones", got)
+	large := found[:7] + strings.Repeat("A", 3*sessions.MaxSize)
+	if got := report.Find(large); len(got) != 1 || len(got[0]) != 7+2*sessions.MaxSize {
+		t.Errorf("got %d values of %d characters", len(got), len(large))
+	}
+}
+
+// No text takes long: of each of these, a megabyte takes about a seventh of a second. It
+// would take minutes if the finder looked again and again at what it has seen.
+func TestFindIsQuick(t *testing.T) {
+	spread := strings.Join(strings.Split(found[7:], ""), " ")
+	for _, part := range []string{
+		"hjqkus.M T c 5 N T k 2 M z U w M H w A B ",
+		"hjqkus." + spread[:len(spread)-2] + " ", "hjqkus." + spread[:40] + "  ", "aaaaaa.",
+		found[:25] + " M T c ", ".", "a", "aaaaaa", "a\n", "%25", "&amp;", "^", found[:7] + "A ",
+		"aaaaaa." + strings.Repeat("A ", 20_000), found[:25] + strings.Repeat(" A", 20_000),
+	} {
+		text := strings.Repeat(part, 1+256<<10/len(part))
+		began := time.Now()
+		values := report.Find(text)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%.40q: took %v to find %d values", part, took, len(values))
+		}
 	}
 }
 
@@ -127,19 +156,18 @@ func TestMissing(t *testing.T) {
 	sealed := found[7:]
 	const somewhere = "characters are missing, or there are too many"
 	for text, want := range map[string]string{
-		sealed: "true ", "": "false ", "hello": "false ", strings.Repeat("A", 90): "false ",
-		sealed[:len(sealed)-1]:           "true characters missing: 1",
-		sealed[:len(sealed)-30]:          "true characters missing: 30",
-		sealed[:80] + sealed[81:]:        "true characters missing: 1",
-		sealed[:30]:                      "true " + somewhere,
-		sealed[:20] + sealed[21:]:        "true " + somewhere,
-		sealed[:12] + "A" + sealed[12:]:  "false ",
-		sealed + "A":                     "true " + somewhere,
-		sealed + "AAAA":                  "true " + somewhere,
-		"MTc2NzIyNTYwMDB8" + sealed[15:]: "false ", // eleven digits
+		sealed: "", "": "", "hello": "", strings.Repeat("A", 90): "",
+		sealed[:len(sealed)-1]:           "characters missing: 1",
+		sealed[:len(sealed)-30]:          "characters missing: 30",
+		sealed[:80] + sealed[81:]:        "characters missing: 1",
+		sealed[:30]:                      "" + somewhere,
+		sealed[:20] + sealed[21:]:        "" + somewhere,
+		sealed[:12] + "A" + sealed[12:]:  "",
+		sealed + "A":                     "" + somewhere,
+		sealed + "AAAA":                  "" + somewhere,
+		"MTc2NzIyNTYwMDB8" + sealed[15:]: "", // eleven digits
 	} {
-		begins, missing := report.Missing(text)
-		if got := fmt.Sprint(begins, " ", missing); got != want {
+		if got := report.Missing(text); got != want {
 			t.Errorf("%s: got %q, want %q", text, got, want)
 		}
 	}

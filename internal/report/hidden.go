@@ -47,7 +47,8 @@ var deterministic, _ = cbor.CoreDetEncOptions().EncMode() // these options are g
 // hide replaces the values of the fields with these names by their sizes.
 func (p *payload) hide(names []string) {
 	for name, value := range p.data {
-		if slices.Contains(names, fmt.Sprint(name)) {
+		same := func(hidden string) bool { return strings.EqualFold(hidden, fmt.Sprint(name)) }
+		if slices.ContainsFunc(names, same) { // CBOR is read without regard to case
 			p.data[name], _ = cbor.Marshal(fmt.Sprintf("hidden, %d bytes", len(value)))
 			p.elements[2], _ = deterministic.Marshal(p.data)
 		}

@@ -9,6 +9,24 @@ import (
 	"cookiesession/sessions"
 )
 
+// CBOR is read without regard to the case of names, and so it is hidden.
+func TestHiddenInAnyCase(t *testing.T) {
+	type other struct {
+		Token string `cbor:"tOKEN"`
+	}
+	ring := keys(t, keyA)
+	value := seal(t, manager[other](t, ring, true), other{Token: secret})
+	for _, r := range []report.Report{
+		report.Of(report.Site{Keys: ring}, open(manager[tokens](t, ring, true), value)),
+		report.Peek[tokens]("session", value),
+	} {
+		if text := r.Text("inspect") + r.Notation; strings.Contains(text, secret) ||
+			!strings.Contains(r.Notation, `{"tOKEN": "hidden, 19 bytes"}`) {
+			t.Errorf("got %s", text)
+		}
+	}
+}
+
 // secret is what must not be shown.
 const secret = "very secret indeed"
 

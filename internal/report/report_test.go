@@ -116,7 +116,7 @@ func TestVerdicts(t *testing.T) {
 			{"tampered", tampered, 0, "mac", "Its seal doesn't fit", false},
 			{"from the future", future, 0, "", "still to come", true},
 			{"valid", good, 0, "", "it is intact", true},
-			{"expired", good, 15 * day, "", "you were away for", true},
+			{"expired", good, 15 * day, "", "nobody used it for", true},
 			{"too old", good, 91 * day, "", "it began too long ago", true},
 		} {
 			time.Sleep(time.Until(began.Add(tt.age)))
@@ -458,6 +458,10 @@ func TestDevice(t *testing.T) {
 		isTold := strings.Contains(text, "\ndevice        "+tt.device+"\n") &&
 			strings.Contains(text, "\nthief         "+r.Thief()) &&
 			strings.Contains(r.Thief(), tt.thief)
+		ends := strings.Contains(r.Text("lesson"), "a stolen one until its ticket runs out")
+		if ends != (tt.bound && tt.binding) {
+			t.Errorf("got %s", r.Text("lesson"))
+		}
 		if r.OnBinding() != tells || isTold != tells || strings.Contains(text, "thief") != tells {
 			t.Errorf("got %s, want %q and %q", text, tt.device, tt.thief)
 		}

@@ -17,7 +17,7 @@ func newAdmin(cfg Config) *http.Server {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok") // also while the server is about to stop: it still lives
 	})
-	if isLoopback(cfg.AdminAddr) {
+	if IsLoopback(cfg.AdminAddr) {
 		mux.HandleFunc("/debug/pprof/", profile)
 	}
 	return newServer(onlyAdmins(cfg.AdminAddr, mux), cfg.Log)

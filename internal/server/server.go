@@ -11,8 +11,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -95,22 +98,38 @@ func Run(ctx context.Context, cfg Config) error {
 	return cfg.shutDown(srv, why, busy)
 }
 
-// Check reads the certificate and logs warnings as Run does, but listens to nothing.
+// Check reads the certificate, sees that the hosts to listen on are this machine's, and logs
+// warnings as Run does. It takes no port that Run takes.
 func Check(cfg Config) error {
+	if cfg.Certificate != nil {
+		if err := cfg.loadCertificate(); err != nil {
+			return fmt.Errorf("certificate: %w", err)
+		}
+	}
+	for _, flag := range [][2]string{{"-admin-addr", cfg.AdminAddr}, {"-addr", cfg.Addr}} {
+		host, _, err := net.SplitHostPort(flag[1])
+		if err != nil { // there is no such listener
+			continue
+		}
+		ln, err := listen(flag[0], net.JoinHostPort(host, "0"))
+		if err != nil {
+			return err
+		}
+		ln.Close()
+	}
 	cfg.warnIfExposed(cfg.Addr)
-	if cfg.Certificate == nil {
-		return nil
-	}
-	if err := cfg.loadCertificate(); err != nil {
-		return fmt.Errorf("certificate: %w", err)
-	}
 	return nil
 }
 
-// warnIfExposed says so when cookies travel in the clear to a listener on addr.
+// warnIfExposed says so when cookies travel in the clear, to a listener on addr or, through
+// a proxy, to a public host.
 func (cfg Config) warnIfExposed(addr string) {
-	if !cfg.Secure && cfg.Certificate == nil && !isLoopback(addr) {
-		cfg.Log.Warn("this listens beyond loopback without HTTPS, so cookies can be read and " +
+	isPublic := slices.ContainsFunc(cfg.Origins, func(origin string) bool {
+		u, err := url.Parse(origin)
+		return err == nil && !isLocal(u.Hostname())
+	})
+	if !cfg.Secure && cfg.Certificate == nil && (isPublic || !IsLoopback(addr)) {
+		cfg.Log.Warn("this serves beyond loopback without HTTPS, so cookies can be read and " +
 			"copied on the way: give -tls-cert, or -origin https://... where a proxy ends TLS")
 	}
 }
@@ -160,6 +179,18 @@ func IsAddr(addr string) bool {
 	return err == nil && unknown == nil && port != ""
 }
 
+// Clash reports whether two addresses can't both be listened on: they have one port, and the
+// same host, or one of them has all hosts.
+func Clash(a, b string) bool {
+	x, errX := net.ResolveTCPAddr("tcp", a)
+	y, errY := net.ResolveTCPAddr("tcp", b)
+	if errX != nil || errY != nil || x.Port != y.Port || x.Port == 0 {
+		return false // what can't be resolved is for Run to say
+	}
+	isAll := func(ip net.IP) bool { return len(ip) == 0 || ip.IsUnspecified() }
+	return isAll(x.IP) || isAll(y.IP) || x.IP.Equal(y.IP)
+}
+
 // url returns where to point a browser: where visitors come, or at this machine.
 func (cfg Config) url(addr net.Addr) string {
 	if len(cfg.Origins) > 0 {
@@ -174,8 +205,14 @@ func (cfg Config) url(addr net.Addr) string {
 	return scheme + "://" + net.JoinHostPort(cmp.Or(host, "localhost"), port)
 }
 
-// isLoopback reports whether only this machine can reach a listener on addr.
-func isLoopback(addr string) bool {
+// IsLoopback reports whether only this machine can reach a listener on addr.
+func IsLoopback(addr string) bool {
 	host, _, _ := net.SplitHostPort(addr)
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
+	return isLocal(host)
+}
+
+// isLocal reports whether a host is this machine alone.
+func isLocal(host string) bool {
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") ||
+		net.ParseIP(host).IsLoopback()
 }

@@ -205,12 +205,15 @@ func TestHeaderLimit(t *testing.T) {
 func TestStart(t *testing.T) {
 	cert := certificate(t, time.Hour)
 	const plain, secure = "http://app.example.com", "https://app.example.com"
+	const local, loop = "http://app.localhost", "127.0.0.1:0"
 	for _, tt := range []struct {
 		cfg   server.Config
 		url   string // PORT is the one that was free
 		warns bool
 	}{
 		{cfg: server.Config{Addr: "127.0.0.1:0"}, url: "http://127.0.0.1:PORT"},
+		{cfg: server.Config{Addr: loop, Origins: []string{plain}}, url: plain, warns: true},
+		{cfg: server.Config{Addr: "127.0.0.1:0", Origins: []string{local}}, url: local},
 		{cfg: server.Config{Addr: ":0"}, url: "http://localhost:PORT", warns: true},
 		{cfg: server.Config{Addr: ":0", Origins: []string{plain}}, url: plain, warns: true},
 		{cfg: server.Config{Addr: ":0", Origins: []string{secure}, Secure: true}, url: secure},
@@ -223,7 +226,7 @@ func TestStart(t *testing.T) {
 		log := s.Log.String()
 		listening := testkit.Listening.FindStringSubmatch(log)
 		_, port, _ := net.SplitHostPort(listening[2])
-		warns := strings.Contains(log, `level=WARN msg="this listens beyond loopback without HTTPS`)
+		warns := strings.Contains(log, `level=WARN msg="this serves beyond loopback without HTTPS`)
 		want := strings.ReplaceAll(tt.url, "PORT", port)
 		if listening[1] != want || warns != tt.warns {
 			t.Errorf("%+v: got %s, want %s", tt.cfg, log, want)

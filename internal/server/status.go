@@ -39,7 +39,7 @@ func (cfg Config) serveStatus(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		statusPage.Execute(w, map[string]any{
 			"Sections": cfg.Status(), "Style": template.CSS(cfg.Style),
-			"Profiles": isLoopback(cfg.AdminAddr),
+			"Profiles": IsLoopback(cfg.AdminAddr),
 		})
 		return
 	}

@@ -18,7 +18,7 @@ type Origins []string
 // String returns the origins with commas between them.
 func (o *Origins) String() string { return strings.Join(*o, ",") }
 
-// Set adds origins that are separated by commas.
+// Set adds origins that are separated by commas, each once.
 func (o *Origins) Set(list string) error {
 	for text := range strings.SplitSeq(list, ",") {
 		u, err := url.Parse(strings.TrimSpace(text))
@@ -36,7 +36,10 @@ func (o *Origins) Set(list string) error {
 		case len(*o) > 0 && !strings.HasPrefix((*o)[0], u.Scheme+":"):
 			return errors.New("all origins must be https, or all http")
 		}
-		*o = append(*o, u.Scheme+"://"+canonicalHost(u.Host, u.Scheme))
+		origin := u.Scheme + "://" + canonicalHost(u.Host, u.Scheme)
+		if !slices.Contains(*o, origin) {
+			*o = append(*o, origin)
+		}
 	}
 	return nil
 }

@@ -37,6 +37,9 @@ func TestOriginHosts(t *testing.T) {
 	if err != nil || o.String() != "https://a.example,https://b.example:80" || !o.Secure() {
 		t.Errorf("got %s and %v", &o, err)
 	}
+	if err := o.Set("https://A.example"); err != nil || len(o) != 2 {
+		t.Errorf("got %s and %v, want each origin once", &o, err)
+	}
 	if o.Set("http://c.example") == nil || o.Set("ftp://c.example") == nil {
 		t.Error("got an origin of another scheme")
 	}

@@ -29,7 +29,7 @@ type Page[T any] struct {
 	Sent      int             // how many cookies of its name came, good or bad
 	Ends      time.Time       // when the session that came ends if it isn't used
 	Saved     sessions.Saved  // what was written
-	SetCookie []string        // the lines of all cookies that come with the page
+	SetCookie []string        // the lines of the session's cookie, and of its ticket
 	Binds     bool            // this site binds sessions to devices
 	Encrypts  bool            // it encrypts them
 	TryAgain  bool            // the session can't be changed for now, unless it is cleared
@@ -78,7 +78,11 @@ func (s *Site[T]) send(w http.ResponseWriter, r *http.Request, p Page[T]) error 
 	body, kind, h := []byte(p.Text+"\n"), "text/plain; charset=utf-8", w.Header()
 	if p.isHTML(r) {
 		var err error
-		p.SetCookie = h["Set-Cookie"]
+		for _, line := range h["Set-Cookie"] {
+			if s.isOurs(line) {
+				p.SetCookie = append(p.SetCookie, line)
+			}
+		}
 		if body, err = s.html(p); err != nil {
 			return err
 		}
@@ -107,6 +111,13 @@ func (s *Site[T]) send(w http.ResponseWriter, r *http.Request, p Page[T]) error 
 	w.WriteHeader(cmp.Or(p.Status, http.StatusOK))
 	w.Write(body) // fails only when the client has gone
 	return nil
+}
+
+// isOurs reports whether a Set-Cookie line is that of the session or of its ticket.
+func (s *Site[T]) isOurs(line string) bool {
+	name, _, _ := strings.Cut(line, "=")
+	ticket := cmp.Or(s.Options.Name, "session") + "-ticket"
+	return name == s.Sessions.CookieName() || name == "__Host-"+ticket || name == "__Secure-"+ticket
 }
 
 // html returns the page that p's template makes of it.
