@@ -199,7 +199,7 @@ func TestMemoryLimitUnderTheFlood(t *testing.T) {
 	t.Parallel()
 	p := testkit.Start(t, testkit.Environ(
 		exec.Command(mustBuild(t, plainFile), "-addr", "127.0.0.1:0"),
-		environ{keysVariable: keyA, "GOMEMLIMIT": "52MiB"})) // as docs/operation.md says
+		environ{keysVariable: keyA, "GOMEMLIMIT": "48MiB"})) // as docs/operation.md says
 	large := "session=" + strings.Repeat("session=x; ", 2000)
 	form := "name=" + strings.Repeat("x", maxBody-5)
 	floodOf(t, p, "GET /session HTTP/1.0\r\nAccept: text/html\r\nCookie: "+large+

@@ -51,6 +51,10 @@ func TestMemoryUnderAttack(t *testing.T) {
 		return all
 	}
 	form := "name=" + strings.Repeat("x", 60<<10)
+	fields := ""
+	for i := range 9990 {
+		fields += fmt.Sprintf("&%x", i)
+	}
 	for _, tt := range []hostile{
 		{name: "tiny fields", header: many(11600, "#", ""), least: 60},
 		{name: "one long field", header: many(1, "x", strings.Repeat("x", 67<<10)), least: 20},
@@ -60,6 +64,8 @@ func TestMemoryUnderAttack(t *testing.T) {
 			header: many(17, "cookie", strings.Repeat("x", 2000))},
 		{name: "streams with answers", streams: mostStreams, ends: true, whole: true, least: 50,
 			body: "name=" + strings.Repeat(`"`, 60<<10)},
+		{name: "streams with forms of many fields", streams: mostStreams, ends: true, whole: true,
+			body: fields, least: 80},
 		{name: "streams with bodies that nobody reads", method: "GET", streams: mostStreams,
 			ends: true, body: strings.Repeat("x", 125<<10), least: 40, most: 100,
 			header: many(17, "cookie", strings.Repeat("x", 2000))},
@@ -75,7 +81,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 			var sent sync.WaitGroup
 			for range connections {
 				protocol := map[bool]string{true: "http/1.1", false: "h2"}[tt.streams == 0]
-				conn := dialTLS(t, p, protocol)
+				conn := dialTLS(t, p.URL, protocol)
 				sent.Go(func() { tt.attack(conn) })
 			}
 			sent.Wait()
@@ -88,7 +94,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 				}
 				return calm == 10
 			})
-			askHTTP1(t, p, nil) // and it still answers
+			askHTTP1(t, p.URL, nil) // and it still answers
 			status := testkit.ReadFile(t, process+"status")
 			peak := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(status)
 			kib, _ := strconv.Atoi(peak[1])

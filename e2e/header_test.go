@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"cookiesession/internal/testkit"
+	"cookiesession/sessions"
 
 	"github.com/chromedp/cdproto/network"
 )
@@ -32,6 +33,7 @@ func TestLargeHeaders(t *testing.T) {
 	}
 	field := func(n int) []string { return many(1, "x", strings.Repeat("x", n)) }
 	cookies := func(n int) []string { return many(n, "cookie", "c#="+strings.Repeat("x", 4000)) }
+	largest := func(n int) []string { _, all := manyCookies(n); return all }
 	const read, page, bare, ended = "A session in a signed cookie", "Delete this site's cookies",
 		"Request Header Field", ""
 	for _, tt := range []struct {
@@ -48,18 +50,67 @@ func TestLargeHeaders(t *testing.T) {
 		{"16 cookies of 4 KB", cookies(16), page, page},
 		{"16 cookies of 4 KB and more", append(cookies(16), field(1500)...), page, bare},
 		{"25 cookies of 4 KB", cookies(25), bare, ended},
+		{"16 cookies of 4,096 bytes", largest(16), page, bare},
+		{"17 cookies of 4,096 bytes", largest(17), bare, bare},
 		{"180 cookies of 4 KB", cookies(180), bare, ended},
 		{"3,000 cookies", many(1, "cookie", strings.Repeat("a=b; ", 3000)), read, read},
 		{"forty small fields", many(40, "x-#", "y"), read, read},
 		{"200 small fields", many(200, "x-#", "y"), page, page},
 		{"5,000 small fields", many(5000, "x#", ""), page, ended},
 	} {
-		if got := askHTTP1(t, p, tt.fields); !answers(got, tt.http1) {
+		if got := askHTTP1(t, p.URL, tt.fields); !answers(got, tt.http1) {
 			t.Errorf("%s over HTTP/1.1: got %.200q, want %q", tt.what, got, tt.http1)
 		}
-		if got := askHTTP2(t, p, tt.fields); !answers(got, tt.http2) {
+		if got := askHTTP2(t, p.URL, tt.fields); !answers(got, tt.http2) {
 			t.Errorf("%s over HTTP/2: got %.200q, want %q", tt.what, got, tt.http2)
 		}
+	}
+}
+
+// manyCookies returns a header with cookies that are as large as browsers take them, in the
+// form of each protocol.
+func manyCookies(n int) (line, crumbs []string) {
+	all := make([]string, n)
+	for i := range all {
+		name := fmt.Sprint("c", i)
+		all[i] = name + "=" + strings.Repeat("x", sessions.MaxSize-len(name))
+		crumbs = append(crumbs, "cookie", all[i])
+	}
+	return []string{"cookie", strings.Join(all, "; ")}, crumbs
+}
+
+// A proxy has no limits of its own below the program's: as many cookies as it answers by
+// itself come through each as they would without one.
+func TestLargeHeadersBehindAProxy(t *testing.T) {
+	slow(t)
+	for _, tool := range []string{"haproxy", "caddy", "nginx"} {
+		t.Run(tool, func(t *testing.T) {
+			testkit.NeedTool(t, tool)
+			plain, admin, front := testkit.FreeAddr(t), testkit.FreeAddr(t), testkit.FreeAddr(t)
+			base := "https://" + strings.Replace(front, "127.0.0.1", "localhost", 1)
+			copies := startBehind(t, base)
+			switch tool {
+			case "haproxy":
+				cert, key, _ := testkit.NewCertificate(t)
+				startHAProxy(t, cert, key, plain, front, admin, copies...)
+			case "caddy":
+				startCaddy(t, base, plain, copies...)
+			case "nginx":
+				startNginx(t, plain, front, copies...)
+			}
+			for n, want := range map[int]string{
+				5: "A session in a signed cookie", 9: "Delete this site's cookies",
+				12: "Delete this site's cookies", 16: "Delete this site's cookies",
+			} {
+				line, crumbs := manyCookies(n)
+				if got := askHTTP1(t, base, line); !answers(got, want) {
+					t.Errorf("%d over HTTP/1.1: got %.200q, want %q", n, got, want)
+				}
+				if got := askHTTP2(t, base, crumbs); !answers(got, want) {
+					t.Errorf("%d over HTTP/2: got %.200q, want %q", n, got, want)
+				}
+			}
+		})
 	}
 }
 
@@ -68,10 +119,10 @@ func answers(got, want string) bool {
 	return strings.Contains(got, want) && (got == "") == (want == "")
 }
 
-// dialTLS connects to a program with one of both protocols.
-func dialTLS(t testing.TB, p *testkit.Server, protocol string) *tls.Conn {
+// dialTLS connects to a site with one of both protocols.
+func dialTLS(t testing.TB, base, protocol string) *tls.Conn {
 	t.Helper()
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.URL, "https://"), &tls.Config{
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(base, "https://"), &tls.Config{
 		InsecureSkipVerify: true, NextProtos: []string{protocol},
 	})
 	if err != nil {
@@ -83,10 +134,10 @@ func dialTLS(t testing.TB, p *testkit.Server, protocol string) *tls.Conn {
 }
 
 // askHTTP1 asks for the home page with more fields, and returns the answer.
-func askHTTP1(t *testing.T, p *testkit.Server, fields []string) string {
-	conn := dialTLS(t, p, "http/1.1")
+func askHTTP1(t *testing.T, base string, fields []string) string {
+	conn := dialTLS(t, base, "http/1.1")
 	var b bytes.Buffer
-	b.WriteString("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+	fmt.Fprintf(&b, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", base[len("https://"):])
 	for i := 0; i < len(fields); i += 2 {
 		fmt.Fprintf(&b, "%s: %s\r\n", fields[i], fields[i+1])
 	}
@@ -97,10 +148,10 @@ func askHTTP1(t *testing.T, p *testkit.Server, fields []string) string {
 }
 
 // askHTTP2 is the same over HTTP/2. The answer is empty if the connection has ended.
-func askHTTP2(t *testing.T, p *testkit.Server, fields []string) string {
-	conn := dialTLS(t, p, "h2")
+func askHTTP2(t *testing.T, base string, fields []string) string {
+	conn := dialTLS(t, base, "h2")
 	block := testkit.HTTP2Fields(append([]string{":method", "GET", ":scheme", "https",
-		":authority", "x", ":path", "/"}, fields...)...)
+		":authority", base[len("https://"):], ":path", "/"}, fields...)...)
 	go conn.Write(append([]byte(testkit.HTTP2Preface), testkit.HTTP2Header(1, 4|1, block)...))
 	for r := bufio.NewReader(conn); ; {
 		kind, _, payload, err := testkit.ReadHTTP2Frame(r)

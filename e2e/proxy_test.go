@@ -115,6 +115,7 @@ func startCaddy(t testing.TB, front, plain string, copies ...string) (*http.Clie
 	replace("\n{\n", "\n{\nadmin off\nskip_install_trust\nhttp_port "+port+"\n")
 	replace("\nexample.com {\n", "\n"+front+" {\ntls internal\n")
 	replace("https://example.com{", front+"{")
+	replace("\nhttps:// {\n", "\nhttps://"+front[strings.LastIndex(front, ":"):]+" {\n")
 	replace("reverse_proxy 127.0.0.1:8081 127.0.0.1:8082 127.0.0.1:8083 ",
 		"reverse_proxy "+strings.Join(copies, " ")+" ")
 	file := filepath.Join(dir, "Caddyfile")
@@ -125,6 +126,22 @@ func startCaddy(t testing.TB, front, plain string, copies ...string) (*http.Clie
 	client := newClient(t, &tls.Config{InsecureSkipVerify: true})
 	testkit.AwaitTrue(t, "Caddy", func() bool { return isHealthy(client, front) })
 	return client, p
+}
+
+// statusFor returns the status of the answer to a visitor of another host.
+func statusFor(t *testing.T, client *http.Client, base, host string) int {
+	t.Helper()
+	r, err := http.NewRequest("GET", base+"/get_name", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
 }
 
 // isHealthy reports whether the site at an address says that it is.
@@ -154,9 +171,10 @@ func TestHAProxyEndsTLS(t *testing.T) {
 	}
 	wantConfined(t, p)
 	log := wantLog(t, p)
-	askSite(newClient(t, &tls.Config{RootCAs: pool}), base, "GET", "/get_name", "", "session=abc")
-	if line := log("/get_name"); strings.Contains(line, "abc") {
-		t.Errorf("got a cookie in the line %s", line)
+	askSite(newClient(t, &tls.Config{RootCAs: pool}), base, "GET", "/get_name?secret", "",
+		"session=secret")
+	if line := log(" GET /get_name HTTP/2.0"); strings.Contains(line, "secret") {
+		t.Errorf("got a cookie or a query in the line %s", line)
 	}
 }
 
@@ -271,6 +289,22 @@ func TestCaddy(t *testing.T) {
 	client, p := startCaddy(t, base, plain, addrs...)
 	wantServed(t, client, base)
 	wantRedirects(t, plain, base)
+	if got := statusFor(t, client, base, "evil.example"); got != 421 {
+		t.Errorf("for another host: got status %d, want 421", got)
+	}
+	for range copies { // bad requests of one client are no reason to send nobody to a copy
+		conn := dialTLS(t, base, "http/1.1")
+		fmt.Fprintf(conn, "POST /set_name HTTP/1.1\r\nHost: %s\r\nContent-Type: "+
+			"application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\nwrong\r\n",
+			strings.TrimPrefix(base, "https://"))
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+	}
+	began := time.Now()
+	if !isHealthy(client, base) || time.Since(began) > time.Second {
+		t.Errorf("got no answer for %v after bad requests", time.Since(began))
+	}
 
 	b := testkit.NewBindClient(t, sendTo(&http.Client{Transport: client.Transport}, base))
 	b.Ask("POST", "/set_name", "name=Alice")

@@ -27,6 +27,17 @@ func TestPipeAsKeyFile(t *testing.T) {
 	}
 }
 
+// Without a file to watch, SIGHUP would be the end of a program, as it is by itself.
+func TestHangupWithoutAFile(t *testing.T) {
+	p := start(t, withKeyA)
+	if err := p.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.End(); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The owner matters: a server that doesn't run as root could not read the file
 // any more after root has edited it.
 func TestKeysKeepTheOwner(t *testing.T) {

@@ -2,8 +2,10 @@ package server
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,42 @@ import (
 
 	"cookiesession/internal/testkit"
 )
+
+// What a client of HTTP/2 may have open and send at a time is told to it first.
+func TestHTTP2Limits(t *testing.T) {
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config, srv.EnableHTTP2 = newServer(http.NotFoundHandler(), silent), true
+	srv.StartTLS()
+	defer srv.Close()
+	conn, err := tls.Dial("tcp", srv.Listener.Addr().String(), &tls.Config{
+		InsecureSkipVerify: true, NextProtos: []string{"h2"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	io.WriteString(conn, testkit.HTTP2Preface)
+	got, window := make(map[byte]int), 65535
+	for window == 65535 {
+		kind, _, payload, err := testkit.ReadHTTP2Frame(conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch kind {
+		case testkit.HTTP2Settings:
+			for ; len(payload) > 0; payload = payload[6:] {
+				got[payload[1]] = int(binary.BigEndian.Uint32(payload[2:]))
+			}
+		case testkit.HTTP2Window:
+			window += int(binary.BigEndian.Uint32(payload))
+		}
+	}
+	const streams, frame = 3, 5 // RFC 9113, section 6.5.2
+	if got[streams] != 8 || got[frame] != 16<<10 || window != 256<<10 {
+		t.Errorf("got the settings %v and a window of %d bytes", got, window)
+	}
+}
 
 // Clients of HTTP/2 dawdle in every way, and each connection ends in its time.
 func TestSlowHTTP2(t *testing.T) {

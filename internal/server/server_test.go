@@ -168,6 +168,27 @@ func TestNoStart(t *testing.T) {
 	}
 }
 
+// What watches the certificate ends when the start fails.
+func TestWatchersEnd(t *testing.T) {
+	ln, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	loads := 0
+	cfg := server.Config{
+		Addr: ln.Addr().String(), Handler: site, Log: slog.New(slog.DiscardHandler),
+		Certificate: certificate(t, time.Hour), CertificateLoaded: func(time.Time, error) { loads++ },
+	}
+	if err := server.Run(context.Background(), cfg); err == nil || loads != 1 {
+		t.Fatalf("got %v and the certificate loaded %d times", err, loads)
+	}
+	testkit.AwaitTrue(t, "the end of what watches", func() bool {
+		stacks := make([]byte, 1<<20)
+		return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "server.Watch.func")
+	})
+}
+
 // A header is limited before any handler sees it.
 func TestHeaderLimit(t *testing.T) {
 	s := start(t, server.Config{})

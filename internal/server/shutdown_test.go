@@ -99,6 +99,9 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 				t.Errorf("%+v: got an end after %v, of which it told at %v", tt, took, drained)
 			}
 			answered := strings.HasSuffix(<-answer, "\r\n\r\ndone")
+			if ended := time.Since(began); ended > tt.want+time.Second {
+				t.Errorf("%+v: got the connection closed after %v", tt, ended)
+			}
 			refused := strings.Contains(fmt.Sprint(err), "in flight after 25s")
 			if answered != tt.ok || (err == nil) != tt.ok || refused == tt.ok {
 				t.Errorf("%+v: got %v, and an answer: %v", tt, err, answered)
@@ -150,6 +153,11 @@ func TestIdleHTTP2AtTheEnd(t *testing.T) {
 			if conns[i].at != want {
 				t.Errorf("%v: got it closed at %v, want %v", states[i], conns[i].at, want)
 			}
+		}
+		_, server := net.Pipe()
+		late := &closing{Conn: server}
+		if srv.ConnState(late, http.StateNew); late.at != time.Now() {
+			t.Error("got a connection left open that was accepted at the last moment")
 		}
 	})
 }

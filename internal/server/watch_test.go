@@ -110,8 +110,13 @@ func TestWatchHangup(t *testing.T) {
 	}
 	for _, err := range want {
 		signalSelf(t, syscall.SIGHUP)
-		if got := <-told; got != err {
-			t.Errorf("got told %v, want %v", got, err)
+		select {
+		case got := <-told:
+			if got != err {
+				t.Errorf("got told %v, want %v", got, err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("got told nothing, want %v", err)
 		}
 	}
 	if took := time.Since(began); took > 2*time.Second {

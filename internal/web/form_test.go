@@ -116,6 +116,20 @@ func (z *zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Who is refused while a body may still come loses a connection of HTTP/1.1. One of HTTP/2
+// has other requests on it, and stays.
+func TestRefusedOverHTTP2(t *testing.T) {
+	s := newShop(t, insecure(), "")
+	for major, want := range map[int]string{1: "close", 2: ""} {
+		r, w := request("POST", "/nowhere", "item=tea"), httptest.NewRecorder()
+		r.ProtoMajor = major
+		s.ServeHTTP(w, r)
+		if got := w.Result().Header.Get("Connection"); got != want || w.Code != 404 {
+			t.Errorf("HTTP/%d: got status %d and Connection: %s", major, w.Code, got)
+		}
+	}
+}
+
 // Of a body that is too large no more than the limit is read, and the connection ends,
 // also where its length isn't known, or the handler is no action.
 func TestOversizedBodies(t *testing.T) {

@@ -34,6 +34,8 @@ func TestRefusedRequestsAreLogged(t *testing.T) {
 			"host=evil.example origins=http://shop.example " +
 			`hint="behind nginx: proxy_set_header Host`},
 		{"GET", "/secret", evil, "", "GET other 421", false, "route=other method=GET status=421"},
+		{"GET", "/cart", strings.Repeat("x", 101), "", "GET other 421", false,
+			"route=/cart method=GET status=421 host=" + strings.Repeat("x", 100) + " "},
 		{"POST", "/add", own, "cross-site", "POST other 403", false,
 			"route=/add method=POST status=403"},
 	} {
