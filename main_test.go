@@ -416,7 +416,7 @@ func TestHelp(t *testing.T) {
 	}
 	want := []string{
 		"cookiesession [flags]  ", "cookiesession keys COMMAND  ",
-		"cookiesession inspect [flags]  ",
+		"cookiesession inspect [flags]  ", "can also be given as COOKIESESSION_SOME_FLAG",
 	}
 	new(config).flagSet(nil).VisitAll(func(f *flag.Flag) {
 		want = append(want, "\n  -"+f.Name)
