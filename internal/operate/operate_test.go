@@ -94,6 +94,7 @@ func TestStatusOfKeysInUse(t *testing.T) {
 	ring := filepath.Join(t.TempDir(), "ring")
 	testkit.WriteFile(t, ring, testkit.KeyA)
 	site := newSite(ring)
+	site.Options.LimitsFor = func(*struct{}) (none sessions.Limits) { return none }
 	p := serve(t, site)
 	id, _ := site.Keys.Keys()[0].IDs()
 	site.Metrics.Observe("session", sessions.Event{
@@ -101,7 +102,7 @@ func TestStatusOfKeysInUse(t *testing.T) {
 	})
 	_, text := testkit.Send(t, "GET", p.AdminURL()+"/", "", http.Header{})
 	want := regexp.MustCompile(`(?m)^  \S{6} \S{6} +seals; last valid cookie 20(?s:.*)^  valid +1$`)
-	if !want.MatchString(text) {
+	if !want.MatchString(text) || !strings.Contains(text, ", or the longest that LimitsFor gives.") {
 		t.Errorf("got %s", text)
 	}
 }
@@ -250,6 +251,12 @@ func TestKeyChanges(t *testing.T) {
 	testkit.AwaitTrue(t, "the same keys", func() bool {
 		return p.Log.Has(`msg="key file loaded" file=` + ring + ` note="the keys are the same"`)
 	})
+	testkit.WriteFile(t, ring, "x")
+	signalSelf(t, syscall.SIGHUP)
+	testkit.AwaitTrue(t, "a bad file", func() bool { return p.Log.Has("the key file is bad") })
+	if got := strings.Count(p.Log.String(), `msg="key file loaded"`); got != 5 {
+		t.Errorf("got %d lines of files that were loaded, want one each: %s", got, p.Log)
+	}
 }
 
 // signalSelf sends a signal to this process.
