@@ -126,6 +126,7 @@ func TestAnswers(t *testing.T) {
 			{"GET", "/", "", 200, about, "Welcome back, Alice."},
 			{"GET", "/set_name", "", 200, "<!DOCTYPE html>...", `value="Alice"`},
 			{"POST", "/set_name", "name=", 422, "Type a name with ...", "Type a name with"},
+			{"POST", "/set_name", "name=", 422, "Type a name with ...", "required autofocus"},
 			{"POST", "/set_name?name=Eve", "", 422, "The field name is missing: ...",
 				"The field name is missing"},
 			{"POST", "/set_name", "name=%zz", 400, "The form is broken and was not read...",

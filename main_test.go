@@ -98,6 +98,13 @@ func TestFlags(t *testing.T) {
 				c.origins = web.Origins{"https://a.example", "https://b.example"}
 			},
 		},
+		{
+			args: "-bind 10s -idle 10s -lifetime 10s -origin https://a.example -key-file f",
+			want: func(c *config) {
+				c.bind, c.idle, c.lifetime = minBind, minBind, minBind
+				c.origins, c.keyFile = web.Origins{"https://a.example"}, "f"
+			},
+		},
 	} {
 		want := base
 		tt.want(&want)
@@ -316,6 +323,7 @@ $`
 		"-addr :8080":              "\nodd       this serves beyond loopback without HTTPS, ",
 		"-origin http://a.example": "\nodd       this serves beyond loopback without HTTPS, ",
 		"-encrypt=false":           "\ncookie    session, signed\n",
+		"-persist=false":           "\nbind      off\n",
 		"-admin-addr 0.0.0.0:9090": "\nodd       -admin-addr is beyond loopback: ",
 		"-shutdown-delay 61s":      "\nodd       -shutdown-delay is longer than a minute: ",
 		"-shutdown-delay 3s":       "\nshutdown  after serving on for 3s\n",
@@ -333,7 +341,7 @@ $`
 	for _, args := range []string{
 		"-admin-addr localhost:9090 -idle 1h -lifetime 1h -shutdown-delay 1m",
 		"-addr 127.0.0.1:http -origin http://localhost,http://LOCALHOST:80",
-		"-origin https://localhost -shutdown-delay 3s", // of a proxy
+		"-origin https://localhost -shutdown-delay 3s -bind 10m", // of a proxy
 		"-origin https://a.example,https://a.example:8443 -shutdown-delay 3s",
 	} {
 		out, err := runNow(t, withKeyA, "", append(strings.Fields(args), "-check")...)
@@ -416,7 +424,7 @@ func TestHelp(t *testing.T) {
 	}
 	want := []string{
 		"cookiesession [flags]  ", "cookiesession keys COMMAND  ",
-		"cookiesession inspect [flags]  ",
+		"cookiesession inspect [flags]  ", "can also be given as COOKIESESSION_SOME_FLAG",
 	}
 	new(config).flagSet(nil).VisitAll(func(f *flag.Flag) {
 		want = append(want, "\n  -"+f.Name)

@@ -2,6 +2,7 @@ package sessions_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -140,6 +141,48 @@ func TestAdoptedButUnstorable(t *testing.T) {
 	if saved, err := m.Save(w, s); saved.Reason != sessions.Unchanged || err != nil ||
 		w.Header()["Set-Cookie"] != nil {
 		t.Errorf("got %v, %v and %v", saved, err, w.Header())
+	}
+}
+
+// never can't be encoded while it says no.
+type never struct{ no bool }
+
+func (n never) MarshalText() ([]byte, error) {
+	if n.no {
+		return nil, errors.New("no")
+	}
+	return nil, nil
+}
+
+func (n *never) UnmarshalText([]byte) error { n.no = false; return nil }
+
+// What can't be encoded is a change like any other: late, if the response has begun, and
+// not if Save has told the handler of it, which then says that it has failed.
+func TestWhatCantBeEncodedIsAChange(t *testing.T) {
+	type site struct{ Never never }
+	for name, want := range map[string]int{"asked before": 1, "asked late": 1, "told": 0} {
+		failed := 0
+		m := managerOf(sessions.Options[site]{
+			Failed: func(_ http.ResponseWriter, _ *http.Request, err error) {
+				if failed++; err != sessions.ErrLate {
+					t.Errorf("%s: got %v", name, err)
+				}
+			},
+		})
+		exchange{}.do(t, m.Handler(http.HandlerFunc(
+			func(w http.ResponseWriter, r *http.Request) {
+				if name != "asked late" {
+					m.Get(r.Context()).Data.Never.no = name == "told"
+				}
+				if name == "told" {
+					m.Save(w, m.Get(r.Context()))
+				}
+				w.WriteHeader(400)
+				m.Get(r.Context()).Data.Never.no = true
+			})))
+		if failed != want {
+			t.Errorf("%s: Failed was called %d times, want %d", name, failed, want)
+		}
 	}
 }
 

@@ -771,6 +771,16 @@ func TestWith(t *testing.T) {
 			t.Errorf("got %q and %+v", got, s.Data)
 		}
 	}
+	ctx, _ := m.With(t.Context(), fixed{Name: "Ada"})
+	w := httptest.NewRecorder()
+	handle(m, func(w http.ResponseWriter, s *session) {
+		s.Data.Name = "Bob"
+		if _, err := m.Save(w, s); err != nil {
+			t.Error(err)
+		}
+		w.WriteHeader(500)
+	}).ServeHTTP(w, httptest.NewRequest("GET", "/", nil).WithContext(ctx))
+	wantKept(t, m, w.Result(), 500, "(none)") // as in a Handler without With
 	if _, s := m.With(t.Context(), fixed{}); s.Verdict() != sessions.None {
 		t.Errorf("without data: got %s, want none", s.Verdict())
 	}

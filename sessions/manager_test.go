@@ -82,6 +82,10 @@ type (
 	numbered struct{ ID int }
 	Marked   struct{ ID string }
 	hidden   struct{ Shown string }
+	Looped   struct {
+		*Looped
+		Name string
+	}
 )
 
 // A type whose sessions could not be read back is refused, with the field's name.
@@ -131,7 +135,11 @@ func TestNewRefusesTypes(t *testing.T) {
 			}]()},
 		"Forget": {madeOf[kinds]("Embedded"), madeOf[kinds]("n")},
 		"": {madeOf[kinds]("Named", "1"), madeOf[tree](), madeOf[time.Time](), madeOf[struct{}](),
-			madeOf[struct{ time.Time }](),
+			madeOf[struct{ time.Time }](), madeOf[Looped](),
+			madeOf[struct {
+				numbered
+				Int int `cbor:"numbered"`
+			}](),
 			madeOf[struct {
 				hidden
 				_ int

@@ -215,7 +215,15 @@ func TestFieldsOfANewerVersion(t *testing.T) {
 		}
 		// All that it knows to nothing ends the session; only what it doesn't know stays.
 		turn(t, old, value, sessions.Cleared, func(s *older) { *s = older{} })
-		look(t, old, begun(t, next, newer{Theme: "dark"}))
+		dark := begun(t, next, newer{Theme: "dark"})
+		look(t, old, dark)
+		// Clear ends that as well, also after a Save which has kept it.
+		s := old.Load(comes(old, dark))
+		saveOf(t, old, s, dark)
+		s.Clear()
+		if _, why, err := saveOf(t, old, s, dark); why != sessions.Cleared || err != nil {
+			t.Errorf("cleared after a Save: got %v and %v", why, err)
+		}
 		// Sealed again, under a new key and in the other mode.
 		other := managerOf(sessions.Options[older]{SignOnly: !signOnly}, hexB, hexA)
 		value = turn(t, other, value, sessions.Resealed, func(*older) {})

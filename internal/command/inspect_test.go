@@ -91,6 +91,9 @@ func TestInspectFinds(t *testing.T) {
 		{stdin: "session=x; shop.x=" + value[:20] + "%2d%2D; session%3D" + value},
 		{stdin: "session=" + value[:len(value)-2], says: "(characters missing: 2)"},
 		{stdin: "session=hello there", says: "not valid: malformed"},
+		{stdin: "Cookie: session=hello", says: "not valid: malformed"},
+		// One that doesn't count doesn't hide the one that does from those after it.
+		{stdin: "session=" + value + "; session=x; session=" + value[:len(value)-9] + "AAAAAAAAA"},
 		{stdin: "the session: hello", says: "no session cookie on"},
 		{stdin: "", says: "no session cookie on"},
 	}

@@ -106,13 +106,14 @@ func TestLines(t *testing.T) {
 					io.WriteString(lines, "http: TLS handshake error from "+end)
 					io.WriteString(lines, "http: something went wrong "+end)
 				}
+				io.WriteString(lines, "http: something else went wrong")
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				wantLines(t, buffer, map[string]int{
 					`level=WARN msg="http: TLS handshake error from`:      limit,
 					`level=WARN msg="http: something went wrong`:          limit,
 					`level=WARN msg="more: TLS handshake error" count=10`: 1,
-					`level=WARN msg="more: server error" count=10`:        1,
+					`level=WARN msg="more: server error" count=11`:        1,
 				})
 			})
 		})

@@ -43,7 +43,7 @@ func TestStalledWriter(t *testing.T) {
 			made: 30_000, size: 20, json: true, kept: 16<<10 + 1,
 			told: `"level":"WARN","msg":"log lines lost","count":13615}`,
 		},
-		{made: 1000, size: 4000, kept: 2<<20/4000 + 1, told: `msg="log lines lost" count=475`},
+		{made: 1500, size: 2048, kept: 2<<20/2048 + 1, told: `msg="log lines lost" count=475`},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := &stalled{goOn: make(chan struct{})}
@@ -203,5 +203,13 @@ func TestBadWriter(t *testing.T) {
 	if want := "msg=\"log lines lost\" count=3\nfourth\n"; told != want || q.Lost() != 3 ||
 		!strings.HasPrefix(w.String(), "sec\ntime=") {
 		t.Errorf("got %d lines lost, and %q", q.Lost(), w)
+	}
+	w.takes = []int{0} // and none by halves before
+	for _, line := range []string{"fifth\n", "sixth\n"} {
+		q.Write([]byte(line))
+		q.Flush(time.Minute)
+	}
+	if !strings.Contains(w.String(), "fourth\ntime=") {
+		t.Errorf("got %q, want no empty line", w)
 	}
 }

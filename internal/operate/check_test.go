@@ -14,9 +14,9 @@ func TestNotes(t *testing.T) {
 	var odd Notes
 	log := slog.New(&odd)
 	log.Info("x")
-	log.With("a", 1).Warn("y", "b", 2)
+	log.With("a", 1).Warn("y", "b", 2, "c", 3)
 	log.WithGroup("c").Error("z")
-	if got, want := odd.lines, []string{"y (b: 2)", "z"}; !slices.Equal(got, want) {
+	if got, want := odd.lines, []string{"y (b: 2) (c: 3)", "z"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

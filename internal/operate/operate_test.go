@@ -270,6 +270,12 @@ func TestKeyChanges(t *testing.T) {
 	testkit.AwaitTrue(t, "the same keys", func() bool {
 		return p.Log.Has(`msg="key file loaded" file=` + ring + ` note="the keys are the same"`)
 	})
+	testkit.WriteFile(t, ring, "x")
+	signalSelf(t, syscall.SIGHUP)
+	testkit.AwaitTrue(t, "a bad file", func() bool { return p.Log.Has("the key file is bad") })
+	if got := strings.Count(p.Log.String(), `msg="key file loaded"`); got != 5 {
+		t.Errorf("got %d lines of files that were loaded, want one each: %s", got, p.Log)
+	}
 }
 
 // signalSelf sends a signal to this process.

@@ -129,7 +129,8 @@ func TestDeviceSteps(t *testing.T) {
 	b.Raw("POST", "/session/refresh", "", "Sec-Secure-Session-Id", "x")
 	if !s.log.Has(`msg="request refused" route=/session/refresh method=POST status=400`) ||
 		strings.Count(s.log.String(), "request refused") != 1 ||
-		!s.log.Has(`level=DEBUG msg="device binding" event=challenged`) {
+		!s.log.Has(`level=DEBUG msg="device binding" event=challenged`) ||
+		s.log.Has("cookie refused") {
 		t.Errorf("got %s", s.log)
 	}
 	// Whatever a client says of its device, other addresses don't become labels.
@@ -171,6 +172,7 @@ func TestRefusedCookiesAreLogged(t *testing.T) {
 		s.do("GET", "/cart/", "", "Cookie", "session=aaaaaa.AAAA")
 		s.do("GET", "/style.css", "", "Cookie", "session=aaaaaa.AAAA")
 		s.do("GET", "/cart", "")
+		s.do("GET", "/cart", "", "Cookie", good)
 		s.do("GET", "/cart", "", "Cookie", good+"; "+good)
 		time.Sleep(15 * 24 * time.Hour)
 		s.do("GET", "/cart", "", "Cookie", good)
@@ -178,9 +180,11 @@ func TestRefusedCookiesAreLogged(t *testing.T) {
 			`level=INFO msg="cookie refused" verdict="unknown key" key_id=aaaaaa route=/cart`,
 			`level=DEBUG msg="cookie refused" verdict=expired`,
 			`level=INFO msg="several good cookies" count=2 route=/cart`,
+			`level=DEBUG msg=request route=/cart method=GET status=200 duration=`,
 		} {
 			if log := s.log.String(); !strings.Contains(log, want) ||
-				strings.Count(log, "cookie refused") != 2 {
+				strings.Count(log, "cookie refused") != 2 ||
+				strings.Count(log, "several good cookies") != 1 {
 				t.Errorf("got %s, want %s in it", log, want)
 			}
 		}

@@ -90,6 +90,10 @@ func TestLargeHeaders(t *testing.T) {
 			h.Get("Cache-Control") != "no-store" || h.Get("Content-Security-Policy") == "") {
 			t.Errorf("%s: got the header %v", what, h)
 		}
+		hasButton := strings.Contains(w.Body.String(), `<a href="/delete_cookies">`)
+		if hasButton != (tt.status == 431 && isHTML && !tt.plain) {
+			t.Errorf("%s: got the button to delete cookies: %v", what, hasButton)
+		}
 		if deletes := h.Get("Clear-Site-Data") == `"cookies"`; deletes != (tt.status == 303) {
 			t.Errorf("%s: got the header %v", what, h)
 		}

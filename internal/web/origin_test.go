@@ -145,5 +145,9 @@ func TestLocal(t *testing.T) {
 		if got := strings.Contains(text, "This site is at https://"+host+"/."); got != local {
 			t.Errorf("%s: got %q", host, text)
 		}
+		_, page := s.do("GET", "/cart", "", "Host", "evil.example", "Accept", testkit.Browser)
+		if got := strings.Contains(page, `<a href="https://`+host+`/">`); got != local {
+			t.Errorf("%s: got %s", host, page)
+		}
 	}
 }

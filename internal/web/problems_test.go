@@ -34,7 +34,7 @@ func TestFailures(t *testing.T) {
 		logged string
 	}{
 		{name: "error", err: errors.New("on fire"), status: 500, logged: "on fire"},
-		{name: "a refusal", ans: web.Answer{Page: "add", Status: 422}, status: 422},
+		{name: "a refusal", ans: web.Answer{Page: "add", Status: 400}, status: 400},
 		{name: "failing template", ans: web.Answer{Page: "broken"}, status: 500, logged: "failed"},
 		{name: "no such page", ans: web.Answer{Page: "nowhere"}, status: 500, logged: "failed"},
 		{name: "too large", item: strings.Repeat(secret, 300), status: 422},
