@@ -56,7 +56,8 @@ func TestReplay(t *testing.T) {
 			{"again", 200, "The balance is 100 again."},
 		} {
 			page = s.replays(t, page, own, step.do, step.status)
-			says(t, step.do, page, []string{step.balance, "What follows from it"}, []string{"Ada", own[20:40]})
+			says(t, step.do, page, []string{step.balance, "What follows from it"},
+				[]string{"Ada", own[20:40]})
 			s, other = other, s
 		}
 	})
