@@ -286,6 +286,7 @@ func TestPages(t *testing.T) {
 		{"POST", "/set_name", alice, "Your cookie has this name in it already, so no new one"},
 		{"POST", "/clear_name", none, "Your browser sent no session cookie, so the session was"},
 		{"POST", "/clear_name", alice, "If somebody copied it earlier, that copy still works: until"},
+		{"POST", "/clear_name", alice, ", or, if they keep using it, until <time"},
 		{"POST", "/clear_name", bad, "It had refused that cookie: tampered."},
 		{"POST", "/clear_name", two, "Another of them may count from now on."},
 	} {
