@@ -31,7 +31,9 @@ func routes(router *mux.Router, site *web.Site[session]) {
 	router.HandleFunc("/set_name", site.Action(setName)).Methods(post).Name("set_name")
 	router.HandleFunc("/get_name", site.Action(getName)).Methods(get...).Name("get_name")
 	end := router.HandleFunc("/clear_name", site.Action(clearName)).Methods(post).Name("clear_name")
-	site.Except(end, web.Exception{Form: "/get_name"})
+	site.Except(end, web.Exception{
+		Form: "/get_name", FormWhen: ", while you have a cookie",
+	})
 
 	// To take the lesson out: this line and its import, internal/lesson, templates/lesson.
 	lesson.Routes(router, site, session{Name: "Alice"})

@@ -136,7 +136,8 @@ func TestAnswers(t *testing.T) {
 				"There is no such page"},
 			{"PUT", "/get_name", "", 405, "This address answers only to GET, HEAD.",
 				"That is not possible here"},
-			{"GET", "/clear_name", "", 405, "This address answers only to POST. Its button ...",
+			{"GET", "/clear_name", "", 405, "This address answers only to POST. " +
+				"Its button is at /get_name, while you have a cookie.",
 				`href="/get_name">Go to its button<`},
 		} {
 			text := tt.text
@@ -284,8 +285,9 @@ func TestPages(t *testing.T) {
 		{"GET", "/get_name", bad, refused},
 		{"POST", "/set_name", none, "The server has sealed the name into a cookie"},
 		{"POST", "/set_name", alice, "Your cookie has this name in it already, so no new one"},
-		{"POST", "/clear_name", none, "Your browser sent no session cookie, so there was nothing"},
+		{"POST", "/clear_name", none, "Your browser sent no session cookie, so the session was"},
 		{"POST", "/clear_name", alice, "If somebody copied it earlier, that copy still works: until"},
+		{"POST", "/clear_name", alice, ", or, if they keep using it, until <time"},
 		{"POST", "/clear_name", bad, "It had refused that cookie: tampered."},
 		{"POST", "/clear_name", two, "Another of them may count from now on."},
 	} {

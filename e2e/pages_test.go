@@ -159,6 +159,7 @@ var pageStates = []pageState{
 	{"home-expired", planted("/", keyA, 15*day, "A"), "You were away for too long"},
 	{"script", planted("/", keyA, 0, "<script>console.log(1)</script>"), "<script>"},
 	{"wide", planted("/session", keyA, 0, strings.Repeat("\U0001F36A", 200)), "✓ valid"},
+	{"wide-word", planted("/session", keyA, 0, strings.Repeat("w", 200)), "✓ valid"},
 	{"right-to-left", planted("/get_name", keyA, 0, "שרה אבו־חסן"), "שרה"},
 	{"cleared", func(b *tab) { b.click(`form[action="/clear_name"] button`) }, "Name cleared"},
 	{"forged-name", renames, "the two no longer match"},
@@ -168,7 +169,7 @@ var pageStates = []pageState{
 	{"replay-empty", clicks(spend, spend, spend, spend), "Only 10 is left"},
 	{"paste", planted("/paste", keyA, 0, "A"), "and forgets it"},
 	{"paste-problem", pastes(text("nothing")), "There is no cookie of this site's form"},
-	{"pasted", pastes(baked(false)), "It is encrypted, and this page shows nothing"},
+	{"pasted", pastes(baked(false)), "It is encrypted, and this page doesn't open it"},
 	{"pasted-signed", pastes(baked(true)), "anybody who has it can read this"},
 }
 
@@ -266,7 +267,7 @@ func TestBrowserPages(t *testing.T) {
 		if received > 40<<10 || received < 2_000 {
 			t.Errorf("%s: got %d bytes on a first visit, want 40 KB at most", state.name, received)
 		}
-		for _, width := range []int64{320, 375, 640, 1280} {
+		for _, width := range []int64{320, 375, 640, 1024, 1280} {
 			b.run(chromedp.EmulateViewport(width, 800))
 			if got := eval[int64](b, "document.documentElement.scrollWidth"); got > width {
 				t.Errorf("%s: got %d pixels of width on a screen of %d", state.name, got, width)
@@ -285,7 +286,7 @@ func TestBrowserPages(t *testing.T) {
 				`getComputedStyle(e).listStyleType === "none" && e.getAttribute("role") !== "list"`},
 			"boxes without a border where colours are forced": {".note, .next, .anatomy, .http, pre",
 				"parseFloat(getComputedStyle(e).borderTopWidth) < 1"},
-			"targets that are too low": {"nav a, summary, .answers a, main .button",
+			"targets that are too low": {"nav a, summary, .answers li, main .button",
 				"e.getBoundingClientRect().height < 44"},
 			"breaks within words": {".cookie, .attribute, code", // but for base64
 				`getComputedStyle(e).lineBreak === "anywhere"`},

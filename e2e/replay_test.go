@@ -32,7 +32,7 @@ func TestReplay(t *testing.T) {
 		!strings.HasSuffix(out, "\nName cleared from session\nName: Alice\n") {
 		t.Errorf("got %s from %s", out, lines)
 	}
-	if got := run("curl -b jar " + base + "/get_name"); got != "Name not found in session\n" {
+	if got := run("curl -b try " + base + "/get_name"); got != "Name not found in session\n" {
 		t.Errorf("got %s after clearing", got)
 	}
 }

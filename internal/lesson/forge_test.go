@@ -62,7 +62,7 @@ func TestForgeTheName(t *testing.T) {
 			fmt.Sprintf(`<dd><code>[%d, 0, {"Name": "Alice"}]</code>`, began),
 			fmt.Sprintf(`<dd><code>[%d, 0, {"Name": "Mallory"}]</code>`, began),
 			`<span class="verdict good">✓ valid</span>: whoever has the key`,
-			"You still have no cookie.",
+			"You still have no cookie.", "specimen, which the server made for somebody called Alice",
 		}, nil)
 		r := s.request("POST", "/forge", "", "part=name")
 		r.Header.Del("Accept")
@@ -152,7 +152,7 @@ func TestForgeLeavesTheCookieAlone(t *testing.T) {
 		case sessions.None:
 			own = "You still have no cookie."
 		}
-		button := "On a copy."
+		button := "On a specimen or copy:"
 		if was.KeyID == "" {
 			button = "On a sample."
 		}
@@ -191,9 +191,11 @@ func TestForgeRefusesOtherForms(t *testing.T) {
 			says(t, form, body, []string{want}, nil)
 		}
 	}
-	if res, _ := s.do(s.request("GET", "/forge", good, "")); res.StatusCode != 405 {
+	res, page := s.do(s.request("GET", "/forge", good, ""))
+	if res.StatusCode != 405 {
 		t.Errorf("GET: got status %d", res.StatusCode)
 	}
+	says(t, "GET", page, []string{"Its button is at /session#try."}, nil)
 }
 
 // A long payload is shown in part, and the change in the part that is shown. Under a key

@@ -60,7 +60,7 @@ func Routes[T any](router *mux.Router, site *web.Site[T], example T) {
 	get := []string{http.MethodGet, http.MethodHead}
 	router.HandleFunc("/session", site.Action(l.show)).Methods(get...).Name("session")
 	forge := router.HandleFunc("/forge", site.Action(l.forge)).Methods(http.MethodPost).Name("forge")
-	site.Except(forge, web.Exception{Form: "/session#forge"})
+	site.Except(forge, web.Exception{Form: "/session#try"})
 	both := append(get, http.MethodPost)
 	router.HandleFunc("/replay", site.Action(l.replay)).Methods(both...).Name("replay")
 	router.HandleFunc("/paste", site.Action(l.paste)).Methods(both...).Name("paste")
@@ -142,15 +142,26 @@ func (l *lesson[T]) show(r *http.Request, s *sessions.Session[T]) (web.Answer, e
 		Ladder: l.ladder(shown.Passed), Specimens: l.specimens(data), Base: l.base(r),
 	}
 	shown.Encrypted = v.Secret
-	text := own.Text("session") + "\n" + shown.Text("lesson") + fmt.Sprintf(tries, v.Base)
+	commands := tries
+	if sample {
+		commands = sampleTry + tries
+	}
+	text := own.Text("session") + "\n" + shown.Text("lesson") + fmt.Sprintf(commands, v.Base)
 	return web.Answer{Text: text, Page: "session", Data: v}, nil
 }
 
 // tries are commands to see for oneself, at the address of the site.
 const tries = `
-try forging   curl -b jar -d part=mac %[1]s/forge
-try a replay  curl -c jar -d name=Alice %[1]s/set_name; cp jar old
-              curl -b jar -c jar -X POST %[1]s/clear_name; curl -b old %[1]s/get_name`
+try forging   curl -b jar -d part=name %[1]s/forge
+              (or part=id, stamp, payload, mac, key)
+try a replay  curl %[1]s/replay
+              or curl -c try -d name=Alice %[1]s/set_name; cp try old
+              curl -b try -c try -X POST %[1]s/clear_name; curl -b old %[1]s/get_name
+judge a jar   curl --data-urlencode cookie@jar %[1]s/paste`
+
+// sampleTry is how to see a cookie for whoever has none.
+const sampleTry = `
+see a sample  curl -c try -d name=Alice %[1]s/set_name; curl -b try %[1]s/session`
 
 // would returns a Set-Cookie line like that which would come with data in the visitor's
 // session, or nothing if that doesn't fit into a cookie.

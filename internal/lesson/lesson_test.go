@@ -19,6 +19,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"cookiesession/internal/report"
+	"cookiesession/internal/testkit"
 	"cookiesession/sessions"
 )
 
@@ -47,7 +48,7 @@ var inStates = map[string]struct {
 	"none": {
 		want: []string{
 			"a <strong>sample</strong>", "The sample passed all 9 checks", "For the sample:",
-			"The sample was sealed with the key", `<dt>Owner</dt><dd dir="auto">Zoe</dd>`,
+			"The sample was sealed with the key", `<dt>Owner</dt><dd><bdi>Zoe</bdi></dd>`,
 			"It sent no cookie of this site", "When you set a name, it sends one like this:",
 		},
 		not: []string{sent, deleted, "How long it lasts", "class=\"verdict", clears},
@@ -55,7 +56,7 @@ var inStates = map[string]struct {
 	"valid": {
 		want: []string{
 			good, "Your cookie passed all 9 checks", "Signed only, and encrypted",
-			"It is the key the server uses now", `<dt>Owner</dt><dd dir="auto">Ada</dd>`,
+			"It is the key the server uses now", `<dt>Owner</dt><dd><bdi>Ada</bdi></dd>`,
 			"(in 14 days)", "(in 90 days)", "(60 seconds ago)", "Ends if unused", `<svg class="line"`,
 			"If your data did, it would send one like this:", clears,
 		},
@@ -82,14 +83,14 @@ var inStates = map[string]struct {
 	},
 	"expired": {
 		want: []string{
-			`<strong class="verdict calm">expired</strong> The session has ended: ` +
+			`<strong class="verdict">expired</strong> The session has ended: ` +
 				"nobody used it for more than 14 days.",
 			ended, "Ended unused", `<svg class="line"`,
 		},
 		not: append([]string{"warn", deleted}, refused...),
 	},
 	"too old": {
-		want: []string{`"verdict calm">too old`, ended, "Ended in any case", `<svg class="line"`},
+		want: []string{`"verdict">too old`, ended, "Ended in any case", `<svg class="line"`},
 		not:  append([]string{"warn", deleted}, refused...),
 	},
 	"from the future": {
@@ -169,11 +170,16 @@ func TestText(t *testing.T) {
 			r.Header.Del("Accept")
 			_, text := s.do(r)
 			says(t, state, text, []string{
-				want, "\nin it         your data", "\nwho reads it  ",
-				"\nforging it    takes the server's key: HMAC-SHA256(", "\nlimits        ",
-				"\ntry forging   curl ", "-d part=mac http://example.com/forge\n",
-				"\ntry a replay  curl ", "curl -b old http://example.com/get_name",
-			}, []string{"Zoe"})
+				want, "\nin it         a key id", "\nwho reads it  ",
+				"\nforging it    takes the server's key. It computes HMAC-SHA256(", "\nlimits        ",
+				"\ntry forging   curl ", "-d part=name http://example.com/forge\n",
+				"\ntry a replay  curl http://example.com/replay\n",
+				"curl -b old http://example.com/get_name",
+				"\njudge a jar   curl --data-urlencode cookie@jar http://example.com/paste\n",
+			}, []string{"Zoe", "-c jar"})
+			if got := strings.Contains(text, "\nsee a sample  curl "); got != (state == "none") {
+				t.Errorf("%s: got it told how to see a sample: %v", state, got)
+			}
 			opens := s.sign || state != "another program"
 			if got := strings.Contains(text, "\nwho reads it  "+reader+"\n"); got != opens {
 				t.Errorf("%s: got it told that the server can open it: %v", state, got)
@@ -399,8 +405,8 @@ func TestSpecimens(t *testing.T) {
 			"16 random bytes and the encrypted session", "so their times are new",
 			">" + encrypted + ".<", ">" + signed + ".<",
 			"<h3>Signed only</h3>", "<h3>Signed and encrypted</h3>",
-			"<dt>Owner</dt><dd dir=\"auto\">Åda</dd>",
-			`<dd dir="auto">[&#34;tea&#34;, &#34;&lt;b&gt;&#34;]</dd>`,
+			"<dt>Owner</dt><dd><bdi>Åda</bdi></dd>",
+			`<dd><bdi>[&#34;tea&#34;, &#34;&lt;b&gt;&#34;]</bdi></dd>`,
 		}, nil)
 		if got := strings.Count(page, ", a compact relative of JSON, they are:"); got != 1 {
 			t.Errorf("got %d payloads read, want that of the signed one alone", got)
@@ -484,4 +490,29 @@ func TestTimes(t *testing.T) {
 			`<rect class="left" x="18%" y="28" width="57%" height="4"/>`,
 		}, nil)
 	})
+}
+
+// The lesson's stylesheet is on each page of a site. It styles what has a class, and so
+// nothing of the site's own.
+func TestStyleIsTheLessonsAlone(t *testing.T) {
+	css := testkit.ReadFile(t, "../../templates/lesson/lesson.css")
+	parens := regexp.MustCompile(`\([^()]*\)`)
+	rule := regexp.MustCompile(`(?m)^\t*([^@:\t\n/-][^{\n]*|:is[^{\n]*) \{ `)
+	rules := rule.FindAllStringSubmatch(css, -1)
+	if len(rules) < 50 {
+		t.Errorf("got %d rules", len(rules))
+	}
+	for _, rule := range rules {
+		whole := rule[1]
+		for parens.MatchString(whole) { // which may have commas in them
+			whole = parens.ReplaceAllStringFunc(whole, func(s string) string {
+				return strings.NewReplacer("(", "", ")", "", ",", "").Replace(s)
+			})
+		}
+		for selector := range strings.SplitSeq(whole, ",") {
+			if !strings.ContainsAny(selector, ".#") {
+				t.Errorf("got the selector %q for everything", selector)
+			}
+		}
+	}
 }

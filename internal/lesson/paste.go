@@ -57,7 +57,7 @@ func (l *lesson[T]) paste(r *http.Request, s *sessions.Session[T]) (web.Answer, 
 }
 
 // judge returns the verdict on a cookie's value, and what can be seen of it without a key.
-// Otherwise whoever finds old logs or backups could decrypt them here.
+// Otherwise an expired one from an old log or backup could be read here.
 func (l *lesson[T]) judge(value string) report.Report {
 	judged := report.Of(l.about, l.own.Open(&http.Cookie{Value: value}))
 	r := report.Peek[T](l.about.Cookie, value)

@@ -37,8 +37,8 @@ func TestReplay(t *testing.T) {
 		own := s.states(t)["renewed"]
 		_, page := s.do(s.request("GET", "/replay", own, ""))
 		says(t, "at first", page, []string{
-			"The balance is 100.", "Spend 30", "keeps no copy",
-		}, []string{"Send the old cookie again"})
+			"The balance is 100.", "Spend 30", "keeps no copy", "Spend some of it, then",
+		}, []string{"Send the old cookie again", "What follows from it"})
 		for _, step := range []struct {
 			do      string
 			status  int
@@ -56,7 +56,8 @@ func TestReplay(t *testing.T) {
 			{"again", 200, "The balance is 100 again."},
 		} {
 			page = s.replays(t, page, own, step.do, step.status)
-			says(t, step.do, page, []string{step.balance}, []string{"Ada", own[20:40]})
+			says(t, step.do, page, []string{step.balance, "What follows from it"},
+				[]string{"Ada", own[20:40]})
 			s, other = other, s
 		}
 	})

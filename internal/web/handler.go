@@ -125,7 +125,7 @@ func (s *Site[T]) notFound(r *http.Request, _ *sessions.Session[T]) (Answer, err
 // lacks the Allow header, which RFC 9110 (15.5.6) requires.
 func (s *Site[T]) notAllowed(r *http.Request, _ *sessions.Session[T]) (Answer, error) {
 	var allowed []string
-	var form string
+	var form, when string
 	try := *r
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		try.Method = method
@@ -133,6 +133,7 @@ func (s *Site[T]) notAllowed(r *http.Request, _ *sessions.Session[T]) (Answer, e
 			allowed = append(allowed, method)
 			responseOf(r).route = label(route)
 			form = cmp.Or(s.exceptions[route].Form, form)
+			when = cmp.Or(s.exceptions[route].FormWhen, when)
 		}
 	}
 	list := strings.Join(allowed, ", ")
@@ -142,7 +143,7 @@ func (s *Site[T]) notAllowed(r *http.Request, _ *sessions.Session[T]) (Answer, e
 		Header: http.Header{"Allow": {list}},
 	}
 	if form != "" {
-		p.Text += " Its button is at " + form + "."
+		p.Text += " Its button is at " + form + when + "."
 		p.Data = form
 	}
 	return Answer{}, p
@@ -174,6 +175,10 @@ type Exception struct {
 	// Form is the address of the form that is sent to the route, such as /cart#order. The
 	// page for somebody who comes without a form leads there.
 	Form string
+
+	// FormWhen ends the sentence that names Form, if the button is not always there, such as
+	// ", while something is in your cart".
+	FormWhen string
 
 	// CrossOrigin lets pages of other sites send forms here, such as a login provider's
 	// answer. It comes without the session, as the cookie's SameSite has it, and may be

@@ -28,6 +28,7 @@ type Page[T any] struct {
 	Cookie    sessions.Cookie // that came with the request
 	Sent      int             // how many cookies of its name came, good or bad
 	Ends      time.Time       // when the session that came ends if it isn't used
+	Latest    time.Time       // when it ends in any case
 	Saved     sessions.Saved  // what was written
 	SetCookie []string        // the lines of the session's cookie, and of its ticket
 	Binds     bool            // this site binds sessions to devices
@@ -60,6 +61,7 @@ func (s *Site[T]) page(r *http.Request, v *sessions.Session[T], ans Answer) Page
 		p.Shared = s.Shared(r, v)
 	}
 	p.Session, p.Cookie, p.Ends = v.Data, v.Cookie(), v.Ends()
+	p.Latest = v.Began().Add(v.Limits().Lifetime)
 	p.Sent = len(r.CookiesNamed(s.Sessions.CookieName()))
 	return p
 }
