@@ -89,7 +89,7 @@ func getName(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) 
 }
 
 func clearName(_ *http.Request, s *sessions.Session[session]) (web.Answer, error) {
-	s.Clear()
+	s.Clear() // the whole session; to forget only the name: s.Data.Name = ""
 	return web.Message("clear", "Name cleared from session"), nil
 }
 

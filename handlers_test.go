@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -353,4 +354,74 @@ func TestTryAgain(t *testing.T) {
 		v.want("POST", "/set_name", "name=Bob", 503, ">End the session</button>")
 		v.want("POST", "/clear_name", "", 200, "Name cleared from session")
 	})
+}
+
+// The other commands print the version, also where nothing could be served, make keys, and
+// read what a server has written.
+func TestCommands(t *testing.T) {
+	v := visitor{t: t, site: newTestApp(t)}
+	v.send("POST", "/set_name", "name=Alice")
+	for _, tt := range []struct{ args, want string }{
+		{
+			"-version -key-file /nowhere -tls-cert c",
+			`^cookiesession \S.*, commit \S+, go1\.\d+.*\n$`,
+		},
+		{"keys new", `^[0-9a-f]{64}\n$`},
+		{"inspect -show", `"Alice"`},
+	} {
+		out, err := runNow(t, withKeyA, v.cookie, strings.Fields(tt.args)...)
+		if err != nil || !regexp.MustCompile(tt.want).MatchString(out) {
+			t.Errorf("%s: got %q and %v", tt.args, out, err)
+		}
+	}
+}
+
+// The site knows its origins.
+func TestOrigin(t *testing.T) {
+	v := visitor{t: t, site: newTestApp(t, "-origin", "https://localhost")}
+	v.want("POST", "/set_name", "name=Bob", 200, "Name Bob set in session")
+	v.site = newTestApp(t, "-origin", "https://a.example")
+	v.want("POST", "/set_name", "name=Bob", 421, "This server does not serve the host...")
+}
+
+// Without a key there is a warning, and a random one. A key that is no good is not quoted.
+func TestKeys(t *testing.T) {
+	a, b := startRun(t, nil), startRun(t, nil)
+	if !a.Log.Has(`level=WARN msg="no key is configured: sessions end`) {
+		t.Errorf("got no warning: %s", a.Log)
+	}
+	ring := filepath.Join(t.TempDir(), "ring")
+	testkit.WriteFile(t, ring, testkit.KeyA)
+	c, d := startRun(t, withKeyA), startRun(t, nil, "-key-file", ring)
+	for _, tt := range []struct {
+		from, to *testkit.Server
+		want     string
+	}{
+		{from: a, to: a, want: "Name: Bob\n"},
+		{from: a, to: b, want: "Name not found in session\n"},
+		{from: c, to: d, want: "Name: Bob\n"},
+	} {
+		res, _ := testkit.Send(t, "POST", tt.from.URL+"/set_name", "name=Bob", http.Header{
+			"Content-Type": {"application/x-www-form-urlencoded"},
+		})
+		cookie, _, _ := strings.Cut(res.Header.Get("Set-Cookie"), ";")
+		header := http.Header{"Cookie": {cookie}}
+		if _, got := testkit.Send(t, "GET", tt.to.URL+"/get_name", "", header); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+	for p, want := range map[*testkit.Server]bool{b: true, d: false} {
+		_, text := testkit.Send(t, "GET", p.URL+"/get_name", "", http.Header{
+			"Accept": {testkit.Browser}, "Cookie": {"session=aaaaaa." + strings.Repeat("A", 100)},
+		})
+		const why = "This server makes a new key each time it starts"
+		if got := strings.Contains(text, why); got != want {
+			t.Errorf("got told that the keys end: %v, want %v: %s", got, want, text)
+		}
+	}
+	_, err := runNow(t, environ{"COOKIESESSION_KEYS": testkit.KeyA[:63]}, "")
+	if err == nil || !strings.Contains(err.Error(), "COOKIESESSION_KEYS:1: ") ||
+		strings.Contains(err.Error(), testkit.KeyA[:20]) {
+		t.Errorf("got %v for a bad key", err)
+	}
 }

@@ -109,7 +109,7 @@ func buy(r *http.Request, s *sessions.Session[session]) (web.Answer, error) {
 // these here know it, and no other ones.
 func TestDemoComesOut(t *testing.T) {
 	slow(t)
-	dir := copyProject(t, "handlers_test.go", "main_test.go", "templates/home.html",
+	dir := copyProject(t, "handlers_test.go", "templates/home.html",
 		"templates/set_name.html", "templates/set.html", "templates/get.html",
 		"templates/clear.html", "templates/parts.html", "templates/style.css",
 		"templates/icon.svg", "templates/robots.txt")

@@ -143,6 +143,7 @@ func (f *follower) run(line string, want *string) {
 		return
 	case strings.Contains(command, "go mod edit -module "):
 		f.stopServer()
+		f.sh.run("cd '" + f.dir + "'")
 		f.t.Run("gitignore", f.checkIgnored)
 		defer func() { f.renamed = true }()
 	}
@@ -321,6 +322,7 @@ func (f *follower) tryRenamed() {
 	f.expect("gofmt -l .", "")
 	f.run("said=$(go test -short -run 'TestImports|TestQuickStart' . ./e2e)", nil)
 	f.expect("grep -rn '\"cookiesession/[a-z]' --include='*.go' . || echo none", "none")
+	f.expect("grep -rn 'go doc cookiesession/[a-z]' --include='*.md' . || echo none", "none")
 	f.expect("grep -n '[[:space:]]cookiesession' */go.mod || echo none", "none")
 }
 

@@ -45,7 +45,8 @@
 // zero is empty, and has no cookie.
 //
 // Most programs need only Handler and Get. Use [Manager.Load] and [Manager.Save] where you
-// can't wrap the handlers, and [Manager.With] in unit tests.
+// can't wrap the handlers, and [Manager.With] in unit tests. In example_test.go, begin with
+// ExampleKeyring_Watch, which reads keys from a file, and ExampleSession_Renew, a login.
 //
 // # Keys
 //
@@ -103,33 +104,32 @@
 //
 // # What Handler keeps
 //
-// Handler saves the session when the response begins, in whatever way it does. Beside each
-// row is the test that holds it.
+// Handler saves the session when the response begins, in whatever way it does.
 //
 //	Handler saves
 //	    at WriteHeader, Write, ReadFrom or Flush,
-//	    or when the handler returns                 TestHandlerSaves
-//	    after a 103, not with it                    TestHandlerSavesAfter103
-//	    with a status of 101                        TestHandlerSavesAt101
-//	    before Hijack, which fails if saving does   TestHandlerSavesBeforeHijack
-//	    later, if Hijack fails                      TestHandlerHijackFails
-//	    later, if Hijack or Flush isn't supported   TestHandlerNoHijack, TestHandlerNoFlush
-//	    once, even after Save                       TestHandlerSecondSave
+//	    or when the handler returns
+//	    after a 103, not with it
+//	    with a status of 101
+//	    before Hijack, which fails if saving does
+//	    later, if Hijack fails
+//	    later, if Hijack or Flush isn't supported
+//	    once, even after Save
 //	Handler doesn't save
-//	    a session that is unchanged                 TestHandlerUnchanged
-//	    with a status of 500 or above               TestHandlerServerError
-//	    when http.TimeoutHandler has answered       TestHandlerTimeout
-//	    after a panic                               TestHandlerPanic
+//	    a session that is unchanged
+//	    with a status of 500 or above
+//	    when http.TimeoutHandler has answered
+//	    after a panic
 //	If saving fails
-//	    Failed answers instead of the handler       TestHandlerFailed, TestHandlerFailedAnswers
-//	    with 503 by default for ErrTryAgain         TestHandlerFailedForNow
-//	    and is told of changes that came too late   TestHandlerLate, TestHandlerLateIsLogged
+//	    Failed answers instead of the handler
+//	    with 503 by default for ErrTryAgain
+//	    and is told of changes that came too late
 //	Handler works
-//	    in layers, which share the session          TestHandlerTwoLayers
-//	    with other managers, even of the same type  TestHandlerTwoManagers
-//	    with sendfile, deadlines and full duplex    TestHandlerSendfile, TestHandlerWriter
-//	    without decoding unless Get is called       TestHandlerDecodesWhenAsked
-//	    beside the handler's Vary, Cache-Control    TestHandlerVary, TestHandlerCacheControl
+//	    in layers, which share the session
+//	    with other managers, even of the same type
+//	    with sendfile, deadlines and full duplex
+//	    without decoding unless Get is called
+//	    beside the handler's Vary, Cache-Control
 //
 // A response has Vary: Cookie if the session was asked for. If it sets or deletes the
 // cookie, or comes from Failed, it has Cache-Control: no-store, unless the handler has set

@@ -786,17 +786,48 @@ func TestWith(t *testing.T) {
 	}
 }
 
-// The table of the package comment names a test for each of its rows.
+// The tests that hold what the package comment says under "What Handler keeps", row by row.
+//
+//	Handler saves
+//	    at WriteHeader, Write, ReadFrom or Flush,
+//	    or when the handler returns                 TestHandlerSaves
+//	    after a 103, not with it                    TestHandlerSavesAfter103
+//	    with a status of 101                        TestHandlerSavesAt101
+//	    before Hijack, which fails if saving does   TestHandlerSavesBeforeHijack
+//	    later, if Hijack fails                      TestHandlerHijackFails
+//	    later, if Hijack or Flush isn't supported   TestHandlerNoHijack, TestHandlerNoFlush
+//	    once, even after Save                       TestHandlerSecondSave
+//	Handler doesn't save
+//	    a session that is unchanged                 TestHandlerUnchanged
+//	    with a status of 500 or above               TestHandlerServerError
+//	    when http.TimeoutHandler has answered       TestHandlerTimeout
+//	    after a panic                               TestHandlerPanic
+//	If saving fails
+//	    Failed answers instead of the handler       TestHandlerFailed, TestHandlerFailedAnswers
+//	    with 503 by default for ErrTryAgain         TestHandlerFailedForNow
+//	    and is told of changes that came too late   TestHandlerLate, TestHandlerLateIsLogged
+//	Handler works
+//	    in layers, which share the session          TestHandlerTwoLayers
+//	    with other managers, even of the same type  TestHandlerTwoManagers
+//	    with sendfile, deadlines and full duplex    TestHandlerSendfile, TestHandlerWriter
+//	    without decoding unless Get is called       TestHandlerDecodesWhenAsked
+//	    beside the handler's Vary, Cache-Control    TestHandlerVary, TestHandlerCacheControl
 func TestPackageCommentTable(t *testing.T) {
-	names := regexp.MustCompile(`\bTest\w+`).FindAllString(readText("doc.go"), -1)
-	if len(names) < 10 {
+	tests := readText("handler_test.go")
+	_, table, _ := strings.Cut(tests, "\n//\tHandler saves\n")
+	table, _, _ = strings.Cut(table, "\nfunc ")
+	names := regexp.MustCompile(`\bTest\w+`).FindAllString(table, -1)
+	if len(names) < 20 {
 		t.Errorf("the table has %d tests", len(names))
 	}
-	tests := readText("handler_test.go")
 	for _, name := range names {
 		if !strings.Contains(tests, "\nfunc "+name+"(t *testing.T)") {
 			t.Errorf("there is no %s", name)
 		}
+	}
+	plain := regexp.MustCompile(`(?m) +Test.*$`).ReplaceAllString(table, "")
+	if !strings.Contains(readText("doc.go"), "\n//\tHandler saves\n"+plain) {
+		t.Errorf("the package comment has other rows than %s", plain)
 	}
 }
 

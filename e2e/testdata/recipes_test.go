@@ -40,6 +40,7 @@ var recipes = []struct {
 		{"GET", "/get_name", "", 200, "Name not found in session"},
 	}},
 	{"a login", session{}, []step{
+		{"GET", "/login", "", 200, "<!DOCTYPE html>..."},
 		{"POST", "/login", "user=ada&password=wrong", 403, "The user or the password is wrong."},
 		{"POST", "/login", "user=ada&password=pw", 303, "Go on at /"},
 		{"GET", "/session", "", 200, "verdict       valid..."},

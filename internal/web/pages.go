@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -156,10 +158,17 @@ func readPages(files fs.FS, funcs template.FuncMap) (map[string]*template.Templa
 			continue
 		}
 		name := strings.TrimSuffix(path.Base(file), ".html")
-		pages[name], err = template.Must(common.Clone()).ParseFS(files, file)
+		page, err := template.Must(common.Clone()).ParseFS(files, file)
 		if err != nil {
 			return nil, err
 		}
+		// The first use looks at all of a page, such as for a template that has no
+		// definition. That it has no data to show is not the page's fault.
+		var wrong *template.Error
+		if err := page.ExecuteTemplate(io.Discard, "layout.html", nil); errors.As(err, &wrong) {
+			return nil, wrong
+		}
+		pages[name] = page
 	}
 	if pages[errorPage] == nil {
 		return nil, fmt.Errorf("there is no %s%s.html", folder, errorPage)

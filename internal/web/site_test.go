@@ -504,8 +504,13 @@ func TestNew(t *testing.T) {
 		"unexpected":   func(s *site) { s.files["templates/cart.html"].Data = []byte("{{end}}") },
 		"unterminated": func(s *site) { s.files["templates/add.html"].Data = []byte(`{{"x`) },
 		"shout":        func(s *site) { s.config.Funcs = nil },
-		"none.css":     func(s *site) { s.config.Assets = []web.Asset{{File: "none.css"}} },
-		"Insecure":     func(s *site) { s.options.Bind = time.Hour },
+		// One that only an error page has a use for, in a branch.
+		`error.html:1:72: no such template "none"`: func(s *site) {
+			const text = `{{if .TryAgain}}{{template "none"}}{{end}}`
+			s.files["templates/error.html"].Data = []byte(page("", text))
+		},
+		"none.css": func(s *site) { s.config.Assets = []web.Asset{{File: "none.css"}} },
+		"Insecure": func(s *site) { s.options.Bind = time.Hour },
 		"slash": func(s *site) {
 			s.config.Assets = []web.Asset{{Path: "/static", File: "static"}}
 		},
