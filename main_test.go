@@ -99,8 +99,10 @@ func TestFlags(t *testing.T) {
 			},
 		},
 		{
-			args: "-bind 10s -idle 10s -lifetime 10s -origin https://a.example -key-file f",
+			args: "-bind 10s -idle 10s -lifetime 10s -origin https://a.example -key-file f " +
+				"-addr 127.0.0.1:80 -admin-addr [::1]:80",
 			want: func(c *config) {
+				c.addr, c.adminAddr = "127.0.0.1:80", "[::1]:80"
 				c.bind, c.idle, c.lifetime = minBind, minBind, minBind
 				c.origins, c.keyFile = web.Origins{"https://a.example"}, "f"
 			},
@@ -137,7 +139,10 @@ func TestContradictions(t *testing.T) {
 		"-bind 10500ms":                       "-idle, -lifetime and -bind must be whole seconds",
 		"-admin-addr 127.0.0.1:8080":          "-addr and -admin-addr are one address: ",
 		"-addr :http -admin-addr [::1]:80":    "-addr and -admin-addr are one address: ",
-		"-origin app.example.com":             `invalid value "app.example.com" for flag -origin`,
+		"-addr 0.0.0.0:80 -admin-addr [::1]:80": "" +
+			"-addr and -admin-addr are one address: ",
+		"-addr [::1]:80 -admin-addr [::]:80": "-addr and -admin-addr are one address: ",
+		"-origin app.example.com":            `invalid value "app.example.com" for flag -origin`,
 		"-bind 1h -idle 30m -origin https://a.example": "" +
 			"-bind must not be longer than -idle or ",
 		"-log-level loud":    `invalid value "loud" for flag -log-level: `,

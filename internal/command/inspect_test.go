@@ -177,6 +177,7 @@ func TestInspectWithoutKeys(t *testing.T) {
 		out, err := inspect(false, tt.stdin, tt.args...)
 		if !strings.Contains(fmt.Sprint(err), "nothing of this is verified") ||
 			!strings.Contains(out, "verdict       not verified") ||
+			!strings.Contains(out, signedA) ||
 			strings.Contains(out, "Alice") != tt.shows {
 			t.Errorf("%.20q: got %q and %v", tt.stdin, out, err)
 		}

@@ -22,6 +22,10 @@ var forms = []string{
 
 const tampered = `<span class="verdict bad">✗ tampered</span>`
 
+// changed says which character was changed.
+var changed = regexp.MustCompile(
+	`^forged        character \d+ is (\S) instead of (\S), in a sample\n`)
+
 // Each part of the cookie in turn is changed, and found out. It is said why.
 func TestForge(t *testing.T) {
 	bothModes(t, func(t *testing.T, s *site) {
@@ -39,7 +43,8 @@ func TestForge(t *testing.T) {
 		} {
 			_, page := s.do(s.request("POST", "/forge", good, form))
 			want = append(want, "<strong>Your own cookie is still valid.</strong> Nothing was set",
-				`value="mac">MAC</button>`, `href="/session#forge"`, `href="/replay"`)
+				`value="mac">MAC</button>`, `href="/session#forge"`, `href="/replay"`,
+				`<li class="failed">`)
 			says(t, form, page, want, []string{"sample", "<h2>What is in it", "Ada", "just sent", "not reached"})
 		}
 		r := s.request("POST", "/forge", good, "part=mac")
@@ -48,6 +53,25 @@ func TestForge(t *testing.T) {
 		says(t, "as text", text, []string{
 			"forged        ", "\nverdict       tampered\n", ", failed\n", "\nyour own      valid\n",
 		}, []string{"sample"})
+		for range 300 { // one MAC in 64 has an a there already
+			r := s.request("POST", "/forge", "", "part=mac")
+			r.Header.Del("Accept")
+			_, text := s.do(r)
+			m := changed.FindStringSubmatch(text)
+			if m == nil || m[1] == m[2] {
+				t.Fatalf("got no character changed: %s", text)
+			}
+		}
+		r = s.request("POST", "/forge", "", "part=key")
+		r.Header.Del("Accept")
+		_, text = s.do(r)
+		const want = "forged        sealed with a key that was just made up, in a sample\n"
+		says(t, "as text, of a key", text, []string{want}, nil)
+		res, page := s.do(s.request("GET", "/forge", good, ""))
+		says(t, "GET", page, []string{"Its button is at /session#forge."}, nil)
+		if res.StatusCode != 405 {
+			t.Errorf("got status %d for a GET", res.StatusCode)
+		}
 	})
 }
 

@@ -39,6 +39,11 @@ type Embedded struct {
 	Mail string `cookiesession:"hidden"`
 }
 
+// Named is embedded under a name, so its fields are not the outer one's.
+type Named struct {
+	Pin string `cookiesession:"hidden"`
+}
+
 type inner struct{ Phone, Fax string }
 
 type tree struct {
@@ -56,6 +61,7 @@ func TestHiddenFields(t *testing.T) {
 		Accounts map[string]*tokens
 		inner    `cookiesession:"hidden"`
 		Embedded
+		Named `cbor:"in"`
 		Tree  tree
 		Plain inner
 	}
@@ -63,7 +69,8 @@ func TestHiddenFields(t *testing.T) {
 		Name: "Zoe", Token: secret, Number: []byte(secret), Plain: inner{Phone: "112"},
 		Accounts: map[string]*tokens{"a": {Name: "Zoe", Token: secret}},
 		inner:    inner{Phone: secret, Fax: secret}, Embedded: Embedded{Mail: secret},
-		Tree: tree{Children: []tree{{Leaf: secret}}},
+		Named: Named{Pin: secret},
+		Tree:  tree{Children: []tree{{Leaf: secret}}},
 	}
 	ring := keys(t, keyA)
 	m := manager[session](t, ring, true)
@@ -79,7 +86,8 @@ func TestHiddenFields(t *testing.T) {
 		}
 		const want = `[7=hidden, 19 bytes Accounts=hidden, 38 bytes Fax=hidden, 19 bytes ` +
 			`Mail=hidden, 19 bytes Name=Zoe Phone=hidden, 19 bytes ` +
-			`Plain={"Fax": "", "Phone": "112"} Tree=hidden, 52 bytes t=hidden, 19 bytes]`
+			`Plain={"Fax": "", "Phone": "112"} Tree=hidden, 52 bytes in=hidden, 24 bytes ` +
+			`t=hidden, 19 bytes]`
 		if fmt.Sprint(got) != want || strings.Contains(text, secret) ||
 			strings.Contains(text, fmt.Sprintf("%x", secret)) ||
 			!strings.Contains(r.Notation, `"Name": "Zoe"`) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -9,7 +10,9 @@ import (
 
 // adminOn returns the admin's server for a listener on addr.
 func adminOn(addr string) *http.Server {
-	metrics := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "metrics")
+	})
 	return newAdmin(Config{
 		AdminAddr: addr, Metrics: metrics, Log: silent, Status: func() Status { return ill },
 	})
@@ -44,6 +47,9 @@ func TestAdminHosts(t *testing.T) {
 		if w.Code != want || w.Header().Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%q: got status %d and %v, want %d", asked, w.Code, w.Header(), want)
 		}
+		if got := strings.Contains(w.Body.String(), "metrics"); got != (want == 200) {
+			t.Errorf("%q: got the metrics: %v", asked, got)
+		}
 	}
 }
 
@@ -52,10 +58,12 @@ func TestProfilesFromElsewhere(t *testing.T) {
 	for site, want := range map[string]int{
 		"": 200, "none": 200, "same-origin": 200, "same-site": 403, "cross-site": 403,
 	} {
-		got := ask("localhost:9090", "/debug/pprof/cmdline", "localhost", site).Code
+		w := ask("localhost:9090", "/debug/pprof/cmdline", "localhost", site)
 		metrics := ask("localhost:9090", "/metrics", "localhost", site).Code
-		if got != want || metrics != 200 {
-			t.Errorf("from %q: got status %d, and %d of the metrics", site, got, metrics)
+		hasProfile := w.Body.String() != "Ask for this from here.\n"
+		if w.Code != want || hasProfile != (want == 200) || metrics != 200 {
+			t.Errorf("from %q: got status %d and %s, and %d of the metrics", site, w.Code, w.Body,
+				metrics)
 		}
 	}
 }

@@ -27,6 +27,10 @@ func TestStatus(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: got %s, want %s", accept, w.Body, want)
 		}
+		_, after, _ := strings.Cut(w.Body.String(), "</html>")
+		if strings.TrimSpace(after) != "" {
+			t.Errorf("%s: got %q after the page", accept, after)
+		}
 		h := w.Header()
 		if h.Get("Cache-Control") != "no-store" || h.Get("Vary") != "Accept" {
 			t.Errorf("%s: got the header %v", accept, h)

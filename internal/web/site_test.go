@@ -49,7 +49,8 @@ func files() fstest.MapFS {
 				`{{with .Shared}}{{if eq . "broken"}}{{.Nowhere}}{{end}}{{end}}`),
 		"broken.html": page("Half", `half a page {{.Nowhere}}`),
 		"help/help.html": page("Help",
-			`{{template "tip"}} {{shout "me"}} {{.Binds}} {{.Encrypts}}<img src="{{asset "/static/img/dot"}}">`),
+			`{{template "tip"}} {{shout "me"}} {{.Binds}} {{.Encrypts}}`+
+				`<img src="{{asset "/static/img/dot"}}">`),
 		"help/parts.html":  `{{define "tip"}}a tip{{end}}`,
 		"help/help.css":    ":root {}",
 		"style.css":        ":root {}",
