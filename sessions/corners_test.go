@@ -186,6 +186,23 @@ func TestWhatCantBeEncodedIsAChange(t *testing.T) {
 	}
 }
 
+// What Adopt brings and can't be stored leaves the old cookie alone, if that is undone.
+func TestAdoptedButNotEncodable(t *testing.T) {
+	type site struct {
+		Name  string
+		Never never
+	}
+	m := managerOf(sessions.Options[site]{Adopt: func(*http.Request) (site, *http.Cookie, bool) {
+		return site{Never: never{true}}, &http.Cookie{Name: "old"}, true
+	}})
+	s, w := m.Load(comes(m)), httptest.NewRecorder()
+	s.Undo()
+	saved, err := m.Save(w, s)
+	if err != nil || saved.Reason != sessions.Unchanged || w.Header()["Set-Cookie"] != nil {
+		t.Errorf("got %+v, %v and %q, want the old cookie left alone", saved, err, w.Header())
+	}
+}
+
 // A session that ends because its data is zero isn't adopted again either.
 func TestZeroDataEndsTheOldSessionToo(t *testing.T) {
 	for old, want := range map[string]int{"old": 2, "no name": 1} {

@@ -47,9 +47,6 @@ func (s *Session[T]) Clear() { s.Data, s.cleared, s.renewed = *new(T), true, fal
 // when an action has failed.
 func (s *Session[T]) Undo() {
 	s.Data, s.cleared, s.renewed = *new(T), false, false
-	if s.origin == nil {
-		return
-	}
 	// What Adopt has brought may not be storable, and is lost then: never half of it.
 	if err := decode(s.origin, &s.Data); err != nil {
 		s.Data, s.adopted = *new(T), false

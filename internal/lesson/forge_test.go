@@ -68,7 +68,7 @@ func TestForge(t *testing.T) {
 		const want = "forged        sealed with a key that was just made up, in a sample\n"
 		says(t, "as text, of a key", text, []string{want}, nil)
 		res, page := s.do(s.request("GET", "/forge", good, ""))
-		says(t, "GET", page, []string{"Its button is at /session#forge."}, nil)
+		says(t, "GET", page, []string{"Its button is at /session#try."}, nil)
 		if res.StatusCode != 405 {
 			t.Errorf("got status %d for a GET", res.StatusCode)
 		}
