@@ -132,7 +132,7 @@ func TestDemoComesOut(t *testing.T) {
 	}
 	header.Set("Cookie", strings.Split(res.Header.Get("Set-Cookie"), ";")[0])
 	for path, want := range map[string]string{
-		"/session": "<dt>Items</dt><dd dir=\"auto\">[&#34;milk&#34;]</dd>",
+		"/session": "<dt>Items</dt><dd><bdi>[&#34;milk&#34;]</bdi></dd>",
 		"/nowhere": "<title>Sorry</title>",
 	} {
 		_, page := testkit.Send(t, "GET", p.URL+path, "", header)
