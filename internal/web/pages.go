@@ -163,9 +163,11 @@ func readPages(files fs.FS, funcs template.FuncMap) (map[string]*template.Templa
 			return nil, err
 		}
 		// The first use looks at all of a page, such as for a template that has no
-		// definition. That it has no data to show is not the page's fault.
+		// definition. That it has no data to show is not the page's fault. A clone is used,
+		// since what that leaves behind is large.
 		var wrong *template.Error
-		if err := page.ExecuteTemplate(io.Discard, "layout.html", nil); errors.As(err, &wrong) {
+		trial := template.Must(page.Clone())
+		if err := trial.ExecuteTemplate(io.Discard, "layout.html", nil); errors.As(err, &wrong) {
 			return nil, wrong
 		}
 		pages[name] = page
