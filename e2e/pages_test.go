@@ -310,6 +310,22 @@ func TestBrowserPages(t *testing.T) {
 	}
 }
 
+// The last of the four sections begins on the third screen of a phone.
+func TestBrowserLessonOnAPhone(t *testing.T) {
+	b := startBrowser(t).newTab(startForPages(t).URL)
+	b.run(chromedp.EmulateViewport(375, 812))
+	for _, name := range []string{"", "Alice"} {
+		if name != "" {
+			b.setName(name)
+		}
+		b.open("/session")
+		top := eval[float64](b, `document.getElementById("limits").offsetTop`)
+		if top > 3*812 {
+			t.Errorf("name %q: got it at %v pixels, want %d at most", name, top, 3*812)
+		}
+	}
+}
+
 // TestBrowserScreenshots takes the README's picture, when asked for with -screenshots.
 func TestBrowserScreenshots(t *testing.T) {
 	if *screenshots == "" {
