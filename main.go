@@ -313,7 +313,7 @@ func (cfg *config) check(env map[string]string) error {
 		return errors.New("-idle and -lifetime must be at least a second")
 	case cfg.bind != 0 && cfg.bind < minBind:
 		return fmt.Errorf("-bind must be at least %v, and better ten minutes or more", minBind)
-	case cfg.bind > min(cfg.idle, cfg.lifetime):
+	case cfg.bind > 0 && cfg.bind > min(cfg.idle, cfg.lifetime):
 		return errors.New("-bind must not be longer than -idle or -lifetime")
 	case cfg.bind > 0 && !cfg.secure():
 		return errors.New("-bind needs HTTPS, without which browsers bind nothing: " +

@@ -181,7 +181,7 @@ func TestDocErrors(t *testing.T) {
 		status int // 0 stands for 2
 	}
 	for says, tt := range map[string]failure{
-		"no such file or directory (make one with": {
+		"no such file or directory (put the last good file back": {
 			flags: []string{"-key-file", "none"}, status: 1,
 		},
 		"want a key of 64 hexadecimal digits": {env: environ{keysVariable: "abc"}},

@@ -202,7 +202,8 @@ func TestBadKeys(t *testing.T) {
 // A command says what to do where there is no key file, or something else.
 func TestNoKeyFile(t *testing.T) {
 	dir := t.TempDir()
-	gone, hint := filepath.Join(dir, "ring"), "(make one with: cookiesession keys add FILE)"
+	gone, hint := filepath.Join(dir, "ring"), "(put the last good file back, or make the first "+
+		"one of a new site with: cookiesession keys add FILE)"
 	for _, name := range []string{"list", "promote", "replace"} {
 		err := command.Keys([]string{name, gone}, io.Discard, io.Discard)
 		if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), hint) {

@@ -21,7 +21,8 @@ func readKeyFile(name string) (text string, keys []sessions.KeyLine, err error) 
 	text, err = sessions.ReadKeyFile(name)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return "", nil, fmt.Errorf("%w (make one with: cookiesession keys add FILE)",
+		return "", nil, fmt.Errorf("%w (put the last good file back, or make the first "+
+			"one of a new site with: cookiesession keys add FILE)",
 			errors.Unwrap(err)) // without the library's name before it
 	case err != nil:
 		return "", nil, errors.New(strings.TrimPrefix(err.Error(), "sessions: "))
@@ -40,7 +41,8 @@ func parseKeys(name, text string) ([]sessions.KeyLine, error) {
 	case len(keys) == 0 && name == keysVariable:
 		return nil, fmt.Errorf("%s: %w (make one with: cookiesession keys new)", name, errNoKey)
 	case len(keys) == 0:
-		return nil, fmt.Errorf("%s: %w (put one there with: cookiesession keys add FILE)", name,
+		return nil, fmt.Errorf("%s: %w (put the last good file back, or make the first "+
+			"key of a new site with: cookiesession keys add FILE)", name,
 			errNoKey)
 	}
 	return keys, nil

@@ -320,10 +320,15 @@ func (s *Site[T]) observe(w *response, r *http.Request, began time.Time) {
 	s.config.Record.Served(route, method, status, took)
 	if w.isRefusal(r.Method) {
 		attrs := []any{"route", s.routeOf(r), "method", method, "status", status}
-		if status == http.StatusMisdirectedRequest {
+		switch status {
+		case http.StatusMisdirectedRequest:
 			attrs = append(attrs, "host", r.Host[:min(len(r.Host), 100)],
 				"origins", s.config.Origins.String(),
 				"hint", "behind nginx: proxy_set_header Host $http_host")
+		case http.StatusForbidden:
+			from := r.Header.Get("Origin")
+			attrs = append(attrs, "origin", from[:min(len(from), 100)],
+				"origins", s.config.Origins.String())
 		}
 		s.config.Log.Info("request refused", attrs...)
 	}

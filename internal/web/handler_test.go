@@ -37,7 +37,7 @@ func TestRefusedRequestsAreLogged(t *testing.T) {
 		{"GET", "/cart", strings.Repeat("x", 101), "", "GET other 421", false,
 			"route=/cart method=GET status=421 host=" + strings.Repeat("x", 100) + " "},
 		{"POST", "/add", own, "cross-site", "POST other 403", false,
-			"route=/add method=POST status=403"},
+			`route=/add method=POST status=403 origin="" origins=http://shop.example`},
 	} {
 		s := newShop(t, insecure(), "http://shop.example",
 			plain(func(_ *shop, _ http.ResponseWriter, _ *http.Request) { panic("on purpose") }))
