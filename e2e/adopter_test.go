@@ -125,7 +125,9 @@ func TestDemoComesOut(t *testing.T) {
 	header := form()
 	header.Set("Accept", testkit.Browser)
 	res, page := testkit.Send(t, "POST", p.URL+"/", "item=milk", header)
-	for _, want := range []string{"<title>Shop</title>", "Things: 1", "The Set-Cookie of this page</h2>"} {
+	for _, want := range []string{
+		"<title>Shop</title>", "Things: 1", "The Set-Cookie of this page</h2>",
+	} {
 		if res.StatusCode != 200 || !strings.Contains(page, want) {
 			t.Errorf("got status %d and %s, want %s", res.StatusCode, page, want)
 		}

@@ -207,12 +207,33 @@ type deviceStep[T any] struct {
 	proof, id string
 }
 
+// What a step's address has behind BindPath.
+const register, refresh = "/register", "/refresh"
+
+// stepOf returns which step of device binding r is, or nothing.
+func (m *Manager[T]) stepOf(r *http.Request) string {
+	step, ok := strings.CutPrefix(r.URL.Path, m.o.BindPath)
+	if !ok || r.Method != http.MethodPost || m.o.Insecure || m.o.Domain != "" {
+		return ""
+	}
+	isRegister := step == register && unquoted(r.Header.Get("Secure-Session-Response")) != ""
+	isRefresh := step == refresh && unquoted(r.Header.Get("Sec-Secure-Session-Id")) != ""
+	if !isRegister && !isRefresh {
+		return ""
+	}
+	return step
+}
+
+// IsDeviceStep reports whether r is a step of device binding, which Handler answers. To a
+// status from 400 to 499, a browser gives up the binding for good.
+func (m *Manager[T]) IsDeviceStep(r *http.Request) bool { return m.stepOf(r) != "" }
+
 // serveDevice answers a step of device binding, and reports whether r is one. It does so
 // for bound sessions also while binding is switched off, so that a browser finds its key
 // still good when it is switched on again, or when the copy next door has it on.
 func (m *Manager[T]) serveDevice(w http.ResponseWriter, r *http.Request) bool {
-	step, ok := strings.CutPrefix(r.URL.Path, m.o.BindPath)
-	if !ok || r.Method != http.MethodPost || m.o.Insecure || m.o.Domain != "" {
+	step := m.stepOf(r)
+	if step == "" {
 		return false
 	}
 	d := deviceStep[T]{
@@ -220,16 +241,12 @@ func (m *Manager[T]) serveDevice(w http.ResponseWriter, r *http.Request) bool {
 		proof: unquoted(r.Header.Get("Secure-Session-Response")),
 		id:    unquoted(r.Header.Get("Sec-Secure-Session-Id")),
 	}
-	isRegister := step == "/register" && d.proof != ""
-	if !isRegister && (step != "/refresh" || d.id == "") {
-		return false
-	}
 	d.s = m.load(r)
 	w.Header().Set("Cache-Control", "no-store")
 	switch {
 	case len(d.proof) > maxProof || len(d.id) > maxIdentifier || r.ContentLength > maxProof:
 		step = d.refuseSize()
-	case isRegister:
+	case step == register:
 		step = d.register()
 	default:
 		step = d.refresh()

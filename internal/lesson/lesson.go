@@ -115,7 +115,6 @@ type view struct {
 	Sample    bool     // the visitor has no cookie
 	Apart     bool     // the visitor's own cookie can be taken apart
 	Secret    bool     // such cookies are encrypted
-	Came      int      // how many cookies of the name the visitor's browser sent
 	Request   string   // the method and the address, as the visitor's browser sent them
 	Would     []string // a Set-Cookie line like that of a change, if it fits
 	Ladder    []rung
@@ -137,7 +136,6 @@ func (l *lesson[T]) show(r *http.Request, s *sessions.Session[T]) (web.Answer, e
 	v := view{
 		timeline: timeline{shown}, Sample: sample, Apart: own.Parts != nil,
 		Secret:  shown.Encrypted || !shown.Verified() && !l.options.SignOnly,
-		Came:    len(r.CookiesNamed(l.about.Cookie)),
 		Request: report.Shorten(r.Method + " " + r.RequestURI), Would: l.would(data, own),
 		Ladder: l.ladder(shown.Passed), Specimens: l.specimens(data), Base: l.base(r),
 	}

@@ -155,7 +155,7 @@ func TestKeyFile(t *testing.T) {
 	} {
 		if tt.content != testkit.KeyA {
 			testkit.WriteFile(t, ring, tt.content)
-			signalSelf(t, syscall.SIGHUP)
+			testkit.SignalSelf(t, syscall.SIGHUP)
 		}
 		k, err := sessions.ParseKey(tt.key)
 		if err != nil {
@@ -247,7 +247,7 @@ func TestKeyChanges(t *testing.T) {
 		},
 	} {
 		testkit.WriteFile(t, ring, strings.Join(tt.keys, "\n"))
-		signalSelf(t, syscall.SIGHUP)
+		testkit.SignalSelf(t, syscall.SIGHUP)
 		names := func(digits []string) string {
 			var all []sessions.Key
 			for _, d := range digits {
@@ -266,26 +266,14 @@ func TestKeyChanges(t *testing.T) {
 			return p.Log.Has(want) && strings.Count(p.Log.String(), foreign) == tt.foreign
 		})
 	}
-	signalSelf(t, syscall.SIGHUP)
+	testkit.SignalSelf(t, syscall.SIGHUP)
 	testkit.AwaitTrue(t, "the same keys", func() bool {
 		return p.Log.Has(`msg="key file loaded" file=` + ring + ` note="the keys are the same"`)
 	})
 	testkit.WriteFile(t, ring, "x")
-	signalSelf(t, syscall.SIGHUP)
+	testkit.SignalSelf(t, syscall.SIGHUP)
 	testkit.AwaitTrue(t, "a bad file", func() bool { return p.Log.Has("the key file is bad") })
 	if got := strings.Count(p.Log.String(), `msg="key file loaded"`); got != 5 {
 		t.Errorf("got %d lines of files that were loaded, want one each: %s", got, p.Log)
-	}
-}
-
-// signalSelf sends a signal to this process.
-func signalSelf(t *testing.T, sig os.Signal) {
-	t.Helper()
-	self, err := os.FindProcess(os.Getpid())
-	if err == nil {
-		err = self.Signal(sig)
-	}
-	if err != nil {
-		t.Fatal(err)
 	}
 }

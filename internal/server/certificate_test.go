@@ -74,14 +74,14 @@ func TestCertificateRenewal(t *testing.T) {
 	first := <-loads
 	// A bad pair: the certificate has come, its key has not.
 	copyFile(t, second.File, c.File)
-	signalSelf(t, syscall.SIGHUP)
+	testkit.SignalSelf(t, syscall.SIGHUP)
 	bad := <-loads
 	if !first.end.Equal(endOf(t, s)) || first.err != nil || bad.end != first.end || bad.err == nil {
 		t.Errorf("got %+v, and %+v without its key", first, bad)
 	}
 	copyFile(t, second.KeyFile, c.KeyFile)
 	if testing.Short() { // does not wait for the next look
-		signalSelf(t, syscall.SIGHUP)
+		testkit.SignalSelf(t, syscall.SIGHUP)
 	}
 	renewed := <-loads
 	if !renewed.end.After(first.end) || !renewed.end.Equal(endOf(t, s)) || renewed.err != nil {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"strings"
 	"syscall"
@@ -115,7 +114,7 @@ func TestSignal(t *testing.T) {
 			AdminAddr: "localhost:0", ShutdownDelay: delay, Drain: func() { close(drained) },
 		})
 		began := time.Now()
-		signalSelf(t, sig)
+		testkit.SignalSelf(t, sig)
 		<-drained
 		if !s.Log.Has(`msg="shutting down" delay=300ms why=` + sig.String() + " busy=0\n") {
 			t.Errorf("%v: got %s", sig, s.Log)
@@ -129,18 +128,6 @@ func TestSignal(t *testing.T) {
 			t.Errorf("%v: got %v after %v, want a good end after the delay",
 				sig, err, time.Since(began))
 		}
-	}
-}
-
-// signalSelf sends a signal to this process.
-func signalSelf(t *testing.T, sig os.Signal) {
-	t.Helper()
-	self, err := os.FindProcess(os.Getpid())
-	if err == nil {
-		err = self.Signal(sig)
-	}
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -109,7 +109,7 @@ func TestWatchHangup(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, err := range want {
-		signalSelf(t, syscall.SIGHUP)
+		testkit.SignalSelf(t, syscall.SIGHUP)
 		select {
 		case got := <-told:
 			if got != err {

@@ -144,3 +144,15 @@ func Metric(t testing.TB, page, start string) (sum float64) {
 	}
 	return sum
 }
+
+// SignalSelf sends a signal to this process.
+func SignalSelf(t *testing.T, sig os.Signal) {
+	t.Helper()
+	self, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = self.Signal(sig)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,10 +1,6 @@
 package web
 
-import (
-	"cmp"
-	"net/http"
-	"strings"
-)
+import "net/http"
 
 // MaxHeader is how large the header of a request may be, with its address. Each field counts
 // for fieldSize bytes more than its text.
@@ -32,7 +28,7 @@ const cookiesPath = "/delete_cookies"
 // has returned err: with nil for an asset, which is served. The header is gone then, since a
 // client may leave its answer unread.
 func (s *Site[T]) tooLarge(r *http.Request, err error) error {
-	isStep := s.isStep(r)
+	isStep := s.Options.Bind > 0 && s.Sessions.IsDeviceStep(r)
 	html := prefersHTML(r)
 	r.Header = http.Header{}
 	if html {
@@ -60,13 +56,4 @@ func (s *Site[T]) tooLarge(r *http.Request, err error) error {
 		p.Data = cookiesPath
 	}
 	return p
-}
-
-// isStep reports whether r is a step of device binding.
-func (s *Site[T]) isStep(r *http.Request) bool {
-	o, h := s.Options, r.Header
-	path := cmp.Or(o.BindPath, strings.TrimSuffix(o.Path, "/")+"/"+cmp.Or(o.Name, "session"))
-	return o.Bind > 0 && r.Method == http.MethodPost &&
-		(r.URL.Path == path+"/refresh" && h.Get("Sec-Secure-Session-Id") != "" ||
-			r.URL.Path == path+"/register" && h.Get("Secure-Session-Response") != "")
 }
